@@ -1,0 +1,41 @@
+"""Mask R-CNN from scratch: readable kernels, a small autograd engine, the model, its training.
+
+Everything public is imported when it is first used, so `import minimask` is instant and needs
+no GPU package, and the command line can choose BLAS settings before NumPy loads.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from minimask._version import __version__
+
+if TYPE_CHECKING:
+    from minimask import models
+    from minimask.autograd import Tensor, no_grad
+    from minimask.kernels.dispatch import using
+    from minimask.models.detections import Detections
+    from minimask.weights import load_weights
+
+_HOME = {
+    "Tensor": "minimask.autograd",
+    "no_grad": "minimask.autograd",
+    "using": "minimask.kernels.dispatch",
+    "Detections": "minimask.models.detections",
+    "load_weights": "minimask.weights",
+}
+
+__all__ = ["Detections", "Tensor", "__version__", "load_weights", "models", "no_grad", "using"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    try:
+        return importlib.import_module(f"minimask.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"minimask.{name}":
+            raise
+        raise AttributeError(f"module 'minimask' has no attribute {name!r}") from None
