@@ -1,0 +1,60 @@
+"""Images with instance masks: generated, from COCO files or mask folders; transforms, loading.
+
+Everything is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minimask.data.check import Finding, find_problems
+    from minimask.data.coco import CocoDataset
+    from minimask.data.folder_masks import FolderMasks
+    from minimask.data.images import read_image, read_mask
+    from minimask.data.loader import Loader, LoadError
+    from minimask.data.sample import Dataset, Sample, boxes_of_masks
+    from minimask.data.shapes import Shapes
+    from minimask.data.show import contact_sheet, show_samples
+
+_HOME = {
+    "CocoDataset": "coco",
+    "Dataset": "sample",
+    "Finding": "check",
+    "FolderMasks": "folder_masks",
+    "LoadError": "loader",
+    "Loader": "loader",
+    "Sample": "sample",
+    "Shapes": "shapes",
+    "boxes_of_masks": "sample",
+    "contact_sheet": "show",
+    "find_problems": "check",
+    "read_image": "images",
+    "read_mask": "images",
+    "show_samples": "show",
+}
+
+__all__ = [
+    "CocoDataset",
+    "Dataset",
+    "Finding",
+    "FolderMasks",
+    "LoadError",
+    "Loader",
+    "Sample",
+    "Shapes",
+    "boxes_of_masks",
+    "contact_sheet",
+    "find_problems",
+    "read_image",
+    "read_mask",
+    "show_samples",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    if name in _HOME:
+        return getattr(importlib.import_module(f"minimask.data.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'minimask.data' has no attribute {name!r}")

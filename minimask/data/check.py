@@ -1,0 +1,1 @@
+"""Find what is wrong with annotations and images before training does."""

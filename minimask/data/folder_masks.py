@@ -1,0 +1,99 @@
+"""One folder per image with one mask file per object, as the Data Science Bowl 2018 came.
+
+root/ID/images/ID.png
+root/ID/masks/*.png      one file per object, white on black
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from minimask.data.images import missing_file, read_image, read_mask
+from minimask.data.sample import Sample, boxes_of_masks, coco_ground_truth
+
+
+class FolderMasks:
+    """Images with one mask file per object; all objects are of one class.
+
+    Args:
+        folder: the folder of folders; those without `images/` are passed over.
+        classes: the one class name.
+        white: for 16-bit images: the value shown as white, default 65535.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no image folders inside, not one image in one, or more than one class.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        classes: Sequence[str] = ("object",),
+        *,
+        white: int | None = None,
+    ) -> None:
+        self.folder = pathlib.Path(folder)
+        self.white = white
+        self.classes = tuple(classes)
+        if len(self.classes) != 1:
+            raise ValueError(f"classes: mask folders hold one class, got {self.classes}")
+        self.category_ids = (1,)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(missing_file(self.folder).replace("file", "folder", 1))
+        self.paths = [self._image(path) for path in sorted(self.folder.glob("*/images"))]
+        if not self.paths:
+            raise ValueError(
+                f"{folder}: expected folders ID/images/ID.png with masks in ID/masks, found none"
+            )
+        self._coco: dict[str, Any] | None = None
+
+    def _image(self, images: pathlib.Path) -> pathlib.Path:
+        files = [path for path in sorted(images.iterdir()) if not path.name.startswith(".")]
+        if len(files) != 1:
+            raise ValueError(f"{images}: expected one image file, found {len(files)}")
+        return files[0]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def describe(self, index: int) -> str:
+        """Path of the image file, for messages."""
+        return str(self.paths[index])
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read image `index` with its masks; masks without a pixel are left out.
+
+        Raises:
+            ValueError: a file is damaged, or a mask is not as large as its image.
+        """
+        path = self.paths[index]
+        image = read_image(path, white=self.white)
+        files = sorted((path.parent.parent / "masks").glob("[!.]*.*"))
+        masks = np.zeros((len(files), *image.shape[:2]), bool)
+        for mask, file in zip(masks, files, strict=True):
+            pixels = read_mask(file)
+            if pixels.shape != mask.shape:
+                height, width = mask.shape
+                raise ValueError(
+                    f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels, but its image "
+                    f"has {width} x {height}; a mask must be as large as its image"
+                )
+            mask[:] = pixels
+        masks = masks[masks.any(axis=(1, 2))]
+        name = path.relative_to(self.folder).as_posix()
+        labels = np.zeros(len(masks), np.int64)
+        return Sample(
+            image, boxes_of_masks(masks), labels, masks, image_id=index + 1, file_name=name
+        )
+
+    def coco(self) -> dict[str, Any]:
+        """The ground truth as COCO JSON, masks as compressed RLE."""
+        if self._coco is None:
+            samples = (self[i] for i in range(len(self)))
+            self._coco = coco_ground_truth(samples, self.classes, self.category_ids)
+        return self._coco

@@ -1,0 +1,117 @@
+"""Read image files of any common kind as 8-bit RGB."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pathlib
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error)
+SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+
+
+def read_image(path: str | os.PathLike[str], *, white: int | None = None) -> np.ndarray:
+    """Read an image file as 8-bit RGB, turned the way its EXIF orientation says.
+
+    Grey images get three equal channels.  Transparent pixels (RGBA, palettes) are laid on white.
+    16-bit grey values are scaled so that 65535 becomes 255; cameras that write 12 bits into 16
+    need `white=4095`.  Of animations and stacks the first frame is read.
+
+    Args:
+        path: PNG, JPEG, TIFF, BMP, WebP or any other format of Pillow.
+        white: the 16-bit value shown as white; default 65535.  8-bit images ignore it.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError: no such file; the message names the closest one there is.
+        ValueError: the file is no image, is truncated, or holds floating-point values.
+    """
+    with _open(path) as image:
+        if image.mode in SIXTEEN_BIT:
+            image = _eight_bit(image, path, white or 65535)
+        elif image.mode == "F":
+            raise ValueError(
+                f"{path}: holds floating-point values; expected 8 or 16 bits. "
+                "Say which value is white by saving it as 16-bit PNG"
+            )
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.array(image.convert("RGB"))
+
+
+def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
+    """Read an image file as a mask: True where any channel but alpha is above zero.
+
+    Args:
+        path: any image file.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no image or is truncated.
+    """
+    with _open(path) as image:
+        if image.mode in ("P", "PA", "LA", "RGBA", "CMYK"):
+            image = image.convert("RGB")
+        pixels: np.ndarray = np.asarray(image) > 0
+    return np.any(pixels, axis=2) if pixels.ndim == 3 else pixels
+
+
+def _open(path: str | os.PathLike[str]) -> Image.Image:
+    """The image, pixels decoded, or an error that names the file."""
+    try:
+        image = Image.open(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(missing_file(path)) from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not an image file that Pillow can read") from None
+    except (PermissionError, IsADirectoryError):
+        raise
+    except (*BROKEN, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a readable image: {error}") from error
+    try:
+        image.load()
+    except (*BROKEN, Image.DecompressionBombError) as error:
+        image.close()
+        raise ValueError(f"{path}: the image is damaged or truncated: {error}") from error
+    return image
+
+
+def _eight_bit(image: Image.Image, path: str | os.PathLike[str], white: int) -> Image.Image:
+    """A grey image of more than 8 bits with `white` scaled to 255; keeps the EXIF data."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(
+            f"{path}: values from {values.min()} to {values.max()}; expected 8 or 16 bits"
+        )
+    scaled = Image.fromarray(np.minimum((values * 255 + white // 2) // white, 255).astype(np.uint8))
+    scaled.info = dict(image.info)
+    scaled.getexif().update(image.getexif())
+    return scaled
+
+
+def missing_file(path: str | os.PathLike[str]) -> str:
+    """One sentence about a file that is not there: the closest name in its folder."""
+    path = pathlib.Path(path)
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    if folder != path.parent:
+        return f"{path}: no such file; the folder {path.parent} does not exist"
+    names = [entry.name for entry in folder.iterdir()]
+    by_lower = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(path.name.lower(), by_lower, n=1, cutoff=0.6)
+    if close:
+        return f"{path}: no such file; did you mean {by_lower[close[0]]!r}?"
+    return f"{path}: no such file; {folder} holds {len(names)} other files"

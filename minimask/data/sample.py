@@ -1,0 +1,167 @@
+"""What a data set hands out: an image with its instances, and the COCO form of many of them.
+
+Letters: R instances, H W height and width of the image, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(eq=False)
+class Sample:
+    """One image with everything that is known about the objects in it.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        boxes: (R, 4) float32, x0 y0 x1 y1 in pixels: the tight boxes of the masks.
+        labels: (R,) int64, 0-based index into the data set's classes.
+        masks: (R, H, W) bool, the visible part of each object.
+        crowd: (R,) bool, True where one mask covers a whole group; default: none.
+        image_id: the number results are reported under.
+        file_name: where the image came from, None for generated ones.
+    """
+
+    image: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray
+    crowd: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
+    image_id: int = 0
+    file_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.crowd) == 0 and len(self.labels):
+            self.crowd = np.zeros(len(self.labels), bool)
+        height, width = self.image.shape[:2]
+        count = len(self.labels)
+        expected = {"boxes": (count, 4), "masks": (count, height, width), "crowd": (count,)}
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(
+                    f"Sample.{name}: expected shape {shape} for {count} labels and an image of "
+                    f"{height} x {width}, got {getattr(self, name).shape}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def name(self) -> str:
+        """What messages call this image: its file name, else its number."""
+        return self.file_name or f"image {self.image_id}"
+
+    def keep(self, index: np.ndarray) -> Sample:
+        """The same image with some of its instances.
+
+        Args:
+            index: (R,) bool or a list of instance numbers.
+        """
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            labels=self.labels[index],
+            masks=self.masks[index],
+            crowd=self.crowd[index],
+        )
+
+    def contiguous(self) -> Sample:
+        """The same sample with C-contiguous arrays: flips leave views with negative strides."""
+        return replace(
+            self,
+            image=np.ascontiguousarray(self.image),
+            masks=np.ascontiguousarray(self.masks),
+        )
+
+
+class Dataset(Protocol):
+    """What training and evaluation ask of a data set."""
+
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]  # the COCO category id of each class
+
+    def __len__(self) -> int:
+        """Number of images; TypeError where there is no end."""
+
+    def __getitem__(self, index: int) -> Sample:
+        """Image `index` with its instances."""
+
+    def describe(self, index: int) -> str:
+        """Name of item `index` for messages, without reading it."""
+
+    def coco(self) -> dict[str, Any]:
+        """The ground truth as COCO JSON, masks as compressed RLE."""
+
+
+def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
+    """The tight box of each mask: the smallest box that holds all its pixels.
+
+    Args:
+        masks: (R, H, W) bool.
+
+    Returns:
+        (R, 4) float32, x0 y0 x1 y1; pixel i covers [i, i + 1).  An empty mask gives 0 0 0 0.
+    """
+    boxes = np.zeros((len(masks), 4), np.float32)
+    if masks.size == 0:
+        return boxes
+    height, width = masks.shape[1:]
+    columns, rows = masks.any(axis=1), masks.any(axis=2)
+    boxes[:, 0] = columns.argmax(axis=1)
+    boxes[:, 1] = rows.argmax(axis=1)
+    boxes[:, 2] = width - columns[:, ::-1].argmax(axis=1)
+    boxes[:, 3] = height - rows[:, ::-1].argmax(axis=1)
+    boxes[~rows.any(axis=1)] = 0
+    return boxes
+
+
+def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
+    """COCO's compressed run lengths of each mask, as JSON can hold them.
+
+    Args:
+        masks: (R, H, W) bool.
+
+    Returns:
+        R dicts of size [H, W] and counts (a string).
+    """
+    from pycocotools import mask as rle
+
+    encoded = rle.encode(np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8))
+    return [{"size": list(r["size"]), "counts": r["counts"].decode("ascii")} for r in encoded]
+
+
+def coco_ground_truth(
+    samples: Iterable[Sample], classes: Sequence[str], category_ids: Sequence[int]
+) -> dict[str, Any]:
+    """COCO JSON that says what `samples` hold, for pycocotools or for a file.
+
+    Args:
+        samples: images with instances; their image_id must differ.
+        classes: K names.
+        category_ids: K ids, the COCO id of each class.
+    """
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for sample in samples:
+        height, width = sample.image.shape[:2]
+        name = sample.file_name or f"{sample.image_id:06d}.png"
+        images.append({"id": sample.image_id, "file_name": name, "width": width, "height": height})
+        for i, segmentation in enumerate(encode_masks(sample.masks)):
+            x0, y0, x1, y1 = sample.boxes[i].tolist()
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": sample.image_id,
+                    "category_id": category_ids[sample.labels[i]],
+                    "segmentation": segmentation,
+                    "area": int(sample.masks[i].sum()),
+                    "bbox": [x0, y0, x1 - x0, y1 - y0],
+                    "iscrowd": int(sample.crowd[i]),
+                }
+            )
+    categories = [{"id": i, "name": n} for i, n in zip(category_ids, classes, strict=True)]
+    return {"info": {}, "images": images, "annotations": annotations, "categories": categories}

@@ -1,0 +1,138 @@
+"""COCO's three ways to write a mask, checked before C code sees them.
+
+Polygons: `[[x0, y0, x1, y1, ...], ...]`, their union.  Run lengths: `{"size": [H, W], "counts":
+...}` down the columns, first the zeros; counts as a list of numbers or packed in a string.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+FAR = 10  # polygons may reach this many image sizes outside; more is a mistake
+
+
+def segmentation_problem(segmentation: Any, height: int, width: int) -> str | None:
+    """What is wrong with a segmentation, or None.
+
+    Args:
+        segmentation: the value from the JSON file.
+        height: of the image it belongs to.
+        width: the same.
+
+    Returns:
+        A phrase that follows the JSON path of the segmentation: "[2]: 4 numbers, ...".
+    """
+    if isinstance(segmentation, list):
+        return _polygons_problem(segmentation, height, width)
+    if isinstance(segmentation, dict):
+        return _run_length_problem(segmentation, height, width)
+    return f": expected polygons or run lengths, got {_kind(segmentation)}"
+
+
+def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """The mask that a checked segmentation describes.
+
+    Args:
+        segmentation: polygons or run lengths without `segmentation_problem`.
+        height: of the image.
+        width: the same.
+
+    Returns:
+        (height, width) bool.
+    """
+    from pycocotools import mask as rle
+
+    return rle.decode(to_run_lengths(segmentation, height, width)).view(bool)
+
+
+def to_run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Compressed run lengths of a checked segmentation, as pycocotools wants them."""
+    from pycocotools import mask as rle
+
+    if isinstance(segmentation, list):
+        parts = [[float(value) for value in polygon] for polygon in segmentation]
+        return rle.merge(rle.frPyObjects(parts, height, width))
+    if isinstance(segmentation["counts"], list):
+        return rle.frPyObjects(segmentation, height, width)
+    return segmentation
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]}"
+
+
+def _polygons_problem(polygons: list[Any], height: int, width: int) -> str | None:
+    if not polygons:
+        return ": no polygons, so no mask; remove the annotation or draw it"
+    if isinstance(polygons[0], int | float):
+        return ": one flat list of numbers; expected a list of polygons, [[x0, y0, x1, y1, ...]]"
+    for i, polygon in enumerate(polygons):
+        if not isinstance(polygon, list) or not all(
+            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+            for v in polygon
+        ):
+            return f"[{i}]: expected a list of finite numbers, got {_kind(polygon)}"
+        if len(polygon) < 6 or len(polygon) % 2:
+            return (
+                f"[{i}]: {len(polygon)} numbers; a polygon needs x and y of at least 3 points, "
+                "so an even count of 6 or more"
+            )
+        for axis, size in ((0, width), (1, height)):
+            low, high = min(polygon[axis::2]), max(polygon[axis::2])
+            if low < -FAR * size or high > (FAR + 1) * size:
+                return (
+                    f"[{i}]: {'xy'[axis]} from {low:g} to {high:g}, far outside the image "
+                    f"of {width} x {height} pixels"
+                )
+    return None
+
+
+def _run_length_problem(runs: dict[str, Any], height: int, width: int) -> str | None:
+    size, counts = runs.get("size"), runs.get("counts")
+    if size is None or counts is None:
+        return f": run lengths need 'size' and 'counts', got {sorted(runs)}"
+    if size != [height, width]:
+        swapped = " (height and width swapped?)" if size == [width, height] else ""
+        return (
+            f".size: {size}, but the image is [{height}, {width}] (height, width){swapped}; "
+            "the mask must be as large as its image"
+        )
+    if isinstance(counts, str):
+        unpacked = unpack_counts(counts)
+        if unpacked is None:
+            return ".counts: not a string of COCO run lengths"
+        counts = unpacked
+    elif not isinstance(counts, list):
+        return f".counts: expected a list or a string, got {_kind(counts)}"
+    if not all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in counts):
+        return ".counts: expected whole numbers, none negative"
+    if sum(counts) != height * width:
+        return f".counts: {sum(counts)} pixels in all, but the image has {height * width}"
+    return None
+
+
+def unpack_counts(packed: str) -> list[int] | None:
+    """The run lengths in COCO's string form, None where the string is cut off or not one.
+
+    Each number is written 5 bits at a time, lowest first, as characters from "0" on; bit 32 says
+    that more follow, the highest bit of the last is the sign, and from the fourth number on
+    the difference to the one two before is stored.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for character in packed:
+        code = ord(character) - 48
+        if not 0 <= code < 64:
+            return None
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    return None if shift else counts
