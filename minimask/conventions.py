@@ -1,0 +1,247 @@
+"""Where implementations of Mask R-CNN disagree: one frozen object holds every switch.
+
+The papers leave dozens of small things open, and each system chose for itself. Weights only work
+with the choices they were trained with, so the choices are data here: `TORCHVISION` is the
+default, the others are named after their systems, and any single field can be changed with
+`dataclasses.replace` or by passing it to a model factory.
+
+What the instances do not reproduce: MATTERPORT's crop_and_resize instead of RoIAlign, its mini-masks
+and its crowd handling; DETECTRON2's and MMDET's polygon targets (theirs from bitmaps are used); MMDET's
+rounding of resized images to 8 bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Four = tuple[float, float, float, float]
+Three = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Convention:
+    """Every choice a model reads; the defaults are torchvision's."""
+
+    name: str = "torchvision"
+
+    # --- the image: pixels 0..255, RGB outside --------------------------------------------------
+    channels: str = "rgb"  # the network's channel order: "rgb" or "bgr"
+    pixel_mean: Three = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # in the network's order
+    pixel_std: Three = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+    image_resize: str = "float"  # "float": bilinear on floats; "pillow": antialiased, on 8 bits
+    size_rounding: str = "floor"  # "floor" or "nearest": of height and width after resizing
+    pad_square: bool = False  # center the image in a square of max_size, which also limits it
+    pad_with: str = "zero"  # "zero" after normalizing, or "black" pixels before it
+    size_divisor: int = 32  # batches are padded to a multiple of this
+
+    # --- backbone --------------------------------------------------------------------------------
+    stride_in_1x1: bool = False  # bottleneck: stride in the first 1x1 convolution, not the 3x3
+    norm_eps: float = 1e-5
+    stem_pool_padding: str = "both"  # "both" sides, or "after": only bottom and right (TF "SAME")
+
+    # --- anchors and the region proposal network ------------------------------------------------
+    round_anchors: bool = True  # corners of the anchor at cell (0, 0) rounded to whole pixels
+    anchor_offset: float = 0.0  # center of the first anchor, in strides: 0 or 0.5
+    anchor_order: str = (
+        "ratio"  # which runs slowest when a level has several sizes: "ratio", "size"
+    )
+    rpn_box_weights: Four = (1.0, 1.0, 1.0, 1.0)
+    delta_clamp: str = "upper"  # of ln(growth): "upper", "both", "none"
+    rpn_fg_iou_thresh: float = 0.7
+    rpn_bg_iou_thresh: float = 0.3
+    rpn_best_iou_min: float = 0.0  # the best anchor of an object counts if its IoU is at least this
+    rpn_batch_size_per_image: int = 256
+    rpn_positive_fraction: float = 0.5
+    rpn_loss_divisor: str = (
+        "sampled"  # "sampled" anchors, "batch_size" (also where fewer), "positives"
+    )
+    rpn_loss_beta: float = 1 / 9  # smooth L1: quadratic below this; 0 is L1
+    rpn_pre_nms_top_n_train: int = 2000
+    rpn_pre_nms_top_n_test: int = 1000
+    rpn_post_nms_top_n_train: int = 2000
+    rpn_post_nms_top_n_test: int = 1000
+    rpn_nms_thresh: float = 0.7
+    rpn_min_size: float = 1e-3  # proposals with a shorter side are dropped; 0: those without area
+    proposals_per_level: bool = True  # best-n and suppression on each level, or on all together
+
+    # --- features of regions ---------------------------------------------------------------------
+    level_rule: str = "torchvision"  # see minimask.models.roi_pooling.pyramid_levels
+    roi_aligned: bool = False  # RoIAlign shifted by half a cell
+    sampling_ratio: int = 2  # RoIAlign samples per bin and axis; 0: as many as cells
+
+    # --- second stage ----------------------------------------------------------------------------
+    background: str = "first"  # "first": class 0 is background; "last", without box and mask rows
+    append_gt_boxes: bool = True  # true boxes join the proposals in training
+    box_weights: Four = (10.0, 10.0, 5.0, 5.0)
+    box_fg_iou_thresh: float = 0.5
+    box_bg_iou_thresh: float = 0.5
+    box_batch_size_per_image: int = 512
+    box_positive_fraction: float = 0.25
+    box_negatives_per_positive: float = math.inf  # at most this many
+    box_loss_divisor: str = "sampled"  # "sampled" RoIs or "positives"
+    box_loss_beta: float = 1 / 9
+    box_score_thresh: float = 0.05
+    box_nms_thresh: float = 0.5
+    box_detections_per_img: int = 100
+    box_min_size: float = 1e-2
+    best_class_only: bool = False  # a region yields only its most probable class
+
+    # --- masks -----------------------------------------------------------------------------------
+    mask_target: str = "soft"  # "soft": share of each cell; "hard": at least half
+    mask_target_aligned: bool = False
+    paste: str = "torchvision"  # see minimask.models.paste
+
+    def __post_init__(self) -> None:
+        for field, allowed in _CHOICES.items():
+            value = getattr(self, field)
+            if value not in allowed:
+                raise ValueError(f"{field}: expected one of {', '.join(allowed)}, got {value!r}")
+        for field in dataclasses.fields(self):  # JSON has no tuples
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
+
+
+_CHOICES = {
+    "channels": ("rgb", "bgr"),
+    "image_resize": ("float", "pillow"),
+    "size_rounding": ("floor", "nearest"),
+    "pad_with": ("zero", "black"),
+    "stem_pool_padding": ("both", "after"),
+    "anchor_order": ("ratio", "size"),
+    "delta_clamp": ("upper", "both", "none"),
+    "rpn_loss_divisor": ("sampled", "batch_size", "positives"),
+    "level_rule": ("torchvision", "detectron2", "mmdet", "matterport", "paper"),
+    "background": ("first", "last"),
+    "box_loss_divisor": ("sampled", "positives"),
+    "mask_target": ("soft", "hard"),
+    "paste": ("torchvision", "detectron2", "matterport"),
+}
+
+TORCHVISION = Convention()
+
+DETECTRON2 = Convention(
+    name="detectron2",  # its defaults, for weights with the stride in the 1x1 convolution
+    channels="bgr",
+    pixel_mean=(103.530, 116.280, 123.675),
+    pixel_std=(1.0, 1.0, 1.0),
+    image_resize="pillow",
+    size_rounding="nearest",
+    stride_in_1x1=True,
+    round_anchors=False,
+    anchor_order="size",
+    rpn_loss_divisor="batch_size",
+    rpn_loss_beta=0.0,
+    rpn_post_nms_top_n_train=1000,
+    rpn_min_size=0.0,
+    level_rule="detectron2",
+    roi_aligned=True,
+    sampling_ratio=0,
+    background="last",
+    box_loss_beta=0.0,
+    box_min_size=0.0,
+    mask_target="hard",
+    mask_target_aligned=True,
+    paste="detectron2",
+)
+
+MMDET = Convention(
+    name="mmdet",  # version 3, "pytorch" style
+    pixel_mean=(123.675, 116.28, 103.53),
+    pixel_std=(58.395, 57.12, 57.375),
+    size_rounding="nearest",
+    round_anchors=False,
+    delta_clamp="both",
+    rpn_best_iou_min=0.3,
+    rpn_loss_beta=0.0,
+    rpn_post_nms_top_n_train=1000,
+    rpn_min_size=0.0,
+    level_rule="mmdet",
+    roi_aligned=True,
+    sampling_ratio=0,
+    background="last",
+    box_loss_beta=0.0,
+    box_min_size=0.0,
+    mask_target="hard",
+    mask_target_aligned=True,
+    paste="detectron2",
+)
+
+MATTERPORT = Convention(
+    name="matterport",
+    pixel_mean=(123.7, 116.8, 103.9),
+    pixel_std=(1.0, 1.0, 1.0),
+    size_rounding="nearest",
+    pad_square=True,
+    pad_with="black",
+    size_divisor=64,
+    stride_in_1x1=True,
+    norm_eps=1e-3,
+    stem_pool_padding="after",
+    round_anchors=False,
+    rpn_box_weights=(10.0, 10.0, 5.0, 5.0),
+    delta_clamp="none",
+    rpn_loss_divisor="positives",
+    rpn_loss_beta=1.0,
+    rpn_pre_nms_top_n_train=6000,
+    rpn_pre_nms_top_n_test=6000,
+    rpn_min_size=0.0,
+    proposals_per_level=False,
+    level_rule="matterport",
+    sampling_ratio=1,
+    append_gt_boxes=False,
+    box_batch_size_per_image=200,
+    box_positive_fraction=0.33,
+    box_negatives_per_positive=2.0,
+    box_loss_divisor="positives",
+    box_loss_beta=1.0,
+    box_score_thresh=0.7,
+    box_nms_thresh=0.3,
+    box_min_size=0.0,
+    best_class_only=True,
+    mask_target="hard",
+    paste="matterport",
+)
+
+PAPER = Convention(
+    name="paper",  # Mask R-CNN, FPN and Fast R-CNN as printed, where they are specific
+    size_rounding="nearest",
+    stride_in_1x1=True,  # ResNet's figure 5 and the text of section 3.4
+    round_anchors=False,
+    rpn_loss_beta=1.0,  # Fast R-CNN, equation 3
+    rpn_min_size=0.0,
+    level_rule="paper",  # FPN, equation 1
+    sampling_ratio=2,  # Mask R-CNN, section 3: four samples in each bin
+    box_loss_beta=1.0,
+    box_min_size=0.0,
+    mask_target="hard",  # Mask R-CNN, section 3: average *binary* cross-entropy
+    paste="detectron2",
+)
+
+CONVENTIONS = {c.name: c for c in (TORCHVISION, DETECTRON2, MMDET, MATTERPORT, PAPER)}
+
+
+def get_convention(which: str | Convention | Mapping[str, Any]) -> Convention:
+    """The convention of that name; an object is passed through, a dict of fields is read.
+
+    Raises:
+        ValueError: no convention of that name, or a field that does not exist.
+    """
+    if isinstance(which, Convention):
+        return which
+    if isinstance(which, Mapping):
+        known = {field.name for field in dataclasses.fields(Convention)}
+        unknown = sorted(set(which) - known)
+        if unknown:
+            raise ValueError(f"convention: no such field: {', '.join(unknown)}")
+        return Convention(**which)
+    if which not in CONVENTIONS:
+        close = difflib.get_close_matches(str(which), CONVENTIONS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"convention: {which!r} is none of {', '.join(CONVENTIONS)}{hint}")
+    return CONVENTIONS[which]

@@ -1,0 +1,98 @@
+"""Anchors: the boxes of fixed shapes, at every cell of the pyramid, that the RPN judges and moves.
+
+Letters: A anchors per cell, H W height and width of a feature map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minimask.conventions import TORCHVISION, Convention
+
+
+def cell_anchors(
+    sizes: Sequence[float],
+    aspect_ratios: Sequence[float],
+    convention: Convention = TORCHVISION,
+) -> np.ndarray:
+    """The anchors of one cell, centered at (0, 0).
+
+    Args:
+        sizes: square roots of the anchors' areas, in pixels.
+        aspect_ratios: height / width; the area stays.
+        convention: `round_anchors`, `anchor_order`.
+
+    Returns:
+        (A, 4) float32 with A = len(sizes) * len(aspect_ratios).
+    """
+    by_height = np.sqrt(np.asarray(aspect_ratios, np.float32))
+    by_width = 1 / by_height
+    size = np.asarray(sizes, np.float32)
+    if convention.anchor_order == "ratio":
+        widths, heights = np.outer(by_width, size).ravel(), np.outer(by_height, size).ravel()
+    else:
+        widths, heights = np.outer(size, by_width).ravel(), np.outer(size, by_height).ravel()
+    cell = np.stack([-widths, -heights, widths, heights], axis=1) / 2
+    return np.round(cell) if convention.round_anchors else cell
+
+
+class AnchorGrid:
+    """Anchors of all levels for a padded image; computed once per shape and remembered."""
+
+    def __init__(
+        self,
+        sizes: Sequence[float | Sequence[float]],
+        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+        convention: Convention = TORCHVISION,
+    ):
+        """One entry of `sizes` per level of the pyramid: a size, or several, in pixels."""
+        self.offset = convention.anchor_offset
+        per_level = [s if isinstance(s, Sequence) else (s,) for s in sizes]
+        self.cells = [cell_anchors(s, aspect_ratios, convention) for s in per_level]
+        counts = {len(cell) for cell in self.cells}
+        if len(counts) != 1:
+            raise ValueError(f"anchor sizes: every level needs as many, got {per_level}")
+        self.per_cell = counts.pop()
+        self._known: dict[tuple, list[np.ndarray]] = {}
+
+    def __call__(
+        self, feature_shapes: Sequence[tuple[int, int]], image_shape: tuple[int, int]
+    ) -> list[np.ndarray]:
+        """The anchors of each level, in the order rows, columns, anchors of a cell.
+
+        Args:
+            feature_shapes: (H, W) of each level.
+            image_shape: height and width of the padded images.
+
+        Returns:
+            For each level (H * W * A, 4) float32 in pixels of the padded image. Do not change
+            them: they are shared between calls.
+        """
+        if len(feature_shapes) != len(self.cells):
+            raise ValueError(
+                f"anchors: sizes for {len(self.cells)} levels, but {len(feature_shapes)} feature maps"
+            )
+        key = (tuple(feature_shapes), tuple(image_shape))
+        if key not in self._known:
+            if len(self._known) >= 64:  # images of ever new shapes must not fill the memory
+                self._known.clear()
+            self._known[key] = [
+                self._level(cell, shape, image_shape)
+                for cell, shape in zip(self.cells, feature_shapes, strict=True)
+            ]
+        return self._known[key]
+
+    def _level(
+        self, cell: np.ndarray, shape: tuple[int, int], image_shape: tuple[int, int]
+    ) -> np.ndarray:
+        """Shift the anchors of one cell over a whole level."""
+        stride_y, stride_x = image_shape[0] // shape[0], image_shape[1] // shape[1]
+        y = (np.arange(shape[0], dtype=np.float32) + self.offset) * stride_y
+        x = (np.arange(shape[1], dtype=np.float32) + self.offset) * stride_x
+        grid_y, grid_x = np.meshgrid(y, x, indexing="ij")
+        shifts = np.stack([grid_x, grid_y, grid_x, grid_y], axis=-1).astype(np.float32)
+        anchors = (shifts[:, :, None] + cell).reshape(-1, 4)
+        anchors.flags.writeable = False
+        return anchors

@@ -1,0 +1,163 @@
+"""What the model says about an image, and what a teacher says about it.
+
+Letters: R objects in an image, H W its height and width, M side of a predicted mask.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minimask.models.paste import THRESHOLD, paste_crop
+
+
+@dataclass
+class Target:
+    """The objects of one training image.
+
+    ======  ============  ===========  ============================================
+    name    shape         dtype        format
+    ======  ============  ===========  ============================================
+    boxes   (R, 4)        float32      x0 y0 x1 y1 in pixels, positive width and height
+    labels  (R,)          int64        0 .. K - 1, indices into the model's classes
+    masks   (R, H, W)     uint8, bool  1 where the object is; None for boxes only
+    ======  ============  ===========  ============================================
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The objects found in one image, best first.
+
+    ===========  ============  =======  ============================================
+    name         shape         dtype    format
+    ===========  ============  =======  ============================================
+    boxes        (R, 4)        float32  x0 y0 x1 y1 in pixels of the original image
+    labels       (R,)          int64    0 .. K - 1, indices into `classes`
+    scores       (R,)          float32  0 .. 1
+    mask_probs   (R, M, M)     float32  0 .. 1 over the box; None for boxes only
+    ===========  ============  =======  ============================================
+
+    Full-size masks are drawn when asked for (`masks`, `soft_masks`, `mask`) and not kept.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    mask_probs: np.ndarray | None
+    image_size: tuple[int, int]  # height, width
+    classes: tuple[str, ...]
+    paste: str = "torchvision"  # how small masks are drawn, see `minimask.models.paste`
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __repr__(self) -> str:
+        height, width = self.image_size
+        found = ", ".join(
+            f"{name} {score:.2f}"
+            for name, score in zip(self.names[:5], self.scores[:5], strict=True)
+        )
+        more = ", ..." if len(self) > 5 else ""
+        return f"Detections({len(self)} in {width} x {height} pixels: {found}{more})"
+
+    @property
+    def names(self) -> list[str]:
+        """The class name of each detection."""
+        return [self.classes[label] for label in self.labels]
+
+    @property
+    def masks(self) -> np.ndarray:
+        """(R, H, W) bool: which pixels belong to each object; drawn anew at each call."""
+        masks = np.zeros((len(self), *self.image_size), bool)
+        for i, (crop, (x, y)) in enumerate(self._crops()):
+            masks[i, y : y + crop.shape[0], x : x + crop.shape[1]] = crop >= THRESHOLD
+        return masks
+
+    @property
+    def soft_masks(self) -> np.ndarray:
+        """(R, H, W) float32: probability that a pixel belongs to each object."""
+        masks = np.zeros((len(self), *self.image_size), np.float32)
+        for i, (crop, (x, y)) in enumerate(self._crops()):
+            masks[i, y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        return masks
+
+    def mask(self, i: int) -> np.ndarray:
+        """(H, W) bool: which pixels belong to object `i`."""
+        mask = np.zeros(self.image_size, bool)
+        crop, (x, y) = self.crop_mask(i)
+        mask[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
+        return mask
+
+    def crop_mask(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """The mask of object `i` around its box only: (h, w) bool, and (x, y) of its corner."""
+        crop, corner = self._soft_crop(i)
+        return crop >= THRESHOLD, corner
+
+    def keep(self, index: Any) -> Detections:
+        """Only some detections: a bool mask, indices or a slice, e.g. `d.keep(d.scores > 0.5)`."""
+        if isinstance(index, int | np.integer):
+            index = [int(index)]
+        probs = None if self.mask_probs is None else self.mask_probs[index]
+        return dataclasses.replace(
+            self,
+            boxes=self.boxes[index],
+            labels=self.labels[index],
+            scores=self.scores[index],
+            mask_probs=probs,
+        )
+
+    def to_coco(
+        self, image_id: int, category_ids: Sequence[int] | None = None
+    ) -> list[dict[str, Any]]:
+        """The detections as COCO results: one JSON-able dict each, boxes as x y width height.
+
+        Args:
+            image_id: the image's id in the annotation file.
+            category_ids: the COCO id of each class; default 1, 2, ...
+        """
+        from pycocotools import mask as rle
+
+        ids = list(category_ids) if category_ids is not None else range(1, len(self.classes) + 1)
+        if len(ids) != len(self.classes):
+            raise ValueError(
+                f"category_ids: expected {len(self.classes)}, one per class, got {len(ids)}"
+            )
+        results = []
+        canvas = np.zeros(self.image_size, np.uint8, order="F")  # RLE runs down the columns
+        for i in range(len(self)):
+            x0, y0, x1, y1 = (float(v) for v in self.boxes[i])
+            result: dict[str, Any] = {
+                "image_id": int(image_id),
+                "category_id": int(ids[self.labels[i]]),
+                "bbox": [x0, y0, x1 - x0, y1 - y0],
+                "score": float(self.scores[i]),
+            }
+            if self.mask_probs is not None:
+                crop, (x, y) = self.crop_mask(i)
+                window = canvas[y : y + crop.shape[0], x : x + crop.shape[1]]
+                window[...] = crop
+                encoded = rle.encode(canvas)
+                window[...] = 0
+                result["segmentation"] = {
+                    "size": [int(n) for n in encoded["size"]],
+                    "counts": encoded["counts"].decode("ascii"),
+                }
+            results.append(result)
+        return results
+
+    def _soft_crop(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
+        if self.mask_probs is None:
+            raise ValueError("these detections have no masks: the model is a Faster R-CNN")
+        return paste_crop(self.mask_probs[i], self.boxes[i], *self.image_size, self.paste)
+
+    def _crops(self) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+        return (self._soft_crop(i) for i in range(len(self)))

@@ -1,0 +1,52 @@
+"""Which ground-truth object, if any, an anchor or a proposal stands for.
+
+Letters: G ground-truth objects, B boxes to be judged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+BACKGROUND = -1
+IGNORED = -2
+
+
+def match(
+    iou: np.ndarray,
+    foreground: float,
+    background: float,
+    *,
+    best_iou_min: float | None = None,
+) -> np.ndarray:
+    """The object each box stands for, by overlap.
+
+    A box stands for the object it overlaps most if that IoU is at least `foreground`; it is
+    background below `background`, and ignored in between.
+
+    Args:
+        iou: (G, B).
+        foreground: the lower bound of a match.
+        background: the upper bound of background, at most `foreground`.
+        best_iou_min: if given, the box (or, in a tie, the boxes) closest to each object is a match
+            whatever the bounds say, provided its IoU is positive and at least this. It then stands
+            for the object *it* overlaps most (Faster R-CNN, section 3.1.2, rule i).
+
+    Returns:
+        (B,) int64: 0 .. G - 1, or BACKGROUND, or IGNORED.
+    """
+    if background > foreground:
+        raise ValueError(f"background bound {background} is above the foreground bound {foreground}")
+    objects, boxes = iou.shape
+    if objects == 0:
+        return np.full(boxes, BACKGROUND, np.int64)
+    nearest = iou.argmax(axis=0)
+    overlap = iou[nearest, np.arange(boxes)]
+    matches = np.where(
+        overlap >= foreground, nearest, np.where(overlap < background, BACKGROUND, IGNORED)
+    )
+    if best_iou_min is not None and boxes:
+        best = iou.max(axis=1, keepdims=True)
+        # an object nothing overlaps has IoU 0 with every box: none of them is its match
+        chosen = ((iou == best) & (best >= best_iou_min) & (best > 0)).any(axis=0)
+        matches[chosen] = nearest[chosen]
+    return matches.astype(np.int64)

@@ -1,0 +1,125 @@
+"""RoIAlign over a pyramid: each region is cut from the level where it is of ordinary size.
+
+Letters: R regions, C channels, P pooled size, N images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minimask import boxes as box_ops
+from minimask import functional as F
+from minimask import ops
+from minimask.autograd import Function, Tensor
+from minimask.conventions import TORCHVISION, Convention
+
+CANONICAL_SIZE = 224  # FPN, section 4.2: a region as large as an ImageNet crop ...
+CANONICAL_LEVEL = 4  # ... comes from C4's level, as in the network without a pyramid
+
+
+def pyramid_levels(
+    boxes: np.ndarray, rule: str = "torchvision", lowest: int = 2, highest: int = 5
+) -> np.ndarray:
+    """The level each region is cut from: 4 for 224 pixels, one less for half of that (FPN, eq. 1).
+
+    The systems differ in a millionth, which decides at exact powers of two:
+
+    * "paper": floor(4 + log2(side / 224))
+    * "torchvision": floor(4 + log2(side / 224) + 1e-6)
+    * "detectron2": floor(4 + log2(side / 224 + 1e-8))
+    * "mmdet": 2 + floor(log2(side / 56 + 1e-6))
+    * "matterport": 4 + round(log2(side / 224))
+
+    Args:
+        boxes: (R, 4) in pixels of the network's input.
+        rule: one of the above; side is the square root of the area.
+        lowest: the first level there is.
+        highest: the last level there is.
+
+    Returns:
+        (R,) int64 between `lowest` and `highest`.
+    """
+    side = np.sqrt(box_ops.area(np.asarray(boxes, np.float32)))
+    with np.errstate(divide="ignore"):  # a box without area: log2(0) = -inf, the lowest level
+        if rule == "torchvision":
+            level = np.floor(CANONICAL_LEVEL + np.log2(side / CANONICAL_SIZE) + np.float32(1e-6))
+        elif rule == "detectron2":
+            level = np.floor(CANONICAL_LEVEL + np.log2(side / CANONICAL_SIZE + np.float32(1e-8)))
+        elif rule == "mmdet":
+            level = 2 + np.floor(np.log2(side / 56 + np.float32(1e-6)))
+        elif rule == "matterport":
+            level = CANONICAL_LEVEL + np.round(np.log2(side / CANONICAL_SIZE))
+        elif rule == "paper":
+            level = np.floor(CANONICAL_LEVEL + np.log2(side / CANONICAL_SIZE))
+        else:
+            raise ValueError(f"rule: no such rule: {rule!r}")
+    return np.clip(np.nan_to_num(level, nan=lowest), lowest, highest).astype(np.int64)
+
+
+def as_rois(boxes_per_image: Sequence[np.ndarray]) -> np.ndarray:
+    """Boxes of several images in one array: N times (R, 4) -> (sum of R, 5), image index first."""
+    index = np.repeat(np.arange(len(boxes_per_image)), [len(b) for b in boxes_per_image])
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *boxes_per_image])
+    return np.concatenate([index[:, None].astype(np.float32), boxes.astype(np.float32)], axis=1)
+
+
+class Reorder(Function):
+    """Rows in another order, each exactly once."""
+
+    @staticmethod
+    def forward(ctx, x, *, order):
+        ctx.save(order)
+        return x[order]
+
+    @staticmethod
+    def backward(ctx, grad):  # row order[i] of x became row i
+        (order,) = ctx.saved
+        out = np.empty_like(grad)
+        out[order] = grad
+        return out
+
+
+def pool_regions(
+    pyramid: Sequence[Tensor],
+    rois: np.ndarray,
+    output_size: int,
+    image_height: int,
+    convention: Convention = TORCHVISION,
+) -> Tensor:
+    """Cut a small square of features for every region.
+
+    Args:
+        pyramid: levels (N, C, H, W), finest first.
+        rois: (R, 5) image index and box in pixels of the network's input.
+        output_size: P.
+        image_height: of the padded input; the levels' strides follow from it.
+        convention: `level_rule`, `sampling_ratio`, `roi_aligned`.
+
+    Returns:
+        (R, C, P, P)
+    """
+    strides = [2.0 ** round(np.log2(image_height / level.shape[2])) for level in pyramid]
+    lowest = round(np.log2(strides[0]))
+    levels = pyramid_levels(
+        rois[:, 1:], convention.level_rule, lowest, lowest + len(pyramid) - 1
+    )
+    parts, places = [], []
+    for i, (level, stride) in enumerate(zip(pyramid, strides, strict=True)):
+        here = np.flatnonzero(levels == lowest + i)
+        if len(here) or (i == 0 and not len(rois)):
+            parts.append(
+                F.roi_align(
+                    level,
+                    np.ascontiguousarray(rois[here]),
+                    output_size,
+                    spatial_scale=1 / stride,
+                    sampling_ratio=convention.sampling_ratio,
+                    aligned=convention.roi_aligned,
+                )
+            )
+            places.append(here)
+    if len(parts) == 1:
+        return parts[0]
+    return Reorder.apply(ops.concatenate(parts, axis=0), order=np.argsort(np.concatenate(places)))

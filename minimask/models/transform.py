@@ -1,0 +1,222 @@
+"""From photographs of any size to the batch of equal arrays a network takes, and back.
+
+Letters: N images, H W height and width as given, R objects.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from minimask import boxes as box_ops
+from minimask.conventions import TORCHVISION, Convention
+from minimask.kernels import resize
+from minimask.models.detections import Target
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where an image lies in the network's input: how it was resized and moved."""
+
+    original: tuple[int, int]  # height, width of the image as given
+    resized: tuple[int, int]  # height, width of its content in the input
+    offset: tuple[int, int] = (0, 0)  # y, x of its upper left pixel in the input
+
+    def to_network(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes of the image as boxes of the network's input. (R, 4) -> (R, 4) float32."""
+        resized = box_ops.scale(np.asarray(boxes, np.float32), *self._factors(self.original))
+        return self._shift(resized, 1)
+
+    def to_image(self, boxes: np.ndarray) -> np.ndarray:
+        """Boxes of the network's input as boxes of the image. (R, 4) -> (R, 4) float32."""
+        factors = [np.float32(1) * a / b for a, b in zip(self.original, self.resized, strict=True)]
+        return box_ops.scale(self._shift(boxes, -1), *factors)
+
+    def clip(self, boxes: np.ndarray) -> np.ndarray:
+        """Cut boxes of the network's input off at the borders of the image. (R, 4) -> (R, 4)."""
+        return self._shift(box_ops.clip(self._shift(boxes, -1), *self.resized), 1)
+
+    def _factors(self, source: tuple[int, int]) -> tuple[np.float32, np.float32]:
+        y, x = (np.float32(n) / np.float32(m) for n, m in zip(self.resized, source, strict=True))
+        return y, x
+
+    def _shift(self, boxes: np.ndarray, sign: int) -> np.ndarray:
+        if self.offset == (0, 0):
+            return boxes
+        y, x = self.offset
+        return boxes + np.asarray([x, y, x, y], boxes.dtype) * sign
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images as the network takes them."""
+
+    images: np.ndarray  # (N, 3, H, W) float32, normalized and padded to one size
+    frames: list[Frame]  # where each image lies in it
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the padded images."""
+        return self.images.shape[2], self.images.shape[3]
+
+
+def as_rgb(image: np.ndarray, name: str = "image") -> np.ndarray:
+    """An image as (H, W, 3) uint8; gray is repeated, an alpha channel dropped.
+
+    Raises:
+        TypeError: not a uint8 array.
+        ValueError: a shape that is no image, or no pixels.
+    """
+    if not isinstance(image, np.ndarray):
+        raise TypeError(
+            f"{name}: expected a NumPy array of uint8, got {type(image).__name__}; "
+            "files are read with minimask.data.read_image(path)"
+        )
+    if image.dtype != np.uint8:
+        raise TypeError(
+            f"{name}: expected uint8 pixels 0..255, got {image.dtype}; "
+            "scale it first, e.g. (image / image.max() * 255).astype('uint8')"
+        )
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise ValueError(
+            f"{name}: expected shape (H, W), (H, W, 3) or (H, W, 4), got {image.shape}"
+        )
+    if image.size == 0:
+        raise ValueError(f"{name}: has no pixels: shape {image.shape}")
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
+
+
+def resized_size(
+    height: int,
+    width: int,
+    min_size: int | None,
+    max_size: int | None,
+    convention: Convention = TORCHVISION,
+) -> tuple[int, int]:
+    """Height and width after resizing: the short side becomes `min_size`, the long one no more
+    than `max_size`; with `min_size` None only images that are too large shrink.
+
+    The squares of the Matterport convention enlarge only, except to respect `max_size`.
+    """  # noqa: D205
+    short, long = min(height, width), max(height, width)
+    factor = 1.0 if min_size is None else min_size / short
+    if convention.pad_square:
+        factor = max(1.0, factor)
+    if max_size is not None:
+        factor = min(factor, max_size / long)
+    extra = 0.5 if convention.size_rounding == "nearest" else 0.0
+    return max(1, math.floor(height * factor + extra)), max(1, math.floor(width * factor + extra))
+
+
+def make_batch(
+    images: Sequence[np.ndarray],
+    min_size: int | None,
+    max_size: int | None,
+    convention: Convention = TORCHVISION,
+) -> Batch:
+    """Resize, normalize and pad images to one array.
+
+    Args:
+        images: uint8 arrays of any sizes, (H, W, 3), gray or RGBA.
+        min_size: of the short side after resizing, None to leave it.
+        max_size: limit of the long side after resizing, None for none.
+        convention: how exactly.
+    """
+    rgb = [as_rgb(image, f"images[{i}]") for i, image in enumerate(images)]
+    if not rgb:
+        raise ValueError("images: expected at least one image, got an empty list")
+    sizes = [resized_size(*im.shape[:2], min_size, max_size, convention) for im in rgb]
+    offsets = [(0, 0)] * len(rgb)
+    height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
+    if convention.pad_square:
+        height = width = max(height, width, max_size or 0)
+    height, width = (-(-n // convention.size_divisor) * convention.size_divisor for n in (height, width))
+    if convention.pad_square:
+        offsets = [((height - h) // 2, (width - w) // 2) for h, w in sizes]
+    batch = np.zeros((len(rgb), 3, height, width), np.float32)
+    if convention.pad_with == "black":
+        batch[:] = _normalize(np.zeros((1, 1, 3), np.uint8), convention)
+    for slot, image, (h, w), (y, x) in zip(batch, rgb, sizes, offsets, strict=True):
+        slot[:, y : y + h, x : x + w] = _content(image, (h, w), convention)
+    frames = [
+        Frame(image.shape[:2], size, offset)
+        for image, size, offset in zip(rgb, sizes, offsets, strict=True)
+    ]
+    return Batch(batch, frames)
+
+
+def _content(image: np.ndarray, size: tuple[int, int], convention: Convention) -> np.ndarray:
+    """One image resized and normalized: (H, W, 3) uint8 -> (3, h, w) float32."""
+    if image.shape[:2] == size:
+        return _normalize(image, convention)
+    if convention.image_resize == "pillow":
+        from PIL import Image
+
+        small = Image.fromarray(np.ascontiguousarray(image))
+        small = small.resize(size[::-1], Image.Resampling.BILINEAR)
+        return _normalize(np.asarray(small), convention)
+    return resize(_normalize(image, convention)[None], size, mode="bilinear")[0]
+
+
+def _normalize(image: np.ndarray, convention: Convention) -> np.ndarray:
+    """(H, W, 3) uint8 RGB -> (3, H, W) float32 in the network's channel order."""
+    channels = image.transpose(2, 0, 1)[:: -1 if convention.channels == "bgr" else 1]
+    mean = np.asarray(convention.pixel_mean, np.float32)[:, None, None]
+    std = np.asarray(convention.pixel_std, np.float32)[:, None, None]
+    return (channels.astype(np.float32, order="C") - mean) / std
+
+
+def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) -> None:
+    """Refuse a target that does not fit its image, in one sentence.
+
+    Raises:
+        ValueError: shapes that disagree, boxes without area or not finite, unknown labels.
+    """
+    boxes, labels, masks = target.boxes, target.labels, target.masks
+    box_ops.check_boxes(np.asarray(boxes), f"{name}.boxes")
+    if np.shape(labels) != (len(boxes),):
+        raise ValueError(f"{name}.labels: expected shape ({len(boxes)},), got {np.shape(labels)}")
+    bad = np.flatnonzero(~(np.asarray(boxes)[:, 2:] > np.asarray(boxes)[:, :2]).all(axis=1))
+    bad = bad if len(bad) else np.flatnonzero(~np.isfinite(boxes).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{name}.boxes[{bad[0]}] = {np.asarray(boxes)[bad[0]].tolist()}: expected x0 < x1 and "
+            "y0 < y1 in pixels; drop objects without area (or were these x, y, width, height?)"
+        )
+    if len(boxes) and not (0 <= np.min(labels) and np.max(labels) < num_labels):
+        raise ValueError(
+            f"{name}.labels: expected 0 .. {num_labels - 1}, got {np.min(labels)} .. "
+            f"{np.max(labels)}; background is no class outside the network"
+        )
+    if masks is not None and masks.shape != (len(boxes), *image.shape[:2]):
+        raise ValueError(
+            f"{name}.masks: expected shape {(len(boxes), *image.shape[:2])}, got {masks.shape}"
+        )
+
+
+def resize_target(target: Target, frame: Frame, size: tuple[int, int]) -> Target:
+    """The target in the network's input: boxes moved, masks resized to the nearest pixel.
+
+    Masks become (R, H, W) uint8 of the padded `size` only where the image was moved inside it;
+    otherwise they keep the content's size, which is all that boxes can touch.
+    """
+    masks = target.masks
+    if masks is not None:
+        masks = masks.view(np.uint8) if masks.dtype == bool else np.asarray(masks, np.uint8)
+        if frame.original != frame.resized:
+            rows, columns = (
+                np.arange(after) * before // after
+                for before, after in zip(frame.original, frame.resized, strict=True)
+            )
+            masks = masks[:, rows[:, None], columns]
+        if frame.offset != (0, 0):
+            whole = np.zeros((len(masks), *size), np.uint8)
+            (y, x), (h, w) = frame.offset, frame.resized
+            whole[:, y : y + h, x : x + w] = masks
+            masks = whole
+    return Target(frame.to_network(target.boxes), np.asarray(target.labels, np.int64), masks)
