@@ -16,7 +16,12 @@ import numpy as np
 
 from minimask.data.images import missing_file, read_image
 from minimask.data.sample import Sample, boxes_of_masks
-from minimask.data.segmentation import decode, segmentation_problem, to_run_lengths
+from minimask.data.segmentation import (
+    decode,
+    is_number,
+    segmentation_problem,
+    to_run_lengths,
+)
 
 # what every entry of a COCO instance file must have
 FIELDS: dict[str, dict[str, type]] = {
@@ -24,6 +29,8 @@ FIELDS: dict[str, dict[str, type]] = {
     "images": {"id": int, "file_name": str, "width": int, "height": int},
     "annotations": {"id": int, "image_id": int, "category_id": int},
 }
+
+LARGEST = 100_000  # pixels a side; more is a mistake, and masks of it would fill the memory
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -37,7 +44,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: no JSON, or not an object with images, annotations and categories.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FileNotFoundError(missing_file(path)) from None
     except UnicodeDecodeError as error:
@@ -48,8 +55,8 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(
             f"{path}: broken JSON in line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
-    except RecursionError:
-        raise ValueError(f"{path}: broken JSON: nested too deeply") from None
+    except (RecursionError, ValueError) as error:  # nested too deeply, numbers too long
+        raise ValueError(f"{path}: broken JSON: {error}") from None
     if not isinstance(content, dict):
         raise ValueError(
             f"{path}: expected an object with images, annotations and categories, "
@@ -86,8 +93,8 @@ def structure_problems(content: dict[str, Any]) -> Iterator[tuple[str, int | Non
                     wanted = "a whole number" if kind is int else "text"
                     got = f"{value!r}" if name in entry else "nothing"
                     yield f"{where}.{name}", mine, f"expected {wanted}, got {got}"
-                elif name in ("width", "height") and int(value) < 1:
-                    yield f"{where}.{name}", mine, f"expected at least 1 pixel, got {value}"
+                elif name in ("width", "height") and not 1 <= entry[name] <= LARGEST:
+                    yield f"{where}.{name}", mine, f"expected 1 to {LARGEST} pixels, got {value}"
 
 
 class CocoDataset:
@@ -122,7 +129,7 @@ class CocoDataset:
         self.path = pathlib.Path(annotations)
         self.folder = pathlib.Path(images)
         if not self.folder.is_dir():
-            raise FileNotFoundError(missing_file(self.folder).replace("file", "folder", 1))
+            raise FileNotFoundError(missing_file(self.folder, "folder"))
         self.boxes_only = boxes_only
         self.white = white
         content = read_json(self.path)
@@ -239,7 +246,7 @@ class CocoDataset:
 
     def _box(self, i: int) -> list[float]:
         box = self._content["annotations"][i].get("bbox")
-        if not isinstance(box, list) or len(box) != 4:
+        if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
             raise self._error(
                 f"annotations[{i}].bbox", f"expected [x, y, width, height], got {box}"
             )
@@ -278,7 +285,8 @@ def _complete(annotation: dict[str, Any], runs: dict[str, Any]) -> dict[str, Any
     result = {key: annotation[key] for key in ("id", "image_id", "category_id")}
     text = counts.decode("ascii") if isinstance(counts, bytes) else counts
     result["segmentation"] = {"size": list(runs["size"]), "counts": text}
-    result["area"] = annotation.get("area", float(rle.area(runs)))
+    given = annotation.get("area")
+    result["area"] = given if is_number(given) else float(rle.area(runs))
     result["bbox"] = annotation.get("bbox") or rle.toBbox(runs).tolist()
     result["iscrowd"] = int(annotation.get("iscrowd", 0))
     return result

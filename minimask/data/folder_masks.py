@@ -44,7 +44,7 @@ class FolderMasks:
             raise ValueError(f"classes: mask folders hold one class, got {self.classes}")
         self.category_ids = (1,)
         if not self.folder.is_dir():
-            raise FileNotFoundError(missing_file(self.folder).replace("file", "folder", 1))
+            raise FileNotFoundError(missing_file(self.folder, "folder"))
         self.paths = [self._image(path) for path in sorted(self.folder.glob("*/images"))]
         if not self.paths:
             raise ValueError(

@@ -101,17 +101,17 @@ def _eight_bit(image: Image.Image, path: str | os.PathLike[str], white: int) -> 
     return scaled
 
 
-def missing_file(path: str | os.PathLike[str]) -> str:
-    """One sentence about a file that is not there: the closest name in its folder."""
+def missing_file(path: str | os.PathLike[str], kind: str = "file") -> str:
+    """One sentence about a file or folder that is not there: the closest name beside it."""
     path = pathlib.Path(path)
     folder = path.parent
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     if folder != path.parent:
-        return f"{path}: no such file; the folder {path.parent} does not exist"
+        return f"{path}: no such {kind}; the folder {path.parent} does not exist"
     names = [entry.name for entry in folder.iterdir()]
     by_lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(path.name.lower(), by_lower, n=1, cutoff=0.6)
     if close:
-        return f"{path}: no such file; did you mean {by_lower[close[0]]!r}?"
-    return f"{path}: no such file; {folder} holds {len(names)} other files"
+        return f"{path}: no such {kind}; did you mean {by_lower[close[0]]!r}?"
+    return f"{path}: no such {kind}; {folder} holds {len(names)} others"

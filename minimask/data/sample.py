@@ -110,7 +110,8 @@ def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
     if masks.size == 0:
         return boxes
     height, width = masks.shape[1:]
-    columns, rows = masks.any(axis=1), masks.any(axis=2)
+    columns: np.ndarray = np.any(masks, axis=1)
+    rows: np.ndarray = np.any(masks, axis=2)
     boxes[:, 0] = columns.argmax(axis=1)
     boxes[:, 1] = rows.argmax(axis=1)
     boxes[:, 2] = width - columns[:, ::-1].argmax(axis=1)

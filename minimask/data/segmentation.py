@@ -6,12 +6,16 @@ Polygons: `[[x0, y0, x1, y1, ...], ...]`, their union.  Run lengths: `{"size": [
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 FAR = 10  # polygons may reach this many image sizes outside; more is a mistake
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number of a size that coordinates can have."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e9
 
 
 def segmentation_problem(segmentation: Any, height: int, width: int) -> str | None:
@@ -55,9 +59,8 @@ def to_run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]
     if isinstance(segmentation, list):
         parts = [[float(value) for value in polygon] for polygon in segmentation]
         return rle.merge(rle.frPyObjects(parts, height, width))
-    if isinstance(segmentation["counts"], list):
-        return rle.frPyObjects(segmentation, height, width)
-    return segmentation
+    runs = {"size": [height, width], "counts": segmentation["counts"]}
+    return rle.frPyObjects(runs, height, width) if isinstance(runs["counts"], list) else runs
 
 
 def _kind(value: Any) -> str:
@@ -70,10 +73,7 @@ def _polygons_problem(polygons: list[Any], height: int, width: int) -> str | Non
     if isinstance(polygons[0], int | float):
         return ": one flat list of numbers; expected a list of polygons, [[x0, y0, x1, y1, ...]]"
     for i, polygon in enumerate(polygons):
-        if not isinstance(polygon, list) or not all(
-            isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
-            for v in polygon
-        ):
+        if not isinstance(polygon, list) or not all(map(is_number, polygon)):
             return f"[{i}]: expected a list of finite numbers, got {_kind(polygon)}"
         if len(polygon) < 6 or len(polygon) % 2:
             return (
