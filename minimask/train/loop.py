@@ -1,0 +1,318 @@
+"""A whole run: train, log, evaluate, save, and go on after whatever stopped it."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from minimask.train import checkpoint, folder, log
+from minimask.train.augment import augmentation
+from minimask.train.diagnose import TrainingError
+from minimask.train.interrupt import StopRequest
+from minimask.train.progress import Progress, memory_mb
+from minimask.train.settings import RunSettings, TrainSettings
+from minimask.train.step import Trainer
+
+if TYPE_CHECKING:
+    from minimask.data.sample import Dataset, Sample
+    from minimask.evaluate import Results
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C (or SIGTERM); the run was saved and can be resumed."""
+
+
+def train(
+    model: Any,
+    dataset: Dataset,
+    settings: RunSettings | TrainSettings,
+    out: str | Path,
+    *,
+    val: Dataset | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Train `model` on `dataset` and leave everything about it in the folder `out`.
+
+    The same seed, machine and thread count give the same weights bit for bit, whether the run
+    goes through at once or is killed and resumed any number of times.
+
+    Args:
+        model: a detector of `minimask.models`, with the weights to start from.
+        dataset: images to learn from.
+        settings: how.
+        out: a folder that does not exist yet; with `resume`, that of a run with these settings.
+        val: images to be checked on; None: no evaluation.
+        resume: go on after the folder's newest checkpoint, if there is one.
+        progress: show a progress line on stderr.
+
+    Returns:
+        What metrics.json holds: step, seconds, images_per_second, memory_mb, and with `val` the
+        metrics of the final weights.
+
+    Raises:
+        FolderInUse: `out` holds another run, or other files.
+        TrainingError: a loss became NaN or infinite.
+        DiskFull: no room to write.
+        Interrupted: Ctrl-C; the run was saved first.
+        ValueError: model and data have different classes; a checkpoint of another model.
+    """
+    whole = settings if isinstance(settings, RunSettings) else RunSettings(train=settings)
+    path = Path(out)
+    _check_classes(model, dataset, val)
+    folder.check(path, whole, resume=resume)
+    with checkpoint.room_needed(path), folder.locked(path):
+        folder.prepare(path, whole)
+        return Run(model, dataset, whole.train, path, val, progress).go()
+
+
+def _check_classes(model: Any, dataset: Dataset, val: Dataset | None) -> None:
+    """Raise unless model, training and validation data agree on the classes."""
+    for owner, classes in (
+        ("the model", model.classes),
+        ("the validation data", val.classes if val is not None else dataset.classes),
+    ):
+        if tuple(classes) != tuple(dataset.classes):
+            raise ValueError(
+                f"the training data has the classes {', '.join(dataset.classes)}, {owner} has "
+                f"{', '.join(classes)}; they must be the same, in the same order"
+            )
+
+
+class Run:
+    """One process's share of a run; `go` does it all."""
+
+    def __init__(
+        self,
+        model: Any,
+        dataset: Dataset,
+        settings: TrainSettings,
+        out: Path,
+        val: Dataset | None,
+        progress: bool,
+    ) -> None:
+        self.model, self.dataset, self.val = model, dataset, val
+        self.settings, self.out = settings, out
+        self.trainer = Trainer(model, settings)
+        self.seconds = 0.0  # of training, all processes together
+        self.evaluated = 0  # step of the last evaluation
+        self.best: dict[str, Any] | None = None  # {"step", "AP"}
+        self._restore()
+        self.progress = Progress(settings.steps, self.trainer.step, show=progress)
+        self.stop = StopRequest()
+
+    def go(self) -> dict[str, Any]:
+        """Train to the last step, then evaluate."""
+        with self.stop, self.progress:
+            if self.trainer.step == 0:
+                self._save()  # a disk that is full or read-only shows now, not after an hour
+            with contextlib.ExitStack() as stack:
+                self.log = stack.enter_context(log.CsvLog(self.out / "log.csv", log.STEP_COLUMNS))
+                self._train(stack.enter_context(contextlib.closing(self._batches())))
+            return self._finish()
+
+    def _train(self, batches: Iterator[list[list[Sample]]]) -> None:
+        if self._evaluation_due() and self.evaluated < self.trainer.step:
+            self._evaluate(self.settings.val_limit)  # a kill came in between
+        before = time.monotonic()
+        for batch in batches:
+            row = self._advance(batch)
+            now = time.monotonic()
+            self._note(row, now - before)
+            step = self.trainer.step
+            due = self._evaluation_due()
+            if due or step % self.settings.checkpoint_every == 0 or step == self.settings.steps:
+                self._save()
+            if self.stop.requested:
+                self._interrupted()
+            if due:
+                self._evaluate(self.settings.val_limit)
+            before = time.monotonic() if due else now
+
+    def _batches(self) -> Generator[list[list[Sample]], None, None]:
+        """For every step left, the batches whose gradients are added up."""
+        from minimask.data.loader import Loader
+
+        count, settings = self.settings.accumulate, self.settings
+        loader = Loader(
+            self.dataset,
+            settings.batch,
+            augmentation(settings.augment),
+            settings.seed,
+            start_step=self.trainer.step * count,
+            total_steps=settings.steps * count,
+        )
+        with loader:
+            one = iter(loader)
+            for _ in range(self.trainer.step, settings.steps):
+                yield [next(one) for _ in range(count)]
+
+    def _advance(self, batch: list[list[Sample]]) -> dict[str, float]:
+        try:
+            return self.trainer.advance(batch)
+        except TrainingError as error:
+            raise TrainingError(
+                f"{error} Nothing was overwritten: the last good checkpoint is "
+                f"{checkpoint.find_latest(self.out)}. As resuming repeats this step exactly, "
+                "start anew with a lower --lr or a longer --warmup."
+            ) from error
+
+    def _note(self, row: dict[str, float], seconds: float) -> None:
+        """One line in log.csv and on the screen."""
+        self.seconds += seconds
+        images = self.settings.batch * self.settings.accumulate
+        record = {
+            "step": self.trainer.step,
+            **row,
+            "images_per_second": images / seconds,
+            "memory_mb": memory_mb(),
+            "seconds": self.seconds,
+        }
+        self.log.write(record)
+        self.progress.update(record)
+
+    def _save(self) -> None:
+        """Write a checkpoint; the log lines it counts on reach the disk first."""
+        if self.trainer.step:
+            self.log.to_disk()
+        checkpoint.save(
+            self.out,
+            self.trainer.step,
+            self.trainer.arrays(),
+            {
+                "model": self.model.config,
+                "seconds": self.seconds,
+                "evaluated": self.evaluated,
+                "best": self.best,
+            },
+            keep=self.settings.keep,
+            keep_steps=[self.best["step"]] if self.best and self.settings.keep_best else [],
+        )
+
+    def _restore(self) -> None:
+        """Continue after the newest checkpoint, if there is one."""
+        latest = checkpoint.find_latest(self.out)
+        if latest is not None:
+            saved = checkpoint.load(latest)
+            check_model(saved, self.model)
+            self.trainer.restore(saved.step, saved.arrays)
+            self.seconds = saved.state["seconds"]
+            self.evaluated = saved.state["evaluated"]
+            self.best = saved.state["best"]
+        log.cut_after(self.out / "log.csv", self.trainer.step)
+        log.cut_after(self.out / "ap.csv", self.evaluated)
+
+    def _interrupted(self) -> None:
+        self._save()
+        raise Interrupted(
+            f"stopped after step {self.trainer.step} of {self.settings.steps}, which is saved; "
+            "continue with --resume"
+        )
+
+    def _evaluation_due(self) -> bool:
+        """Whether this step is followed by an evaluation; the last step's is `_finish`'s."""
+        step, every = self.trainer.step, self.settings.eval_every
+        return (
+            self.val is not None
+            and bool(every)
+            and 0 < step < self.settings.steps
+            and step % every == 0
+        )
+
+    def _evaluate(self, limit: int) -> Results:
+        """Measure the present weights: a line in ap.csv, pictures, curves."""
+        from minimask.evaluate import evaluate
+
+        assert self.val is not None
+        step = self.trainer.step
+        try:
+            with self.stop.at_once(), self.trainer.weights_to_evaluate():
+                results = evaluate(self.model, self.val, limit=limit or None, progress=False)
+                self._draw_predictions(step)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"stopped while evaluating step {step}, which is saved; continue with --resume"
+            ) from None
+        kinds = {"box": results.box, **({"mask": results.mask} if results.mask else {})}
+        row = {f"{kind}_{m}": values[m] for kind, values in kinds.items() for m in log.METRICS}
+        with log.CsvLog(self.out / "ap.csv", log.EVALUATION_COLUMNS) as table:
+            table.write({"step": step, **row})
+        self._draw_curves()
+        self._remember(step, results)
+        return results
+
+    def _remember(self, step: int, results: Results) -> None:
+        self.evaluated = step
+        kind, values = ("mask", results.mask) if results.mask else ("box", results.box)
+        if self.best is None or values["AP"] > self.best["AP"]:
+            self.best = {"step": step, "AP": values["AP"]}
+        self.progress.say(
+            f"step {step}: {kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}"
+            + (f" ({results.explanation})" if results.explanation else "")
+        )
+
+    def _draw_predictions(self, step: int) -> None:
+        """Predictions beside the ground truth on the first validation images."""
+        from PIL import Image
+
+        from minimask import draw
+        from minimask.models.detections import Target
+
+        assert self.val is not None
+        pictures = self.out / "pictures"
+        pictures.mkdir(exist_ok=True)
+        for i in range(min(self.settings.pictures, len(self.val))):
+            sample = self.val[i]
+            target = Target(sample.boxes, sample.labels, sample.masks)
+            (detections,) = self.model.predict([sample.image])
+            buffer = io.BytesIO()
+            Image.fromarray(draw.compare(sample.image, target, detections)).save(buffer, "PNG")
+            name = f"step-{step:06d}-image-{i}.png"
+            checkpoint.write_whole(pictures / name, buffer.getvalue())
+
+    def _draw_curves(self) -> None:
+        from minimask import draw
+
+        draw.loss_curves(self.out / "log.csv", self.out / "losses.png")
+        draw.ap_curves(self.out / "ap.csv", self.out / "ap.png")
+
+    def _finish(self) -> dict[str, Any]:
+        """Write the final weights and their metrics, if that is not done yet."""
+        done = self.out / "metrics.json"
+        if done.exists() and (self.out / "model.safetensors").exists():
+            self.progress.say(f"{self.out}: all {self.settings.steps} steps were already done")
+            return json.loads(done.read_text())
+        weights = self.trainer.final_weights()
+        about = {"minimask": json.dumps({"model": self.model.config})}
+        checkpoint.write_arrays(self.out / "model.safetensors", weights, about)
+        images = self.settings.steps * self.settings.batch * self.settings.accumulate
+        summary: dict[str, Any] = {
+            "step": self.trainer.step,
+            "seconds": self.seconds,
+            "images_per_second": images / self.seconds,
+            "memory_mb": memory_mb(),
+        }
+        if self.val is not None:
+            results = self._evaluate(0)
+            self.progress.say(results.table())
+            summary |= results.to_json()
+        checkpoint.write_json(done, summary)
+        return summary
+
+
+def check_model(saved: checkpoint.Checkpoint, model: Any) -> None:
+    """Raise unless a checkpoint's weights are those of such a model.
+
+    Raises:
+        ValueError: it was written for another model; the message says what differs.
+    """
+    theirs, own = saved.state["model"], json.loads(json.dumps(model.config))
+    different = [k for k in sorted(theirs.keys() | own.keys()) if theirs.get(k) != own.get(k)]
+    if different:
+        listed = "; ".join(f"{k}: {theirs.get(k)} there, {own.get(k)} here" for k in different)
+        raise ValueError(f"{saved.path} is a checkpoint of another model ({listed})")

@@ -1,0 +1,280 @@
+"""From gradients to better weights: SGD with momentum, AdamW, gradient clipping, averaged weights.
+
+The update rules are elementwise, so memory limits them, not arithmetic.  Each rule therefore
+works on short pieces of the arrays, which stay in the processor's cache while its dozen passes run
+over them; intermediate arrays are then as short as a piece, however large the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from minimask.autograd import Tensor
+    from minimask.nn import Module
+
+Named = Sequence[tuple[str, "Tensor"]]
+Array = np.ndarray[Any, Any]
+
+PIECE = 65536  # numbers per piece; from 32 000 to 250 000 it makes no measurable difference
+
+
+def decays(parameter: Tensor) -> bool:
+    """Whether weight decay applies: to weight matrices and filters, not to norms and biases.
+
+    Pulling a bias or the scale of a norm towards 0 limits no complexity; it only shifts what the
+    layer must learn.  Both are vectors, so the number of axes tells them apart.
+    """
+    return parameter.data.ndim > 1
+
+
+class Optimizer:
+    """What SGD and AdamW share: the parameters, their state arrays, walking in short pieces.
+
+    Args:
+        parameters: (name, tensor) pairs, as `model.named_parameters()` gives them; tensors that
+            need no gradient are left out.
+        lr: learning rate of a step whose schedule factor is 1.
+        weight_decay: how much of every decaying weight each step removes, times the rate.
+    """
+
+    slots: tuple[str, ...] = ()  # names of the state arrays every parameter has
+
+    def __init__(self, parameters: Named, lr: float, weight_decay: float) -> None:
+        self.parameters = [(name, p) for name, p in parameters if p.requires_grad]
+        if not self.parameters:
+            raise ValueError("parameters: no tensor requires a gradient, so nothing can be trained")
+        for label, value in [("lr", lr), ("weight_decay", weight_decay)]:
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{label}: expected a number >= 0, got {value}")
+        self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
+        self.state = {
+            slot: {name: np.zeros(p.data.shape, p.data.dtype) for name, p in self.parameters}
+            for slot in self.slots
+        }
+
+    def step(self, lr: float | None = None) -> None:
+        """Update every parameter from its `.grad`; parameters without a gradient stay as they are.
+
+        Args:
+            lr: this step's learning rate; default: the one given at the start.
+        """
+        self.steps += 1
+        rate = self.lr if lr is None else lr
+        for name, parameter in self.parameters:
+            if parameter.grad is None:
+                continue
+            if not parameter.data.flags.c_contiguous:  # else reshape(-1) would update a copy
+                parameter.data = np.ascontiguousarray(parameter.data)
+            decay = self.weight_decay if decays(parameter) else 0.0
+            state = [self.state[slot][name].reshape(-1) for slot in self.slots]
+            weight, grad = parameter.data.reshape(-1), parameter.grad.reshape(-1)
+            for start in range(0, weight.size, PIECE):
+                piece = slice(start, start + PIECE)
+                self.update(weight[piece], grad[piece], *[s[piece] for s in state], rate, decay)
+
+    def update(self, weight: Array, grad: Array, *state_rate_decay: Any) -> None:
+        """The rule on one flat piece, in place (subclasses)."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Forget all gradients, before the next backward pass adds to them."""
+        for _, parameter in self.parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Array]:
+        """All that a later step depends on, as one flat dictionary of arrays (not copies)."""
+        arrays = {
+            f"{slot}.{name}": array
+            for slot, by_name in self.state.items()
+            for name, array in by_name.items()
+        }
+        return {"steps": np.array([self.steps], np.int64), **arrays}
+
+    def load_state_dict(self, arrays: dict[str, Array]) -> None:
+        """Continue from what `state_dict` gave.
+
+        Raises:
+            ValueError: the arrays belong to another optimizer or another model.
+        """
+        own = self.state_dict()
+        problems = [f"{key} is missing" for key in own.keys() - arrays.keys()]
+        problems += [f"{key} is unknown here" for key in arrays.keys() - own.keys()]
+        problems += [
+            f"{key} is {own[key].shape} here, {arrays[key].shape} in the file"
+            for key in own.keys() & arrays.keys()
+            if own[key].shape != arrays[key].shape
+        ]
+        if problems:
+            listed = "; ".join(sorted(problems)[:3])
+            raise ValueError(
+                f"{type(self).__name__}: the saved state does not fit ({len(problems)} problems): "
+                f"{listed}"
+            )
+        self.steps = int(arrays["steps"][0])
+        for key, array in own.items():
+            if key != "steps":
+                array[...] = arrays[key]
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with momentum: the paper's optimizer.
+
+    Velocity is a running sum of gradients that forgets at rate `momentum`; the weights move
+    along it: v = momentum v + (grad + decay w), w = w - lr v.
+    """
+
+    slots = ("velocity",)
+
+    def __init__(
+        self,
+        parameters: Named,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-4,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
+        self.momentum = momentum
+
+    def update(self, weight: Array, grad: Array, *state_rate_decay: Any) -> None:
+        """V = momentum v + grad + decay w, then w = w - lr v."""
+        velocity, lr, decay = state_rate_decay
+        velocity *= self.momentum
+        velocity += grad
+        if decay:
+            velocity += decay * weight
+        weight -= lr * velocity
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
+
+    Every weight moves by about `lr` whatever the size of its gradient: the running mean of the
+    gradient is divided by the root of the running mean of its square.  Both means start at 0,
+    and `1 - beta ** steps` corrects the bias towards 0 that this gives the first steps.
+    """
+
+    slots = ("mean", "square")
+
+    def __init__(
+        self,
+        parameters: Named,
+        lr: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, lr, weight_decay)
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas: expected two numbers in [0, 1), got {betas}")
+        self.betas, self.eps = betas, eps
+
+    def update(self, weight: Array, grad: Array, *state_rate_decay: Any) -> None:
+        """W = w (1 - lr decay), then w = w - lr m / (sqrt(s) + eps) with m and s unbiased."""
+        mean, square, lr, decay = state_rate_decay
+        beta_mean, beta_square = self.betas
+        mean_bias = 1 - beta_mean**self.steps
+        square_bias = 1 - beta_square**self.steps
+        change = grad - mean
+        change *= 1 - beta_mean
+        mean += change  # mean = beta mean + (1 - beta) grad
+        np.multiply(grad, grad, out=change)
+        change -= square
+        change *= 1 - beta_square
+        square += change
+        np.sqrt(square, out=change)
+        change *= 1 / math.sqrt(square_bias)
+        change += self.eps
+        np.divide(mean, change, out=change)
+        change *= lr / mean_bias
+        if decay:
+            weight *= 1 - lr * decay
+        weight -= change
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}
+
+
+def grad_norm(parameters: Iterable[tuple[str, Tensor]]) -> float:
+    """Length of all gradients taken as one long vector; NaN or inf where a gradient is."""
+    squares = 0.0
+    for _, parameter in parameters:
+        if parameter.grad is not None:
+            flat = parameter.grad.reshape(-1)
+            squares += float(flat @ flat)
+    return math.sqrt(squares) if math.isfinite(squares) else squares
+
+
+def clip_grad_norm(parameters: Iterable[tuple[str, Tensor]], max_norm: float) -> float:
+    """Shorten the gradients, all by one factor, so that their joint length is at most `max_norm`.
+
+    One unlucky batch then cannot throw the weights far away, and the direction stays the same.
+
+    Returns:
+        The length before clipping.  Gradients of non-finite length are left as they are.
+    """
+    parameters = list(parameters)
+    norm = grad_norm(parameters)
+    if math.isfinite(norm) and norm > max_norm:
+        for _, parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad *= max_norm / norm
+    return norm
+
+
+class EMA:
+    """An exponential moving average of the weights: evaluated in their place, it scatters less.
+
+    Running statistics of batch norm are averaged with the weights they belong to.  Early on the
+    decay is smaller, (1 + steps) / (10 + steps), so that the random start is soon forgotten.
+
+    Args:
+        model: whose parameters and buffers are averaged.
+        decay: share of the average that one step keeps, e.g. 0.999: about the last 1000 steps.
+    """
+
+    def __init__(self, model: Module, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"decay: expected a number between 0 and 1, got {decay}")
+        self.model, self.decay, self.steps = model, decay, 0
+        self.average = {name: np.array(array) for name, array in model.state_dict().items()}
+
+    def update(self) -> None:
+        """Move the average a little towards the present weights: a = a + (1 - decay) (w - a)."""
+        self.steps += 1
+        keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for name, array in self.model.state_dict().items():
+            average = self.average[name]
+            if average.dtype.kind == "f":
+                average += (1 - keep) * (array - average)
+            else:
+                average[...] = array  # counters
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Inside the block the model holds the averaged weights; afterwards its own again."""
+        own = {name: np.array(array) for name, array in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
+
+    def state_dict(self) -> dict[str, Array]:
+        """The averaged arrays under the model's names, and the number of updates."""
+        return {**self.average, "ema.steps": np.array([self.steps], np.int64)}
+
+    def load_state_dict(self, arrays: dict[str, Array]) -> None:
+        """Continue from what `state_dict` gave; ValueError if the names differ."""
+        if arrays.keys() != self.state_dict().keys():
+            raise ValueError("EMA: the saved average belongs to another model")
+        self.steps = int(arrays["ema.steps"][0])
+        for name, average in self.average.items():
+            average[...] = arrays[name]

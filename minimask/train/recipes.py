@@ -1,0 +1,38 @@
+"""Named settings that are known to work; whatever is given on the command line comes on top."""
+
+from __future__ import annotations
+
+from typing import Any
+
+RECIPES: dict[str, dict[str, Any]] = {
+    # Generated images, the small network, two minutes on two cores: `make demo`.
+    "demo": {
+        "data": "shapes",
+        "shapes_size": 128,
+        "model": "maskrcnn_laptop",
+        "min_size": 128,
+        "max_size": 128,
+        "anchors": (8, 16, 32, 64, 128),
+        "steps": 380,
+        "batch": 8,
+        "warmup": 40,
+        "eval_every": 95,
+        "val_limit": 25,
+    },
+    # Cell nuclei under the microscope, ten minutes on two cores.  Nuclei have no upright
+    # orientation, so flips and transposition make eight images of one; there are many per image
+    # and they are small.  Say where the images are with --annotations, --images, --val-...
+    "nuclei": {
+        "data": "coco",
+        "model": "maskrcnn_laptop",
+        "min_size": 256,
+        "max_size": 512,
+        "anchors": (8, 16, 32, 64, 128),
+        "detections": 200,
+        "steps": 1300,
+        "batch": 4,
+        "warmup": 100,
+        "augment": ("flip", "vflip", "transpose"),
+        "eval_every": 325,
+    },
+}

@@ -1,0 +1,211 @@
+"""Everything a run depends on, as plain values that JSON can hold.
+
+`settings.json` in the run's folder is enough to build the model and both data sets again: that is
+how `--resume`, `minimask evaluate RUN` and `minimask predict --run RUN` know what to do.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+AUGMENTATIONS = ("flip", "vflip", "transpose", "scale", "photometric")
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "step", "constant")
+FORMAT = 1  # of settings.json; raised when old files can no longer be read
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images the run learns from and is checked on."""
+
+    data: str = "coco"  # "shapes" (generated), "coco" (files) or "own" (given to `train`)
+    annotations: str | None = None
+    images: str | None = None
+    val_annotations: str | None = None
+    val_images: str | None = None
+    shapes_size: int = 128
+    shapes_count: int | None = None  # None: never the same image twice
+    val_count: int = 100  # generated validation images
+
+    def __post_init__(self) -> None:
+        _one_of("data", self.data, ("shapes", "coco", "own"))
+        _at_least("shapes_size", self.shapes_size, 32)
+        if self.data == "coco" and not (self.annotations and self.images):
+            raise ValueError(
+                "which images? Give --annotations FILE and --images FOLDER, or --data shapes for "
+                "generated images, or --recipe demo"
+            )
+        if bool(self.val_annotations) != bool(self.val_images):
+            raise ValueError("--val-annotations and --val-images belong together: give both")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which network."""
+
+    model: str = "maskrcnn_laptop"  # "own": given to `train`
+    min_size: int = 256
+    max_size: int = 512
+    anchors: tuple[int, ...] | None = None  # None: the model's own
+    detections: int = 100  # kept per image
+    weights: str | None = None  # file to start from; None: random weights
+
+    def __post_init__(self) -> None:
+        _at_least("min_size", self.min_size, 16)
+        _at_least("detections", self.detections, 1)
+        if self.max_size < self.min_size:
+            raise ValueError(
+                f"--max-size ({self.max_size}) must not be smaller than --min-size "
+                f"({self.min_size})"
+            )
+        if self.anchors is not None and (
+            not self.anchors or list(self.anchors) != sorted(set(self.anchors))
+        ):
+            listed = ",".join(map(str, self.anchors))
+            raise ValueError(f"--anchors: expected growing sizes such as 8,16,32, got {listed!r}")
+
+    def config(self, classes: tuple[str, ...], seed: int) -> dict[str, Any]:
+        """The dictionary `minimask.models.build` takes."""
+        config: dict[str, Any] = {
+            "model": self.model,
+            "classes": list(classes),
+            "seed": seed,
+            "min_size": self.min_size,
+            "max_size": self.max_size,
+            "detections_per_image": self.detections,
+        }
+        if self.anchors is not None:
+            config["anchor_sizes"] = list(self.anchors)
+        return config
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How the weights are trained; every value changes the result, but for those of the log."""
+
+    steps: int = 1000
+    batch: int = 8
+    accumulate: int = 1  # batches whose gradients are added up for one update
+    lr: float = 1e-3
+    optimizer: str = "adamw"
+    momentum: float = 0.9
+    weight_decay: float = 0.01
+    schedule: str = "cosine"
+    warmup: int = 100
+    milestones: tuple[int, ...] | None = None  # None: after 2/3 and 8/9 of the steps
+    clip: float = 5.0  # 0: gradients are not clipped
+    ema: float = 0.0  # 0: no averaged weights
+    augment: tuple[str, ...] = ()
+    seed: int = 0
+    threads: int | None = None  # None: all cores
+    eval_every: int = 0  # 0: only at the end
+    val_limit: int = 0  # 0: all validation images
+    checkpoint_every: int = 200
+    keep: int = 2
+    keep_best: bool = True
+    pictures: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "accumulate", "checkpoint_every", "keep"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("warmup", "seed", "eval_every", "val_limit", "pictures"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("lr", "weight_decay", "clip"):
+            _at_least(name, getattr(self, name), 0)
+        for name in ("momentum", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"--{name}: expected 0 <= {name} < 1, got {getattr(self, name)}")
+        if self.threads is not None:
+            _at_least("threads", self.threads, 1)
+        _one_of("optimizer", self.optimizer, OPTIMIZERS)
+        _one_of("schedule", self.schedule, SCHEDULES)
+        for name in self.augment:
+            _one_of("augment", name, AUGMENTATIONS)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """All of it: what `settings.json` holds."""
+
+    data: DataSettings = field(default_factory=lambda: DataSettings(data="own"))
+    model: ModelSettings = field(default_factory=lambda: ModelSettings(model="own"))
+    train: TrainSettings = field(default_factory=TrainSettings)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """From flat values by name, e.g. {"lr": 1e-3, "model": "maskrcnn_laptop"}.
+
+        Raises:
+            ValueError: an unknown name, or a value that cannot be.
+        """
+        parts: dict[str, Any] = {}
+        for part, kind in _PARTS.items():
+            names = {f.name for f in fields(kind)}
+            parts[part] = kind(**{n: _frozen(values[n]) for n in names & values.keys()})
+        unknown = values.keys() - {f.name for kind in _PARTS.values() for f in fields(kind)}
+        if unknown:
+            raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
+        return cls(**parts)
+
+    def flat(self) -> dict[str, Any]:
+        """All values by name."""
+        parts = (getattr(self, part) for part in _PARTS)
+        return {f.name: getattr(p, f.name) for p in parts for f in fields(p)}
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of `settings.json`."""
+        from minimask._version import __version__
+
+        return {"format": FORMAT, "minimask": __version__, **dataclasses.asdict(self)}
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """From `settings.json`.
+
+        Raises:
+            ValueError: it is no such file; the message names it.
+        """
+        try:
+            content = json.loads(path.read_text())
+            if content.get("format") != FORMAT:
+                raise ValueError(f"format {content.get('format')!r}, this version reads {FORMAT}")
+            return cls.of({k: v for part in _PARTS for k, v in content[part].items()})
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(f"{path}: not the settings of a run ({error})") from error
+
+    def differences(self, other: RunSettings) -> list[str]:
+        """What is not the same, as text such as "lr: 0.001 there, 0.002 here"."""
+        mine, others = self.flat(), other.flat()
+        return [
+            f"--{name.replace('_', '-')}: {_shown(others[name])} there, {_shown(mine[name])} here"
+            for name in mine
+            if mine[name] != others[name]
+        ]
+
+
+_PARTS: dict[str, Any] = {"data": DataSettings, "model": ModelSettings, "train": TrainSettings}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _at_least(name: str, value: float, low: float) -> None:
+    option = name.replace("_", "-")
+    if not math.isfinite(value) or value < low:
+        raise ValueError(f"--{option}: expected a number of at least {low}, got {value}")
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        option = name.replace("_", "-")
+        raise ValueError(f"--{option}: expected one of {', '.join(choices)}, got {value!r}")

@@ -1,0 +1,142 @@
+"""One training step: the loss of a batch, its gradients, the update."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minimask.train import schedule
+from minimask.train.diagnose import TrainingError, explain
+from minimask.train.optim import EMA, SGD, AdamW, Optimizer, clip_grad_norm, grad_norm
+from minimask.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from minimask.autograd import Tensor
+    from minimask.data.sample import Sample
+
+
+def batch_losses(
+    model: Any, samples: Sequence[Sample], index: int, seed: int
+) -> tuple[Tensor, dict[str, float]]:
+    """The loss of one batch: the sum as a Tensor, its parts as numbers.
+
+    Args:
+        model: in training mode.
+        samples: the images; crowd regions are no training targets.
+        index: the batch's number: with `seed` it fixes which anchors and boxes are sampled.
+        seed: the run's seed.
+    """
+    from minimask.models.detections import Target
+
+    known = [s.keep(~s.crowd) if s.crowd.any() else s for s in samples]
+    targets = [Target(boxes=s.boxes, labels=s.labels, masks=s.masks) for s in known]
+    rng = np.random.default_rng([seed, index])
+    losses = model.losses([s.image for s in samples], targets, rng=rng)
+    first, *others = losses.values()
+    total = first
+    for loss in others:
+        total = total + loss
+    return total, {name: float(loss.item()) for name, loss in losses.items()}
+
+
+def learning_rate(settings: TrainSettings, step: int) -> float:
+    """The rate of step `step`, counted from 0."""
+    if settings.schedule == "cosine":
+        factor = schedule.warmup_cosine(
+            step, total_steps=settings.steps, warmup_steps=settings.warmup
+        )
+    elif settings.schedule == "step":
+        milestones = settings.milestones or (settings.steps * 2 // 3, settings.steps * 8 // 9)
+        factor = schedule.warmup_step(step, warmup_steps=settings.warmup, milestones=milestones)
+    else:
+        factor = schedule.warmup(step, settings.warmup)
+    return settings.lr * factor
+
+
+def make_optimizer(model: Any, settings: TrainSettings) -> Optimizer:
+    """The optimizer that the settings ask for."""
+    parameters = list(model.named_parameters())
+    if settings.optimizer == "sgd":
+        return SGD(parameters, settings.lr, settings.momentum, settings.weight_decay)
+    return AdamW(parameters, settings.lr, weight_decay=settings.weight_decay)
+
+
+class Trainer:
+    """The model with all that changes while it is trained."""
+
+    def __init__(self, model: Any, settings: TrainSettings) -> None:
+        self.model, self.settings = model, settings
+        self.optimizer = make_optimizer(model, settings)
+        self.ema = EMA(model, settings.ema) if settings.ema else None
+        self.step = 0  # steps done
+
+    def advance(self, batches: Sequence[Sequence[Sample]]) -> dict[str, float]:
+        """Do one step on `accumulate` batches.
+
+        Returns:
+            The losses (means over the batches), the rate, and the gradient's length.
+
+        Raises:
+            TrainingError: a loss or a gradient is not finite; the weights are unchanged.
+        """
+        settings, count = self.settings, len(batches)
+        self.model.train()
+        self.optimizer.zero_grad()
+        sums: dict[str, float] = {}
+        for i, samples in enumerate(batches):
+            index = self.step * settings.accumulate + i
+            total, losses = batch_losses(self.model, samples, index, settings.seed)
+            if not all(map(math.isfinite, losses.values())):
+                self._give_up(samples, index, losses)
+            (total if count == 1 else total * (1 / count)).backward()
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value / count
+            del total  # and with it the recorded graph, before the next batch needs the memory
+        norm = self._clip()
+        if not math.isfinite(norm):
+            self._give_up(batches[-1], index, losses)
+        rate = learning_rate(settings, self.step)
+        self.optimizer.step(rate)
+        if self.ema:
+            self.ema.update()
+        self.step += 1
+        return {"loss": sum(sums.values()), **sums, "lr": rate, "grad_norm": norm}
+
+    def _clip(self) -> float:
+        named = self.optimizer.parameters
+        return clip_grad_norm(named, self.settings.clip) if self.settings.clip else grad_norm(named)
+
+    def _give_up(self, samples: Sequence[Sample], index: int, losses: dict[str, float]) -> None:
+        reason = explain(self.model, samples, index, self.settings.seed, losses)
+        raise TrainingError(f"step {self.step + 1}: {reason}")
+
+    def arrays(self) -> dict[str, dict[str, np.ndarray]]:
+        """What a checkpoint holds."""
+        files = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.ema:
+            files["ema"] = self.ema.state_dict()
+        return files
+
+    def restore(self, step: int, arrays: dict[str, dict[str, np.ndarray]]) -> None:
+        """Continue from the arrays of a checkpoint.
+
+        Raises:
+            ValueError: they belong to another model or optimizer.
+        """
+        self.model.load_state_dict(arrays["model"])
+        self.optimizer.load_state_dict(arrays["optimizer"])
+        if self.ema:
+            self.ema.load_state_dict(arrays.get("ema", {}))
+        self.step = step
+
+    def weights_to_evaluate(self) -> contextlib.AbstractContextManager[None]:
+        """Inside the block the model holds the averaged weights, if there are any."""
+        return self.ema.applied() if self.ema else contextlib.nullcontext()
+
+    def final_weights(self) -> dict[str, np.ndarray]:
+        """The weights to evaluate and to keep: the averaged ones if there are any."""
+        return self.ema.average if self.ema else self.model.state_dict()
