@@ -1,0 +1,122 @@
+"""Max pooling: the largest value of every window, and where it was."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minimask.kernels import dispatch
+from minimask.kernels.dispatch import Variant
+
+VARIANTS = {
+    "reference": Variant("reference", "cpu", "windows as a view, argmax over each"),
+    "cpu": Variant("cpu", "cpu", "compiled loops over the windows, workers share the channels"),
+}
+
+Pair = tuple[int, int]
+
+
+def max_pool2d(
+    x: np.ndarray,
+    kernel_size: int | Pair,
+    *,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
+    variant: str | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Shrink an image by keeping the largest value of every window.
+
+    Padding counts as minus infinity, so it is never chosen.  NaN is larger than everything: a
+    window that holds one gives NaN.  Of equal values the first wins, row by row.
+
+    Args:
+        x: (N, C, H, W) float32 or float64; N may be 0.
+        kernel_size: the window, an int or a pair (vertical, horizontal).
+        stride: pixels the window moves per step; default: the window's size.
+        padding: rows and columns around the image, at most half the window.
+        variant: a rung of `VARIANTS`; default: the fastest.
+
+    Returns:
+        output (N, C, OH, OW) with OH = floor((H + 2 padding - kernel_size) / stride) + 1, and
+        argmax (N, C, OH, OW) int32, where in its H x W image each value was, `row * W + column`.
+
+    Raises:
+        ValueError: an option out of range, a window larger than the padded image.
+        TypeError: x is not float32 or float64.
+    """
+    if x.ndim != 4:
+        raise ValueError(f"x: expected shape (N, C, H, W), got {x.shape}")
+    if x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"x: expected float32 or float64, got {x.dtype}; convert with .astype")
+    window = _pair("kernel_size", kernel_size, 1)
+    step = window if stride is None else _pair("stride", stride, 1)
+    border = _pair("padding", padding, 0)
+    for axis in (0, 1):
+        if border[axis] > window[axis] // 2:
+            raise ValueError(
+                f"padding: expected at most half of kernel_size {window}, got {border}; "
+                "a window must hold a pixel of the image"
+            )
+        if x.shape[2 + axis] + 2 * border[axis] < window[axis] or x.shape[2 + axis] < 1:
+            raise ValueError(
+                f"kernel_size: {window} is larger than x of {x.shape[2]}x{x.shape[3]} with "
+                f"padding {border}; pad more or use a larger image"
+            )
+    return dispatch.call(
+        __name__,
+        VARIANTS,
+        "max_pool2d",
+        x,
+        window=window,
+        stride=step,
+        padding=border,
+        variant=variant,
+    )
+
+
+def max_pool2d_backward(
+    grad: np.ndarray,
+    argmax: np.ndarray,
+    input_shape: tuple[int, int, int, int],
+    *,
+    variant: str | None = None,
+) -> np.ndarray:
+    """How much the loss changes with every input pixel: each value's gradient goes to its maximum.
+
+    Args:
+        grad: (N, C, OH, OW) float32 or float64, the gradient with respect to the output.
+        argmax: (N, C, OH, OW) integer, as `max_pool2d` returned it.
+        input_shape: (N, C, H, W).
+        variant: a rung of `VARIANTS`; default: the fastest.
+
+    Returns:
+        (N, C, H, W), the dtype of grad.
+
+    Raises:
+        ValueError: shapes that do not belong together.
+        TypeError: grad is not float32 or float64, or argmax is not an integer array.
+    """
+    if grad.dtype not in (np.float32, np.float64):
+        raise TypeError(f"grad: expected float32 or float64, got {grad.dtype}")
+    if argmax.dtype.kind != "i":
+        raise TypeError(f"argmax: expected the integers max_pool2d returned, got {argmax.dtype}")
+    if grad.ndim != 4 or argmax.shape != grad.shape:
+        raise ValueError(
+            f"argmax: expected grad's shape (N, C, OH, OW), got {argmax.shape} for {grad.shape}"
+        )
+    if len(input_shape) != 4 or tuple(input_shape[:2]) != grad.shape[:2]:
+        raise ValueError(
+            f"input_shape: expected ({grad.shape[0]}, {grad.shape[1]}, H, W) for grad "
+            f"{grad.shape}, got {tuple(input_shape)}"
+        )
+    function = "max_pool2d_backward"
+    shape = tuple(int(n) for n in input_shape)
+    return dispatch.call(
+        __name__, VARIANTS, function, grad, argmax, input_shape=shape, variant=variant
+    )
+
+
+def _pair(name: str, value: int | Pair, least: int) -> Pair:
+    values = tuple(value) if isinstance(value, tuple | list) else (value, value)
+    if len(values) != 2 or any(v != int(v) or v < least for v in values):
+        raise ValueError(f"{name}: expected an int or a pair of ints >= {least}, got {value!r}")
+    return int(values[0]), int(values[1])
