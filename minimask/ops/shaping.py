@@ -143,9 +143,9 @@ def put_added(shape: tuple[int, ...], index: Any, values: Array) -> Array:
     if all(kind == "b" for kind in kinds):
         out[index] = values
     elif len(kinds) == len(parts) and "b" not in kinds:
-        lead = math.prod(shape[: len(parts)])
+        lead, width = math.prod(shape[: len(parts)]), math.prod(shape[len(parts) :])
         rows = xp.arange(lead).reshape(shape[: len(parts)])[index].ravel()
-        _add_rows(out.reshape(lead, -1), rows, values.reshape(len(rows), -1))
+        _add_rows(out.reshape(lead, width), rows, values.reshape(len(rows), width))
     else:  # a mixture, e.g. x[:, [0, 0, 1]]
         cells = xp.arange(out.size).reshape(shape)[index].ravel()
         _add_rows(out.reshape(-1, 1), cells, values.reshape(-1, 1))
@@ -183,8 +183,17 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 
 def reshape(x: Any, *shape: Any) -> Tensor:
-    """The same values in another shape, given as a tuple or as numbers; one may be -1."""
-    return Reshape.apply(x, shape=_as_tuple(shape))
+    """The same values in another shape, given as a tuple or as numbers; one may be -1.
+
+    The -1 also works without elements, where leading axes stay: (0, 256, 7, 7) to (0, -1).
+    """
+    wanted = _as_tuple(shape)
+    if -1 in wanted and math.prod(x.shape) == 0:
+        k = wanted.index(-1)
+        rest = math.prod(wanted[k + 1 :])
+        if wanted[:k] == tuple(x.shape[:k]) and rest:
+            wanted = (*wanted[:k], math.prod(x.shape[k:]) // rest, *wanted[k + 1 :])
+    return Reshape.apply(x, shape=wanted)
 
 
 def flatten(x: Any, start: int = 0) -> Tensor:

@@ -1,0 +1,35 @@
+"""The layers and losses of Mask R-CNN as operations on Tensors.
+
+Shapes: N images, C channels, H W height and width, R boxes, K classes, P pooled size.  The work
+is done by `minimask.kernels`; here each kernel meets its gradient.
+"""
+
+from minimask.functional.convolution import conv2d, conv_transpose2d, linear, max_pool2d, resize
+from minimask.functional.losses import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    smooth_l1,
+)
+from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
+from minimask.functional.regions import roi_align, roi_pool
+from minimask.ops import log_softmax, relu, sigmoid, softmax
+
+__all__ = [
+    "batch_norm",
+    "batch_norm_train",
+    "binary_cross_entropy_with_logits",
+    "conv2d",
+    "conv_transpose2d",
+    "cross_entropy",
+    "group_norm",
+    "linear",
+    "log_softmax",
+    "max_pool2d",
+    "relu",
+    "resize",
+    "roi_align",
+    "roi_pool",
+    "sigmoid",
+    "smooth_l1",
+    "softmax",
+]

@@ -1,0 +1,196 @@
+"""Convolution, its transpose, the linear layer, max pooling and resizing.
+
+N images   C channels   H, W height and width   kh, kw kernel height and width
+"""
+
+# ruff: noqa: D102  (forward and backward are documented once, in Function)
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from minimask.arrays import Array
+from minimask.autograd import Context, Function, Tensor
+from minimask.kernels.conv2d import conv2d as convolve
+from minimask.kernels.conv2d import conv2d_backward_bias as bias_gradient
+from minimask.kernels.conv2d import conv2d_backward_input as input_gradient
+from minimask.kernels.conv2d import conv2d_backward_weight as weight_gradient
+from minimask.kernels.conv2d import conv_transpose2d as convolve_transposed
+from minimask.kernels.max_pool2d import max_pool2d as pool
+from minimask.kernels.max_pool2d import max_pool2d_backward as pool_gradient
+from minimask.kernels.resize import resize as resample
+from minimask.kernels.resize import resize_backward as resample_gradient
+
+Pair: TypeAlias = int | tuple[int, int]
+
+
+def _inputs(x: Any, weight: Any, bias: Any) -> tuple[Any, ...]:
+    """The differentiable inputs; a missing bias is left out."""
+    return (x, weight) if bias is None else (x, weight, bias)
+
+
+class Conv2d(Function):
+    """Cross-correlation of images with a bank of kernels."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, x: Array, weight: Array, bias: Array | None = None, **options: Any
+    ) -> Array:
+        ctx.save(x, weight, options)
+        return convolve(x, weight, bias, **options)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:
+        x, weight, options = ctx.saved
+        needs = ctx.needs_grad
+        gradients = (  # the image needs no gradient: skipping it saves a third of the first layer
+            input_gradient(grad, weight, x.shape, **options) if needs[0] else None,
+            weight_gradient(grad, x, weight.shape, **options) if needs[1] else None,
+            bias_gradient(grad) if needs[-1] and len(needs) == 3 else None,
+        )
+        return gradients[: len(needs)]
+
+
+class ConvTranspose2d(Function):
+    """The adjoint of a convolution: every input pixel paints a kernel."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, x: Array, weight: Array, bias: Array | None = None, **options: Any
+    ) -> Array:
+        ctx.save(x, weight, options)
+        return convolve_transposed(x, weight, bias, **options)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:
+        # The adjoint of the adjoint is the convolution; its weight gradient is a convolution's
+        # with the roles of input and output exchanged.
+        x, weight, options = ctx.saved
+        needs, options = ctx.needs_grad, {**options, "dilation": 1, "groups": 1}
+        gradients = (
+            convolve(grad, weight, None, **options) if needs[0] else None,
+            weight_gradient(x, grad, weight.shape, **options) if needs[1] else None,
+            bias_gradient(grad) if needs[-1] and len(needs) == 3 else None,
+        )
+        return gradients[: len(needs)]
+
+
+class Linear(Function):
+    """The affine map x W^T + b of every row."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        ctx.save(x, weight)
+        out = x @ weight.T
+        if bias is not None:
+            out += bias
+        return out
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # dx = dy W, dW = dy^T x, db = sum of dy
+        x, weight = ctx.saved
+        needs = ctx.needs_grad
+        rows = grad.reshape(-1, grad.shape[-1])
+        gradients = (
+            grad @ weight if needs[0] else None,
+            rows.T @ x.reshape(-1, x.shape[-1]) if needs[1] else None,
+            rows.sum(axis=0) if needs[-1] and len(needs) == 3 else None,
+        )
+        return gradients[: len(needs)]
+
+
+class MaxPool2d(Function):
+    """The largest value of every window."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, *, kernel_size: Pair, stride: Any, padding: Pair) -> Array:
+        out, argmax = pool(x, kernel_size, stride=stride, padding=padding)
+        ctx.save(argmax, x.shape)
+        return out
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # only the largest value counts
+        argmax, shape = ctx.saved
+        return pool_gradient(grad, argmax, shape)
+
+
+class Resize(Function):
+    """Images resampled to another size."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, *, size: tuple[int, int], mode: str) -> Array:
+        ctx.save(x.shape, mode)
+        return resample(x, size, mode=mode)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # each output's weights, transposed
+        shape, mode = ctx.saved
+        return resample_gradient(grad, shape, mode=mode)
+
+
+def conv2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Slide a bank of kernels over images.
+
+    Args:
+        x: (N, C, H, W) images.
+        weight: (C_out, C / groups, kh, kw) kernels.
+        bias: (C_out,) added to every pixel, or None.
+        stride: step between windows in pixels; like the next two, one number or (y, x).
+        padding: zeros added on every side.
+        dilation: distance between the kernel's taps.
+        groups: blocks of channels that do not see each other.
+
+    Returns:
+        (N, C_out, H_out, W_out), H_out = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1.
+    """
+    return Conv2d.apply(
+        *_inputs(x, weight, bias), stride=stride, padding=padding, dilation=dilation, groups=groups
+    )
+
+
+def conv_transpose2d(
+    x: Any, weight: Any, bias: Any = None, *, stride: Pair = 1, padding: Pair = 0
+) -> Tensor:
+    """Enlarge images: every input pixel adds a kernel, times its value, to the output.
+
+    Args:
+        x: (N, C, H, W) images.
+        weight: (C, C_out, kh, kw) kernels.
+        bias: (C_out,) added to every pixel, or None.
+        stride: distance between the places of neighboring pixels' kernels.
+        padding: rows and columns cut from every side.
+
+    Returns:
+        (N, C_out, H_out, W_out), H_out = (H - 1) stride - 2 padding + kh.
+    """
+    return ConvTranspose2d.apply(*_inputs(x, weight, bias), stride=stride, padding=padding)
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
+    """Multiply rows (..., C) by a weight (C_out, C) and add a bias (C_out,): (..., C_out)."""
+    return Linear.apply(*_inputs(x, weight, bias))
+
+
+def max_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
+    """The largest value of every window of (N, C, H, W) images; stride defaults to the window."""
+    return MaxPool2d.apply(x, kernel_size=kernel_size, stride=stride, padding=padding)
+
+
+def resize(x: Any, size: tuple[int, int], mode: str = "nearest") -> Tensor:
+    """Resample (N, C, H, W) images to `size` (height, width), pixel centers at i + 0.5.
+
+    Args:
+        x: the images.
+        size: height and width of the result.
+        mode: "nearest" or "bilinear".
+    """
+    return Resize.apply(x, size=tuple(size), mode=mode)

@@ -1,0 +1,160 @@
+"""Batch norm with given or with measured statistics, and group norm.
+
+N images   C channels   G groups   H, W height and width
+"""
+
+# ruff: noqa: D102  (forward and backward are documented once, in Function)
+
+from __future__ import annotations
+
+from typing import Any
+
+from minimask.arrays import Array, array_module
+from minimask.autograd import Context, Function, Tensor
+from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, scale_shift
+
+
+def _channel_sums(a: Array, b: Array) -> Array:
+    """Sum of a b over images and pixels: (N, C, H, W) twice -> (C,)."""
+    n, c = a.shape[:2]
+    return array_module(a).einsum("nci,nci->c", a.reshape(n, c, -1), b.reshape(n, c, -1))
+
+
+class BatchNorm(Function):
+    """Every channel shifted and scaled by given statistics."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, x: Array, weight: Array, bias: Array, *, mean: Array, var: Array, eps: float
+    ) -> Array:
+        rstd = 1 / array_module(var).sqrt(var + var.dtype.type(eps))
+        scale = weight * rstd
+        ctx.save(x if ctx.needs_grad[1] else None, scale, mean, rstd)
+        return scale_shift(x, scale, bias - mean * scale)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # y = (x - mean) rstd weight + bias
+        x, scale, mean, rstd = ctx.saved
+        needs_x, needs_weight, needs_bias = ctx.needs_grad
+        xp = array_module(grad)
+        grad_x = grad_weight = grad_bias = None
+        if needs_x:
+            grad_x = scale_shift(grad, scale, xp.zeros_like(scale))
+        if needs_weight or needs_bias:
+            grad_bias = grad.sum(axis=3).sum(axis=(0, 2))
+        if needs_weight:
+            grad_weight = (_channel_sums(grad, x) - mean * grad_bias) * rstd
+        return grad_x, grad_weight, grad_bias
+
+
+class BatchNormTrain(Function):
+    """Every channel shifted and scaled by its own statistics, which depend on x."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, x: Array, weight: Array, bias: Array, *, mean: Array, var: Array, eps: float
+    ) -> Array:
+        rstd = 1 / array_module(var).sqrt(var + var.dtype.type(eps))
+        scale = weight * rstd
+        ctx.save(x, weight, mean, rstd)
+        return scale_shift(x, scale, bias - mean * scale)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:
+        # with h = (x - mean) rstd and means over each channel's pixels:
+        # dx = weight rstd (dy - mean(dy) - h mean(h dy)), dweight = sum(h dy), dbias = sum(dy)
+        x, weight, mean, rstd = ctx.saved
+        return batch_norm_backward(grad, x, weight, mean, rstd)
+
+
+class GroupNorm(Function):
+    """Every group of channels of every image shifted and scaled by its own statistics."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, x: Array, weight: Array, bias: Array, *, num_groups: int, eps: float
+    ) -> Array:
+        n, c = x.shape[:2]
+        groups = x.reshape(n, num_groups, -1)
+        centered = groups - groups.mean(axis=2, keepdims=True)
+        var = (centered * centered).mean(axis=2, keepdims=True)
+        rstd = 1 / array_module(x).sqrt(var + x.dtype.type(eps))
+        normal = (centered * rstd).reshape(n, c, -1)
+        ctx.save(normal, weight, rstd)
+        return (normal * weight[:, None] + bias[:, None]).reshape(x.shape)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:
+        # as batch norm, but the means run over each group of each image
+        normal, weight, rstd = ctx.saved
+        n, c = normal.shape[:2]
+        flat = grad.reshape(n, c, -1)
+        grad_weight, grad_bias = _channel_sums(flat, normal), flat.sum(axis=2).sum(axis=0)
+        by_group = (n, rstd.shape[1], -1)
+        scaled, h = (flat * weight[:, None]).reshape(by_group), normal.reshape(by_group)
+        mean, slope = scaled.mean(axis=2, keepdims=True), (scaled * h).mean(axis=2, keepdims=True)
+        return ((scaled - mean - h * slope) * rstd).reshape(grad.shape), grad_weight, grad_bias
+
+
+def batch_norm(
+    x: Any, weight: Any, bias: Any, mean: Array, var: Array, *, eps: float = 1e-5
+) -> Tensor:
+    """Normalize channels with given statistics: (x - mean) / sqrt(var + eps) * weight + bias.
+
+    Args:
+        x: (N, C, H, W).
+        weight: (C,), bias: (C,); these get gradients.
+        bias: (C,).
+        mean: (C,) array, var: (C,) array; constants.
+        var: (C,) array.
+        eps: keeps the division finite.
+    """
+    return BatchNorm.apply(x, weight, bias, mean=mean, var=var, eps=eps)
+
+
+def batch_norm_train(
+    x: Any, weight: Any, bias: Any, *, eps: float = 1e-5
+) -> tuple[Tensor, Array, Array]:
+    """Normalize channels with their own mean and variance over all images and pixels.
+
+    Args:
+        x: (N, C, H, W).
+        weight: (C,) scale.
+        bias: (C,) shift.
+        eps: keeps the division finite.
+
+    Returns:
+        The result (N, C, H, W), and as arrays (C,) the mean and the variance (divided by the
+        count, not by the count less one).
+
+    Raises:
+        ValueError: fewer than two values per channel, which have no variance.
+    """
+    n, _, h, w = x.shape
+    if n * h * w < 2:
+        raise ValueError(
+            f"batch_norm_train: `x` {tuple(x.shape)} has {n * h * w} values per channel, at least "
+            "2 are needed; use a larger batch or image, or frozen statistics (eval mode)"
+        )
+    mean, var = channel_moments(x.data if isinstance(x, Tensor) else x)
+    return BatchNormTrain.apply(x, weight, bias, mean=mean, var=var, eps=eps), mean, var
+
+
+def group_norm(x: Any, num_groups: int, weight: Any, bias: Any, *, eps: float = 1e-5) -> Tensor:
+    """Normalize every image's channels in groups (Wu and He 2018); independent of the batch.
+
+    Args:
+        x: (N, C, H, W).
+        num_groups: how many groups of C / num_groups channels.
+        weight: (C,) scale.
+        bias: (C,) shift.
+        eps: keeps the division finite.
+
+    Raises:
+        ValueError: the channels cannot be divided into that many groups.
+    """
+    if num_groups < 1 or x.shape[1] % num_groups:
+        raise ValueError(
+            f"group_norm: {x.shape[1]} channels cannot be divided into {num_groups} groups"
+        )
+    return GroupNorm.apply(x, weight, bias, num_groups=num_groups, eps=eps)

@@ -1,0 +1,119 @@
+"""RoIAlign and RoIPool: features of boxes of any size on a fixed grid.
+
+N images   C channels   H, W height and width   R regions   P pooled size
+"""
+
+# ruff: noqa: D102  (forward and backward are documented once, in Function)
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from minimask.arrays import Array
+from minimask.autograd import Context, Function, Tensor
+
+OutputSize: TypeAlias = int | tuple[int, int]
+
+
+class RoIAlign(Function):
+    """The mean of bilinear samples in every cell of a grid over every region."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, features: Array, rois: Array, *, output_size: OutputSize, **options: Any
+    ) -> Array:
+        ctx.save(rois, features.shape, options)
+        from minimask.kernels.roi_align import roi_align as align
+
+        return align(features, rois, output_size, **options)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # to the features; boxes are given, not learned
+        from minimask.kernels.roi_align import roi_align_backward as align_gradient
+
+        rois, shape, options = ctx.saved
+        return align_gradient(grad, rois, shape, **options), None
+
+
+class RoIPool(Function):
+    """The largest feature in every cell of a grid over every region."""
+
+    @staticmethod
+    def forward(
+        ctx: Context, features: Array, rois: Array, *, output_size: OutputSize, spatial_scale: float
+    ) -> Array:
+        from minimask.kernels.roi_pool import roi_pool as pool
+
+        out, argmax = pool(features, rois, output_size, spatial_scale=spatial_scale)
+        ctx.save(rois, argmax, features.shape)
+        return out
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # only the largest feature counts
+        from minimask.kernels.roi_pool import roi_pool_backward as pool_gradient
+
+        rois, argmax, shape = ctx.saved
+        return pool_gradient(grad, rois, argmax, shape), None
+
+
+def _constant(op: str, rois: Any) -> Array:
+    """The regions as an array: none of the operations has a gradient for them."""
+    if not isinstance(rois, Tensor):
+        return rois
+    if rois.requires_grad:
+        raise TypeError(f"{op} has no gradient for `rois`: pass rois.detach()")
+    return rois.data
+
+
+def roi_align(
+    features: Any,
+    rois: Any,
+    output_size: OutputSize,
+    *,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = 0,
+    aligned: bool = True,
+) -> Tensor:
+    """Sample every region on a grid without rounding its borders (Mask R-CNN, section 3).
+
+    Args:
+        features: (N, C, H, W).
+        rois: (R, 5) array: image index, then x0 y0 x1 y1 in pixels of the input image.
+        output_size: cells P, or (PH, PW).
+        spatial_scale: feature pixels per image pixel, e.g. 1 / 16.
+        sampling_ratio: samples per cell and axis; 0 means as many as the cell has pixels.
+        aligned: whether pixel i's center is at i + 0.5 (else at i, as first published).
+
+    Returns:
+        (R, C, PH, PW); the gradient goes to the features only.
+    """
+    return RoIAlign.apply(
+        features,
+        _constant("roi_align", rois),
+        output_size=output_size,
+        spatial_scale=spatial_scale,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+    )
+
+
+def roi_pool(
+    features: Any, rois: Any, output_size: OutputSize, *, spatial_scale: float = 1.0
+) -> Tensor:
+    """Take the maximum in every cell of a grid with rounded borders (Fast R-CNN, section 2.1).
+
+    Args:
+        features: (N, C, H, W).
+        rois: (R, 5) array: image index, then x0 y0 x1 y1 in pixels of the input image.
+        output_size: cells P, or (PH, PW).
+        spatial_scale: feature pixels per image pixel, e.g. 1 / 16.
+
+    Returns:
+        (R, C, PH, PW); the gradient goes to the features only.
+    """
+    return RoIPool.apply(
+        features,
+        _constant("roi_pool", rois),
+        output_size=output_size,
+        spatial_scale=spatial_scale,
+    )
