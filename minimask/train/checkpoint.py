@@ -17,11 +17,12 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # the command line looks at folders before NumPy may load
+    import numpy as np
 
-Array = np.ndarray[Any, Any]
+    Array = np.ndarray[Any, Any]
 
 FOLDER = "checkpoints"
 NAME = re.compile(r"step-(\d{6,})")
@@ -203,6 +204,7 @@ def _remove(checkpoint: Path) -> None:
 
 def _safetensors(arrays: Mapping[str, Array], about: Mapping[str, str]) -> bytes:
     """The arrays as the bytes of a safetensors file."""
+    import numpy as np
     from safetensors.numpy import save as to_bytes
 
     content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minimask.train import checkpoint, folder
-from minimask.train.settings import DataSettings, RunSettings
+from minimask.train.settings import RunSettings
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
 
-VALIDATION = 1  # added to the seed: generated validation images are never training images
+VALIDATION_SEED = 2**31  # of generated validation images: the same for all runs, trained on by none
 
 
 @dataclass(frozen=True)
@@ -68,32 +68,49 @@ def open_run(path: str | Path) -> OpenedRun:
     return OpenedRun(model, settings, weights, step)
 
 
-def open_data(settings: DataSettings, seed: int) -> tuple[Dataset, Dataset | None]:
-    """Training data and, if there is any, validation data.
+def new_model(settings: RunSettings, classes: tuple[str, ...]) -> Any:
+    """The model that a run starts with: random weights, or those of a file.
 
-    Args:
-        settings: which.
-        seed: the run's seed, from which generated images follow.
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: unknown model, or weights of another one.
+    """
+    from minimask.models import build
+
+    model = build(settings.model.config(classes, settings.train.seed))
+    if settings.model.weights is not None:
+        from minimask.weights import load_weights
+
+        load_weights(model, settings.model.weights)
+    return model
+
+
+def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
+    """Training data and, if there is any, validation data.
 
     Raises:
         FileNotFoundError: a file is not there.
         ValueError: a file is damaged, or both sets have different classes.
     """
-    if settings.data == "own":
+    data = settings.data
+    if data.data == "own":
         raise ValueError("the data of this run was given from Python; name the files to use")
-    if settings.data == "shapes":
-        from minimask.data.shapes import Shapes
+    if data.data == "shapes":
+        from minimask.data.shapes import DEFAULT_CLASSES, Shapes
 
-        size = settings.shapes_size
-        validation = Shapes(settings.val_count, size=size, seed=2 * seed + VALIDATION)
-        return Shapes(settings.shapes_count, size=size, seed=2 * seed), validation
+        size, classes = data.shapes_size, data.classes or DEFAULT_CLASSES
+        validation = Shapes(data.val_count, size, VALIDATION_SEED, classes)
+        return Shapes(data.shapes_count, size, settings.train.seed, classes), validation
     from minimask.data.coco import CocoDataset
 
-    assert settings.annotations is not None and settings.images is not None
-    train = CocoDataset(settings.annotations, settings.images)
-    if settings.val_annotations is None or settings.val_images is None:
+    assert data.annotations is not None and data.images is not None
+    boxes_only = settings.model.model.startswith("fasterrcnn")
+    train = CocoDataset(data.annotations, data.images, data.classes, boxes_only=boxes_only)
+    if data.val_annotations is None or data.val_images is None:
         return train, None
-    return train, CocoDataset(settings.val_annotations, settings.val_images, classes=train.classes)
+    return train, CocoDataset(
+        data.val_annotations, data.val_images, train.classes, boxes_only=boxes_only
+    )
 
 
 def _run_of(path: Path) -> Path:

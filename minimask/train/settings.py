@@ -28,6 +28,7 @@ class DataSettings:
     images: str | None = None
     val_annotations: str | None = None
     val_images: str | None = None
+    classes: tuple[str, ...] | None = None  # None: all there are
     shapes_size: int = 128
     shapes_count: int | None = None  # None: never the same image twice
     val_count: int = 100  # generated validation images

@@ -1,0 +1,266 @@
+"""`minimask train`: from images to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from minimask.cli import WrongUse, environment
+from minimask.train.recipes import RECIPES
+from minimask.train.settings import DataSettings, ModelSettings, RunSettings
+
+EPILOG = """
+[bold]The five losses[/bold] (the progress line shows them as obj, rpn, cls, box, mask; the total
+is their sum). A value that starts far above its first figure, or does not fall, is a sign.
+
+obj   objectness: is there something here, for each anchor. Starts near ln 2 = 0.69.
+
+rpn   how far proposed boxes are from the objects, per coordinate. Starts near 0.0 to 0.3.
+
+cls   which class each proposal is. Starts near ln(K + 1) for K classes: 0.69 for 1, 1.61 for 4.
+
+box   how far the classes' boxes are from the objects. Rises from 0 as proposals get better, then
+falls: at first there are few good proposals to measure it on.
+
+mask  is this pixel of the box the object's, for each pixel. Starts near ln 2 = 0.69.
+
+[bold]Recipes[/bold]: demo = generated 128 x 128 images, minutes on a laptop; nuclei = microscope
+images of cell nuclei (many small objects, flips and transposition).
+
+[bold]Examples[/bold]
+
+minimask train --recipe demo --out runs/demo
+
+minimask train --annotations train.json --images train/ --val-annotations val.json
+--val-images val/ --out runs/mine
+
+minimask train --out runs/mine --resume
+"""
+
+DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
+
+
+def _option(help: str, panel: str, default: Any = None) -> Any:
+    """An option that is None unless given, so that recipes can tell; `default` is for the help."""
+    shown = False if default is None else str(default)
+    return typer.Option(help=help, rich_help_panel=panel, show_default=shown)
+
+
+def train(
+    out: Annotated[
+        Path, typer.Option(help="Folder for everything the run leaves.", rich_help_panel=RUN)
+    ],
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where the run in --out stopped.", rich_help_panel=RUN),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress line.", rich_help_panel=RUN)
+    ] = False,
+    recipe: Annotated[str | None, _option("Settings known to work: demo or nuclei.", RUN)] = None,
+    data: Annotated[str | None, _option("shapes: train on generated images.", DATA)] = None,
+    annotations: Annotated[Path | None, _option("COCO instance JSON.", DATA)] = None,
+    images: Annotated[Path | None, _option("Folder of its images.", DATA)] = None,
+    val_annotations: Annotated[
+        Path | None, _option("COCO JSON of other images to be checked on.", DATA)
+    ] = None,
+    val_images: Annotated[Path | None, _option("Folder of those images.", DATA)] = None,
+    classes: Annotated[
+        str | None, _option("Names to learn, with commas.", DATA, "all in the file")
+    ] = None,
+    shapes_size: Annotated[
+        int | None, _option("Side of generated images in pixels.", DATA, 128)
+    ] = None,
+    augment: Annotated[
+        str | None,
+        _option(
+            "Random changes, with commas: flip, vflip, transpose, scale, photometric.",
+            DATA,
+            "none",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        _option(
+            "maskrcnn_laptop, maskrcnn_resnet18_fpn, ..34.., ..50.., ..101.., or fasterrcnn_.. "
+            "(boxes only).",
+            MODEL,
+            "maskrcnn_laptop",
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, _option("Same as --min-size and --max-size with this number.", MODEL)
+    ] = None,
+    min_size: Annotated[
+        int | None, _option("Images are resized: shorter side, in pixels ...", MODEL, 256)
+    ] = None,
+    max_size: Annotated[
+        int | None, _option("... unless the longer side would exceed this.", MODEL, 512)
+    ] = None,
+    anchors: Annotated[
+        str | None,
+        _option("Anchor sizes in pixels, one per level, with commas.", MODEL, "the model's"),
+    ] = None,
+    detections: Annotated[int | None, _option("Kept per image.", MODEL, 100)] = None,
+    weights: Annotated[Path | None, _option("File to start from.", MODEL, "random weights")] = None,
+    steps: Annotated[int | None, _option("Updates of the weights.", TRAINING, 1000)] = None,
+    batch: Annotated[int | None, _option("Images per step.", TRAINING, 8)] = None,
+    accumulate: Annotated[
+        int | None, _option("Batches per update: a larger batch in less memory.", TRAINING, 1)
+    ] = None,
+    optimizer: Annotated[str | None, _option("adamw or sgd.", TRAINING, "adamw")] = None,
+    lr: Annotated[
+        float | None,
+        _option("Highest learning rate; sgd: about 0.0025 x batch / 2.", TRAINING, 0.001),
+    ] = None,
+    momentum: Annotated[float | None, _option("Of sgd.", TRAINING, 0.9)] = None,
+    weight_decay: Annotated[
+        float | None, _option("Not applied to norms and biases.", TRAINING, 0.01)
+    ] = None,
+    schedule: Annotated[
+        str | None, _option("cosine, step or constant, after the warm-up.", TRAINING, "cosine")
+    ] = None,
+    warmup: Annotated[
+        int | None, _option("Steps over which the rate rises from 0.", TRAINING, 100)
+    ] = None,
+    milestones: Annotated[
+        str | None,
+        _option("Steps at which `step` divides the rate by 10.", TRAINING, "2/3 and 8/9"),
+    ] = None,
+    clip: Annotated[
+        float | None, _option("Greatest length of the gradient; 0: any.", TRAINING, 5)
+    ] = None,
+    ema: Annotated[
+        float | None, _option("Evaluate weights averaged with this decay.", TRAINING, "off")
+    ] = None,
+    seed: Annotated[int | None, _option("Of everything random.", TRAINING, 0)] = None,
+    threads: Annotated[int | None, _option("Processor cores to use.", TRAINING, "all")] = None,
+    eval_every: Annotated[
+        int | None, _option("Steps between evaluations.", RUN, "at the end")
+    ] = None,
+    val_limit: Annotated[
+        int | None, _option("Images per evaluation before the last one.", RUN, "all")
+    ] = None,
+    checkpoint_every: Annotated[int | None, _option("Steps.", RUN, 200)] = None,
+    keep: Annotated[int | None, _option("Newest checkpoints kept.", RUN, 2)] = None,
+    pictures: Annotated[
+        int | None, _option("Validation images drawn at each evaluation.", RUN, 4)
+    ] = None,
+) -> None:
+    """Train a model; the folder --out then holds weights, curves, pictures and metrics.
+
+    Stop it with Ctrl-C at any time: --resume goes on from there, to the same weights bit for bit.
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    run(given)
+
+
+def run(given: dict[str, Any]) -> None:
+    """Do what the options in `given` say; see `train`."""
+    out, resume, quiet = given.pop("out"), given.pop("resume"), given.pop("quiet")
+    settings = choose_settings(given, out, resume)
+    environment.use_threads(settings.train.threads)
+
+    from minimask.train import folder, open_data
+    from minimask.train.loop import train as train_model
+    from minimask.train.run import new_model
+
+    folder.check(out, settings, resume=resume)  # before anything slow
+    dataset, val = open_data(settings)
+    model = new_model(settings, dataset.classes)
+    started = out if resume and folder.is_run(out) else None
+    if not quiet:
+        typer.echo(opening(settings, model, dataset, out, started), err=True)
+    summary = train_model(model, dataset, settings, out, val=val, resume=resume, progress=not quiet)
+    typer.echo(closing(summary, out))
+
+
+def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettings:
+    """The run's settings: defaults, then the recipe's or the resumed run's, then the given ones.
+
+    Raises:
+        WrongUse: a value that cannot be, or options that exclude each other.
+    """
+    from minimask.train import folder
+
+    values: dict[str, Any] = {}
+    if resume and folder.is_run(out):
+        values |= RunSettings.read(out / folder.SETTINGS).flat()
+    try:
+        recipe = given.pop("recipe", None)
+        if recipe is not None and recipe not in RECIPES:
+            raise ValueError(f"--recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
+        values |= RECIPES.get(recipe, {})
+        values |= _expanded(given, values)
+        if values.get("data") == "shapes" and "min_size" not in values:
+            side = values.get("shapes_size", DataSettings.shapes_size)
+            values |= {"min_size": side, "max_size": side}
+        return RunSettings.of(values)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+
+
+def _expanded(given: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The options as settings: lists split, paths made absolute, short forms written out."""
+    values = dict(given)
+    for name in ("augment", "classes", "anchors", "milestones"):
+        if name in values:
+            words = [w.strip() for w in values[name].split(",") if w.strip()]
+            words = [] if words == ["none"] else words
+            numbers = name in ("anchors", "milestones")
+            values[name] = tuple(_whole_number(name, w) for w in words) if numbers else tuple(words)
+    for name in ("annotations", "images", "val_annotations", "val_images", "weights"):
+        if name in values:
+            values[name] = str(values[name].resolve())
+    if "annotations" in values:
+        if values.setdefault("data", "coco") == "shapes" or before.get("data") == "shapes":
+            raise ValueError("--annotations and generated shapes exclude each other: choose one")
+    if "size" in values:
+        if "min_size" in values or "max_size" in values:
+            raise ValueError("--size stands for --min-size and --max-size: give it alone")
+        values["min_size"] = values["max_size"] = values.pop("size")
+    elif "min_size" in values and "max_size" not in values | before:
+        values["max_size"] = max(values["min_size"], ModelSettings.max_size)
+    return values
+
+
+def _whole_number(name: str, word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(f"--{name}: expected whole numbers with commas, got {word!r}") from None
+
+
+def opening(
+    settings: RunSettings, model: Any, dataset: Any, out: Path, started: Path | None
+) -> str:
+    """What is about to happen, in a few lines."""
+    count = sum(p.data.size for _, p in model.named_parameters())
+    train = settings.train
+    images = f"{len(dataset)} images" if settings.data.data != "shapes" else "generated images"
+    lines = [
+        f"{settings.model.model}: {count / 1e6:.1f} million weights; {images}, "
+        f"{len(dataset.classes)} classes: {', '.join(dataset.classes[:8])}"
+        + (", ..." if len(dataset.classes) > 8 else ""),
+        f"{train.steps} steps of {train.batch * train.accumulate} images; all results go to {out}",
+    ]
+    if started is None:
+        lines.append("the first step may take a minute: kernels are compiled once per machine")
+    return "\n".join(lines)
+
+
+def closing(summary: dict[str, Any], out: Path) -> str:
+    """What came out, and where it is."""
+    text = (
+        f"{summary['step']} steps in {summary['seconds']:.0f} s of training, "
+        f"{summary['images_per_second']:.1f} images/s\n"
+    )
+    if "box" in summary:
+        for kind in ("box", "mask"):
+            if summary.get(kind):
+                numbers = ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
+                text += f"{kind:4} {numbers}\n"
+        text += f"curves: {out / 'losses.png'}, {out / 'ap.png'}; pictures: {out / 'pictures'}\n"
+    return text + f"weights: {out / 'model.safetensors'}; evaluate them: minimask evaluate {out}"
