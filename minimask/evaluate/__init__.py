@@ -1,0 +1,22 @@
+"""How good a model is: the official COCO metric for boxes and masks, and why it is low.
+
+`evaluate(model, dataset)` runs the model, `evaluate_detections(ground_truth, results)` is the
+pure function on COCO dictionaries under it.  Both give `Results`.
+"""
+
+from __future__ import annotations
+
+from minimask.evaluate.coco_metric import Curve, Results, evaluate_detections
+from minimask.evaluate.results_file import read_results, write_results
+from minimask.evaluate.run import detect, evaluate, ground_truth
+
+__all__ = [
+    "Curve",
+    "Results",
+    "detect",
+    "evaluate",
+    "evaluate_detections",
+    "ground_truth",
+    "read_results",
+    "write_results",
+]

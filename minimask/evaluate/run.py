@@ -1,0 +1,200 @@
+"""Run a model over a data set and keep only what the metric needs: run-length codes and boxes."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from minimask.evaluate.coco_metric import Results, evaluate_detections
+
+if TYPE_CHECKING:
+    from minimask.data.sample import Dataset, Sample
+    from minimask.models.detections import Detections
+
+Seen = Callable[["Sample", "Detections"], None]
+
+
+def evaluate(
+    model: Any,
+    dataset: Dataset,
+    *,
+    batch_size: int = 8,
+    limit: int | None = None,
+    progress: bool = True,
+    max_detections: int = 100,
+    on_image: Seen | None = None,
+) -> Results:
+    """Box and mask AP of a model on a data set.
+
+    Images are read, predicted and forgotten a batch at a time; masks are kept as run lengths.
+
+    Args:
+        model: anything with `classes` and `predict(list of images) -> list of Detections`.
+        dataset: images and ground truth; classes are matched with the model's by name.
+        batch_size: images per call of `predict`.
+        limit: only the first so many images; needed for a data set without end.
+        progress: show a progress bar on stderr.
+        max_detections: best-scored detections per image and class that count; COCO takes 100.
+        on_image: called with every sample and its detections, e.g. to draw some.
+
+    Raises:
+        ValueError: no images, a data set without end and no limit, or no class in common.
+    """
+    indices = _indices(dataset, limit)
+    ids = category_ids(model.classes, dataset)
+    results: list[dict[str, Any]] = []
+    truth = _Truth(dataset, indices)
+    seconds = 0.0
+    for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
+        seconds += spent
+        for sample, detections in zip(samples, found, strict=True):
+            truth.add(sample)
+            results += detections.to_coco(sample.image_id, ids)
+            if on_image is not None:
+                on_image(sample, detections)
+    known = [result for result in results if result["category_id"] != UNKNOWN]
+    has_masks = getattr(model, "mask_head", True) is not None
+    outcome = evaluate_detections(
+        truth.coco(),
+        known,
+        max_detections=max_detections,
+        kinds=None if known or has_masks else ("box",),
+    )
+    notes = [_class_note(model.classes, dataset.classes), outcome.explanation]
+    return dataclasses.replace(
+        outcome,
+        explanation=" ".join(note for note in notes if note) or None,
+        seconds_per_image=seconds / len(indices),
+    )
+
+
+def detect(
+    model: Any,
+    dataset: Dataset,
+    indices: Sequence[int],
+    batch_size: int = 8,
+    progress: bool = True,
+) -> Iterator[tuple[list[Sample], list[Detections], float]]:
+    """Predict the images of a data set, a batch at a time.
+
+    Yields:
+        The batch's samples, their detections, and the seconds the model took.
+    """
+    from tqdm import tqdm
+
+    batch_size = max(1, batch_size)
+    bar = tqdm(
+        total=len(indices), desc="evaluating", unit="image", disable=not progress, file=sys.stderr
+    )
+    with bar:
+        for start in range(0, len(indices), batch_size):
+            samples = [dataset[i] for i in indices[start : start + batch_size]]
+            began = time.perf_counter()
+            found = model.predict([sample.image for sample in samples])
+            yield samples, found, time.perf_counter() - began
+            bar.update(len(samples))
+
+
+UNKNOWN = -1  # category id of a class that the data set does not have
+
+
+def category_ids(classes: Sequence[str], dataset: Dataset) -> list[int]:
+    """The data set's category id of each of the model's classes, matched by name.
+
+    Raises:
+        ValueError: no name in common.
+    """
+    by_name = dict(zip(dataset.classes, dataset.category_ids, strict=True))
+    if not set(classes) & by_name.keys():
+        raise ValueError(
+            f"the model and the data have no class in common: the model knows "
+            f"{_listed(classes)}, the data has {_listed(dataset.classes)}"
+        )
+    return [by_name.get(name, UNKNOWN) for name in classes]
+
+
+def ground_truth(dataset: Dataset, limit: int | None = None) -> dict[str, Any]:
+    """The data set's annotations as a COCO dictionary, of the first `limit` images.
+
+    Raises:
+        ValueError: no images, or a data set without end and no limit.
+    """
+    indices = _indices(dataset, limit)
+    truth = _Truth(dataset, indices)
+    if truth.finite:
+        truth.seen = {image["id"] for image in dataset.coco()["images"][: len(indices)]}
+    else:
+        for i in indices:
+            truth.add(dataset[i])
+    return truth.coco()
+
+
+class _Truth:
+    """The annotations of the images that were seen.
+
+    Taken from the data set's own COCO dictionary (the file's areas and polygons); a data set
+    without end has none, so there each image's masks are coded when it is seen.
+    """
+
+    def __init__(self, dataset: Dataset, indices: range) -> None:
+        self.dataset = dataset
+        try:
+            self.finite = len(dataset) >= len(indices)
+        except TypeError:
+            self.finite = False
+        self.seen: set[int] = set()
+        self.parts: dict[str, Any] = {"images": [], "annotations": []}
+
+    def add(self, sample: Sample) -> None:
+        self.seen.add(sample.image_id)
+        if self.finite:
+            return
+        from minimask.data.sample import coco_ground_truth
+
+        part = coco_ground_truth([sample], self.dataset.classes, self.dataset.category_ids)
+        self.parts["images"] += part["images"]
+        for annotation in part["annotations"]:
+            number = len(self.parts["annotations"]) + 1  # counted anew in every part
+            self.parts["annotations"].append({**annotation, "id": number})
+        self.parts["categories"] = part["categories"]
+
+    def coco(self) -> dict[str, Any]:
+        everything = self.dataset.coco() if self.finite else self.parts
+        return {
+            **everything,
+            "images": [image for image in everything["images"] if image["id"] in self.seen],
+            "annotations": [a for a in everything["annotations"] if a["image_id"] in self.seen],
+        }
+
+
+def _indices(dataset: Dataset, limit: int | None) -> range:
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit: expected at least 1, got {limit}")
+    try:
+        count = len(dataset)
+    except TypeError:
+        if limit is None:
+            raise ValueError("limit: this data set has no end, say how many images") from None
+        return range(limit)
+    if not count:
+        raise ValueError("the data set has no images: there is nothing to evaluate")
+    return range(count if limit is None else min(limit, count))
+
+
+def _class_note(model_classes: Sequence[str], data_classes: Sequence[str]) -> str | None:
+    """What the two lists of names do not share."""
+    notes = []
+    untrained = [name for name in data_classes if name not in model_classes]
+    unneeded = [name for name in model_classes if name not in data_classes]
+    if untrained:
+        notes.append(f"The model does not know {_listed(untrained)}: those objects count as missed")
+    if unneeded:
+        notes.append(f"The data has no class {_listed(unneeded)}: those detections were left out")
+    return ". ".join(notes) + "." if notes else None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:8])) + (" ..." if len(names) > 8 else "")
