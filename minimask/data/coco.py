@@ -30,6 +30,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "annotations": {"id": int, "image_id": int, "category_id": int},
 }
 
+MORE = " (`minimask data check` lists all findings)"
 LARGEST = 100_000  # pixels a side; more is a mistake, and masks of it would fill the memory
 
 
@@ -136,14 +137,13 @@ class CocoDataset:
         for where, _, problem in structure_problems(content):
             raise self._error(where, problem)
         self._content = content
+        self._checked: set[int] = set()  # annotations whose segmentation is known to be sound
         self.images: list[dict[str, Any]] = content["images"]
         self._index_categories(classes)
         self._index_annotations()
 
     def _error(self, where: str, problem: str) -> ValueError:
-        return ValueError(
-            f"{self.path}: {where}: {problem} (`minimask data check` lists all findings)"
-        )
+        return ValueError(f"{self.path}: {where}: {problem}{MORE}")
 
     def _index_categories(self, classes: Sequence[str] | None) -> None:
         ids: dict[str, int] = {}
@@ -239,9 +239,12 @@ class CocoDataset:
         segmentation = annotation.get("segmentation")
         if self.boxes_only and not segmentation:
             return [_rectangle(self._box(i))]
-        problem = segmentation_problem(segmentation, height, width)
-        if problem:
-            raise self._error(f"annotations[{i}].segmentation", problem.removeprefix(": "))
+        if i not in self._checked:
+            problem = segmentation_problem(segmentation, height, width)
+            if problem:
+                path = f"annotations[{i}].segmentation"
+                raise ValueError(f"{self.path}: {path}{problem}{MORE}")
+            self._checked.add(i)
         return segmentation
 
     def _box(self, i: int) -> list[float]:

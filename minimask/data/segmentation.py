@@ -47,9 +47,11 @@ def decode(segmentation: Any, height: int, width: int) -> np.ndarray:
     Returns:
         (height, width) bool.
     """
-    from pycocotools import mask as rle
-
-    return rle.decode(to_run_lengths(segmentation, height, width)).view(bool)
+    counts = to_run_lengths(segmentation, height, width)["counts"]
+    runs = unpack_counts(counts.decode("ascii") if isinstance(counts, bytes) else counts)
+    assert runs is not None, "checked before"
+    columns = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
+    return columns.reshape(width, height).T
 
 
 def to_run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]:
@@ -104,7 +106,7 @@ def _run_length_problem(runs: dict[str, Any], height: int, width: int) -> str | 
         unpacked = unpack_counts(counts)
         if unpacked is None:
             return ".counts: not a string of COCO run lengths"
-        counts = unpacked
+        counts = unpacked.tolist()
     elif not isinstance(counts, list):
         return f".counts: expected a list or a string, got {_kind(counts)}"
     if not all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in counts):
@@ -114,25 +116,30 @@ def _run_length_problem(runs: dict[str, Any], height: int, width: int) -> str | 
     return None
 
 
-def unpack_counts(packed: str) -> list[int] | None:
+def unpack_counts(packed: str) -> np.ndarray | None:
     """The run lengths in COCO's string form, None where the string is cut off or not one.
 
     Each number is written 5 bits at a time, lowest first, as characters from "0" on; bit 32 says
-    that more follow, the highest bit of the last is the sign, and from the fourth number on
-    the difference to the one two before is stored.
+    that more follow, bit 16 of the last is the sign, and from the fourth number on the
+    difference to the one two before is stored.
     """
-    counts: list[int] = []
-    value = shift = 0
-    for character in packed:
-        code = ord(character) - 48
-        if not 0 <= code < 64:
-            return None
-        value |= (code & 31) << shift
-        shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            value -= 1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-        value = shift = 0
-    return None if shift else counts
+    try:
+        codes = np.frombuffer(packed.encode("ascii"), np.uint8).astype(np.int64) - 48
+    except UnicodeEncodeError:
+        return None
+    if len(codes) == 0:
+        return codes
+    last = codes < 32
+    if codes.min() < 0 or codes.max() > 63 or not last[-1]:
+        return None
+    ends = np.nonzero(last)[0]
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    lengths = ends - starts + 1
+    if lengths.max() > 7:  # more than 35 bits
+        return None
+    shift = 5 * (np.arange(len(codes)) - np.repeat(starts, lengths))
+    values = np.add.reduceat((codes & 31) << shift, starts)
+    values -= (codes[ends] & 16) // 16 << 5 * lengths
+    for first in (1, 2):
+        values[first::2] = np.cumsum(values[first::2])
+    return values

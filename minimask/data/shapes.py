@@ -184,8 +184,12 @@ class Shapes:
 
     def _sample(self, index: int, image: np.ndarray, objects: list[_Object]) -> Sample:
         masks = np.zeros((len(objects), self.height, self.width), bool)
-        for mask, item in zip(masks, objects, strict=True):
-            mask[item.patch.window()] = item.patch.coverage >= 0.5
+        free = np.ones((self.height, self.width), bool)
+        for mask, item in zip(masks[::-1], reversed(objects), strict=True):
+            window = item.patch.window()
+            # two objects may share a pixel half and half: the one in front gets it
+            mask[window] = (item.patch.coverage >= 0.5) & free[window]
+            free[window] &= ~mask[window]
         labels = np.array([o.label for o in objects], np.int64)
         seen = masks.sum(axis=(1, 2)) >= SMALLEST
         masks = masks[seen]

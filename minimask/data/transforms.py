@@ -247,7 +247,7 @@ class Photometric:
         matrix = np.empty((3, 4))
         matrix[:, :3] = _rotation(2 * np.pi * turn[3]) @ _saturation(1 + turn[2])
         matrix[:, :3] *= (1 + turn[0]) * (1 + turn[1])
-        matrix[:, 3] = -grey * (1 + turn[0]) * turn[1] + 0.5  # Pillow rounds down
+        matrix[:, 3] = -grey * (1 + turn[0]) * turn[1]
         picture = Image.fromarray(np.ascontiguousarray(sample.image))
         changed = picture.convert("RGB", tuple(matrix.ravel().tolist()))
         return replace(sample, image=np.asarray(changed))
