@@ -5,16 +5,15 @@ with the choices they were trained with, so the choices are data here: `TORCHVIS
 default, the others are named after their systems, and any single field can be changed with
 `dataclasses.replace` or by passing it to a model factory.
 
-What the instances do not reproduce: MATTERPORT's crop_and_resize instead of RoIAlign, its mini-masks
-and its crowd handling; DETECTRON2's and MMDET's polygon targets (theirs from bitmaps are used); MMDET's
-rounding of resized images to 8 bits.
+What the instances do not reproduce: MATTERPORT's crop_and_resize instead of RoIAlign, its
+mini-masks and its crowd handling; DETECTRON2's and MMDET's polygon targets (theirs from bitmaps
+are used); MMDET's rounding of resized images to 8 bits.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +81,7 @@ class Convention:
     box_bg_iou_thresh: float = 0.5
     box_batch_size_per_image: int = 512
     box_positive_fraction: float = 0.25
-    box_negatives_per_positive: float = math.inf  # at most this many
+    box_negatives_per_positive: float | None = None  # at most this many
     box_loss_divisor: str = "sampled"  # "sampled" RoIs or "positives"
     box_loss_beta: float = 1 / 9
     box_score_thresh: float = 0.05

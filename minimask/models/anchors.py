@@ -72,7 +72,8 @@ class AnchorGrid:
         """
         if len(feature_shapes) != len(self.cells):
             raise ValueError(
-                f"anchors: sizes for {len(self.cells)} levels, but {len(feature_shapes)} feature maps"
+                f"anchors: sizes for {len(self.cells)} levels, "
+                f"but {len(feature_shapes)} feature maps"
             )
         key = (tuple(feature_shapes), tuple(image_shape))
         if key not in self._known:

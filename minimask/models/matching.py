@@ -35,7 +35,9 @@ def match(
         (B,) int64: 0 .. G - 1, or BACKGROUND, or IGNORED.
     """
     if background > foreground:
-        raise ValueError(f"background bound {background} is above the foreground bound {foreground}")
+        raise ValueError(
+            f"background bound {background} is above the foreground bound {foreground}"
+        )
     objects, boxes = iou.shape
     if objects == 0:
         return np.full(boxes, BACKGROUND, np.int64)

@@ -12,7 +12,7 @@ import numpy as np
 from minimask import boxes as box_ops
 from minimask import functional as F
 from minimask import ops
-from minimask.autograd import Function, Tensor
+from minimask.autograd import Tensor
 from minimask.conventions import TORCHVISION, Convention
 
 CANONICAL_SIZE = 224  # FPN, section 4.2: a region as large as an ImageNet crop ...
@@ -65,22 +65,6 @@ def as_rois(boxes_per_image: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([index[:, None].astype(np.float32), boxes.astype(np.float32)], axis=1)
 
 
-class Reorder(Function):
-    """Rows in another order, each exactly once."""
-
-    @staticmethod
-    def forward(ctx, x, *, order):
-        ctx.save(order)
-        return x[order]
-
-    @staticmethod
-    def backward(ctx, grad):  # row order[i] of x became row i
-        (order,) = ctx.saved
-        out = np.empty_like(grad)
-        out[order] = grad
-        return out
-
-
 def pool_regions(
     pyramid: Sequence[Tensor],
     rois: np.ndarray,
@@ -102,9 +86,7 @@ def pool_regions(
     """
     strides = [2.0 ** round(np.log2(image_height / level.shape[2])) for level in pyramid]
     lowest = round(np.log2(strides[0]))
-    levels = pyramid_levels(
-        rois[:, 1:], convention.level_rule, lowest, lowest + len(pyramid) - 1
-    )
+    levels = pyramid_levels(rois[:, 1:], convention.level_rule, lowest, lowest + len(pyramid) - 1)
     parts, places = [], []
     for i, (level, stride) in enumerate(zip(pyramid, strides, strict=True)):
         here = np.flatnonzero(levels == lowest + i)
@@ -122,4 +104,4 @@ def pool_regions(
             places.append(here)
     if len(parts) == 1:
         return parts[0]
-    return Reorder.apply(ops.concatenate(parts, axis=0), order=np.argsort(np.concatenate(places)))
+    return ops.take(ops.concatenate(parts, axis=0), np.argsort(np.concatenate(places)))

@@ -28,7 +28,7 @@ def sample(
     batch_size: int,
     positive_fraction: float,
     rng: np.random.Generator,
-    negatives_per_positive: float = np.inf,
+    negatives_per_positive: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw positives up to their share of the batch, then fill up with negatives.
 
@@ -37,7 +37,7 @@ def sample(
         batch_size: how many to draw in all; fewer when there are not enough.
         positive_fraction: the largest share of positives.
         rng: where the choice comes from.
-        negatives_per_positive: at most this many negatives for one positive.
+        negatives_per_positive: at most this many negatives for one positive; None for no limit.
 
     Returns:
         Indices of the positives and of the negatives, int64, each rising.
@@ -45,10 +45,10 @@ def sample(
     positive = np.flatnonzero(matches >= 0)
     negative = np.flatnonzero(matches == -1)
     positive = _draw(positive, int(batch_size * positive_fraction), rng)
-    wanted = min(batch_size - len(positive), negatives_per_positive * len(positive)) if np.isfinite(
-        negatives_per_positive
-    ) else batch_size - len(positive)
-    return positive, _draw(negative, int(wanted), rng)
+    wanted = batch_size - len(positive)
+    if negatives_per_positive is not None:
+        wanted = min(wanted, int(negatives_per_positive * len(positive)))
+    return positive, _draw(negative, wanted, rng)
 
 
 def _draw(indices: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

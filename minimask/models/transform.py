@@ -13,7 +13,7 @@ import numpy as np
 
 from minimask import boxes as box_ops
 from minimask.conventions import TORCHVISION, Convention
-from minimask.kernels import resize
+from minimask.kernels.resize import resize
 from minimask.models.detections import Target
 
 
@@ -135,7 +135,9 @@ def make_batch(
     height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
     if convention.pad_square:
         height = width = max(height, width, max_size or 0)
-    height, width = (-(-n // convention.size_divisor) * convention.size_divisor for n in (height, width))
+    height, width = (
+        -(-n // convention.size_divisor) * convention.size_divisor for n in (height, width)
+    )
     if convention.pad_square:
         offsets = [((height - h) // 2, (width - w) // 2) for h, w in sizes]
     batch = np.zeros((len(rgb), 3, height, width), np.float32)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minimask.weights.names import current_name, fit_counters
+from minimask.weights.names import current_name
 from minimask.weights.torch_files import UnsafeFileError, read_torch
 
 if TYPE_CHECKING:
@@ -41,12 +41,6 @@ def load_weights(model: Module, path: str | PathLike[str]) -> None:
         UnsafeFileError: a `.pth` file that asks for more than tensors; nothing of it was run.
     """
     arrays = {current_name(name): array for name, array in read_weights(path).items()}
-    own = model.state_dict()
-    arrays = fit_counters(arrays, own)
-    arrays = {
-        name: array.astype(own[name].dtype, copy=False) if name in own else array
-        for name, array in arrays.items()
-    }
     try:
         model.load_state_dict(arrays)
     except ValueError as error:

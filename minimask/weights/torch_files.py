@@ -121,7 +121,8 @@ class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise UnsafeFileError(
-                f"the file asks for {module}.{name}, which no file of weights needs; it was not run. "
+                f"the file asks for {module}.{name}, which no file of weights needs; "
+                "it was not run. "
                 "Save only the state dict: torch.save(model.state_dict(), path)"
             )
         return _ALLOWED[module, name]
@@ -133,7 +134,9 @@ class _Unpickler(pickle.Unpickler):
         if not (isinstance(kind, _StorageType) and isinstance(count, int) and count >= 0):
             raise UnsafeFileError(f"a storage of unknown type or size: {str(pid)[:80]!r}")
         if any(v is not None for v in view):
-            raise UnsafeFileError("a storage that is a view of another: write it with a newer torch")
+            raise UnsafeFileError(
+                "a storage that is a view of another: write it with a newer torch"
+            )
         return _Storage(kind, str(key), count)
 
 
@@ -161,7 +164,9 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     if zipfile.is_zipfile(path):
         return _read_zip(path)
     if tarfile.is_tarfile(path):
-        raise ValueError("the tar layout of torch before 0.1.10 is not read; save it again with torch")
+        raise ValueError(
+            "the tar layout of torch before 0.1.10 is not read; save it again with torch"
+        )
     return _read_legacy(path)
 
 

@@ -1,0 +1,288 @@
+"""Faster R-CNN with a feature pyramid: boxes and classes, and what Mask R-CNN builds on.
+
+Letters: N images, R regions of all images, K classes with background, H W of the padded input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minimask.autograd import Tensor, no_grad
+from minimask.conventions import Convention
+from minimask.models import box_head, rpn
+from minimask.models.box_head import BoxHead, BoxPredictor, Found, Regions
+from minimask.models.detections import Detections, Target
+from minimask.models.fpn import Backbone
+from minimask.models.roi_pooling import as_rois, pool_regions
+from minimask.models.rpn import RPN
+from minimask.models.sampling import Samples
+from minimask.models.trace import trace
+from minimask.models.transform import Batch, Frame, check_target, make_batch, resize_target
+from minimask.nn import Module
+
+BOX_POOLED_SIZE = 7  # Fast R-CNN, section 2.1
+POOLED_LEVELS = 4  # P6 serves the proposals only (FPN, section 4.2)
+
+
+class BoxBranch(Module):
+    """What is applied to every region."""
+
+    def __init__(self, head: BoxHead, predictor: BoxPredictor):
+        self.box_head = head
+        self.box_predictor = predictor
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the branches of a training step share."""
+
+    pyramid: list[Tensor]
+    regions: list[Regions]  # per image
+    targets: list[Target]  # per image, in the network's input
+    image_height: int
+
+
+class FasterRCNN(Module):
+    """Faster R-CNN (Ren et al. 2015) with a feature pyramid (Lin et al. 2017)."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        rpn: RPN,
+        roi_heads: BoxBranch,
+        *,
+        classes: Sequence[str],
+        convention: Convention,
+        min_size: int | Sequence[int] | None = 800,  # FPN, section 5
+        max_size: int | None = 1333,
+        config: dict[str, Any] | None = None,
+    ):
+        """Put the parts together; `minimask.models.build` and its relatives make them.
+
+        Args:
+            backbone: images to pyramid.
+            rpn: pyramid to proposals.
+            roi_heads: regions to objects.
+            classes: names of the classes, without background.
+            convention: every choice the papers leave open.
+            min_size: images are resized so that their short side has this many pixels; of several
+                sizes training draws one, and prediction takes the last; None keeps the size.
+            max_size: limit of the long side after resizing; None for none.
+            config: what `minimask.models.build` needs to make this model again.
+        """
+        self.backbone = backbone
+        self.rpn = rpn
+        self.roi_heads = roi_heads
+        self.classes = tuple(classes)
+        self.convention = convention
+        self.min_size = min_size
+        self.max_size = max_size
+        self.config = dict(config or {})
+
+    def forward(self, images: Tensor, frames: Sequence[Frame]) -> list[Found]:
+        """(N, 3, H, W) -> for each image its objects, in pixels of the network's input."""
+        pyramid = self.backbone(images)
+        proposals = self.rpn(pyramid, frames, images.shape[2:])
+        return self.find_objects(pyramid, proposals, frames, images.shape[2])
+
+    def find_objects(
+        self,
+        pyramid: Sequence[Tensor],
+        proposals: Sequence[np.ndarray],
+        frames: Sequence[Frame],
+        image_height: int,
+    ) -> list[Found]:
+        """The second stage: classify each proposal and correct its box."""
+        rois = as_rois(proposals)
+        if len(rois) == 0:
+            return [box_head.nothing_found()] * len(frames)
+        logits, deltas = self.roi_heads.box_predictor(
+            self.roi_heads.box_head(self.pool_boxes(pyramid, rois, image_height))
+        )
+        return box_head.find_objects(logits.data, deltas.data, proposals, frames, self.convention)
+
+    def pool_boxes(self, pyramid: Sequence[Tensor], rois: np.ndarray, image_height: int) -> Tensor:
+        """Features of each region for the box head: (R, 5) -> (R, C, 7, 7)."""
+        levels = pyramid[:POOLED_LEVELS]
+        return pool_regions(levels, rois, BOX_POOLED_SIZE, image_height, self.convention)
+
+    def predict(self, images: Sequence[np.ndarray], *, batch_size: int = 4) -> list[Detections]:
+        """Find the objects in images of any sizes.
+
+        Args:
+            images: uint8 arrays (H, W, 3) RGB; gray (H, W) and RGBA are converted.
+            batch_size: how many go through the network at once.
+
+        Returns:
+            For each image its `Detections`, best first. The model's mode is left as it was.
+        """
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            raise TypeError("images: expected a list of images; for a single one: [image]")
+        was_training = self.training
+        self.eval()
+        try:
+            with no_grad():
+                return [
+                    detections
+                    for start in range(0, len(images), batch_size)
+                    for detections in self._predict(images[start : start + batch_size])
+                ]
+        finally:
+            self.train(was_training)
+
+    def _predict(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        batch = self.prepare(images)
+        found = self.forward(Tensor(batch.images), batch.frames)
+        return [self.to_image(f, frame) for f, frame in zip(found, batch.frames, strict=True)]
+
+    def to_image(self, found: Found, frame: Frame) -> Detections:
+        """Objects in the network's input as detections in the image as given."""
+        return Detections(
+            boxes=frame.to_image(found.boxes),
+            labels=found.labels,
+            scores=found.scores,
+            mask_probs=found.masks,
+            image_size=frame.original,
+            classes=self.classes,
+            paste=self.convention.paste,
+        )
+
+    def prepare(
+        self, images: Sequence[np.ndarray], rng: np.random.Generator | None = None
+    ) -> Batch:
+        """Images as the network takes them; with `rng`, at one of the training sizes."""
+        size = self.min_size
+        if isinstance(size, Sequence):
+            size = size[-1] if rng is None else int(rng.choice(np.asarray(size)))
+        return make_batch(images, size, self.max_size, self.convention)
+
+    def losses(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        *,
+        rng: np.random.Generator,
+        samples: Samples | None = None,
+    ) -> dict[str, Tensor]:
+        """What training minimizes the sum of.
+
+        Args:
+            images: uint8 arrays (H, W, 3) of any sizes.
+            targets: the objects of each image; none at all is fine.
+            rng: draws the anchors and regions to learn from.
+            samples: recorded draws, to repeat a step exactly; then `rng` is not used for them.
+
+        Returns:
+            Scalars: loss_objectness, loss_rpn_box_reg, loss_classifier, loss_box_reg.
+        """
+        losses, _ = self._box_losses(images, targets, rng, samples)
+        return losses
+
+    def _box_losses(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        rng: np.random.Generator,
+        samples: Samples | None,
+    ) -> tuple[dict[str, Tensor], Lesson]:
+        """The four losses of both stages, and what a further branch needs."""
+        targets = self._check(images, targets)
+        batch = self.prepare(images, rng)
+        targets = [
+            resize_target(t, f, batch.shape) for t, f in zip(targets, batch.frames, strict=True)
+        ]
+        pyramid = self.backbone(Tensor(batch.images))
+        losses, proposals = self._first_stage(pyramid, batch, targets, rng, samples)
+        regions = self._choose_regions(proposals, targets, rng, samples)
+        rois = as_rois([r.boxes for r in regions])
+        if len(rois):
+            pooled = self.pool_boxes(pyramid, rois, batch.shape[0])
+            logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
+            classifier, box_reg = box_head.box_loss(logits, deltas, regions, self.convention)
+        else:
+            classifier, box_reg = Tensor(np.float32(0)), Tensor(np.float32(0))
+        losses |= {"loss_classifier": classifier, "loss_box_reg": box_reg}
+        return losses, Lesson(pyramid, regions, targets, batch.shape[0])
+
+    def _first_stage(
+        self,
+        pyramid: list[Tensor],
+        batch: Batch,
+        targets: Sequence[Target],
+        rng: np.random.Generator,
+        samples: Samples | None,
+    ) -> tuple[dict[str, Tensor], list[np.ndarray]]:
+        """The two losses of the proposal network, and its proposals."""
+        c, true_boxes = self.convention, [t.boxes for t in targets]
+        objectness, deltas = self.rpn.head(pyramid)
+        levels = self.rpn.anchors([level.shape[2:] for level in pyramid], batch.shape)
+        anchors = np.concatenate(levels)
+        matches = [rpn.assign_anchors(anchors, boxes, c) for boxes in true_boxes]
+        if samples is None:
+            chosen = rpn.sample_anchors(matches, c, rng)
+            made = self.rpn.propose(objectness, deltas, levels, batch.frames, training=True)
+            proposals = [boxes for boxes, _ in made]
+        else:
+            chosen = list(zip(samples.anchors_positive, samples.anchors_negative, strict=True))
+            proposals = list(samples.proposals)
+        flat = rpn.flatten_levels(objectness, 1), rpn.flatten_levels(deltas, 4)
+        logits = flat[0].reshape(flat[0].shape[:2])
+        loss = rpn.rpn_loss(logits, flat[1], anchors, matches, true_boxes, chosen, c)
+        return {"loss_objectness": loss[0], "loss_rpn_box_reg": loss[1]}, proposals
+
+    def _choose_regions(
+        self,
+        proposals: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        rng: np.random.Generator,
+        samples: Samples | None,
+    ) -> list[Regions]:
+        """The regions of each image that the second stage learns from."""
+        c, regions = self.convention, []
+        for n, (boxes, target) in enumerate(zip(proposals, targets, strict=True)):
+            candidates = box_head.with_true_boxes(boxes, target.boxes, c)
+            matches = box_head.assign_regions(candidates, target.boxes, c)
+            if samples is None:
+                chosen = box_head.sample_regions(matches, c, rng)
+            else:
+                chosen = samples.regions_positive[n], samples.regions_negative[n]
+            regions.append(
+                box_head.make_regions(
+                    candidates,
+                    matches,
+                    chosen,
+                    target.boxes,
+                    target.labels,
+                    len(self.classes) + 1,
+                    c,
+                )
+            )
+        return regions
+
+    def _check(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> Sequence[Target]:
+        if len(images) != len(targets):
+            raise ValueError(f"losses: {len(images)} images, but {len(targets)} targets")
+        for i, (image, target) in enumerate(zip(images, targets, strict=True)):
+            check_target(target, image, len(self.classes), f"targets[{i}]")
+        return targets
+
+    def stages(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Every intermediate of a prediction, by name, in the order it is computed.
+
+        Names are those of the figure's boxes: transform/image, body/0 .. 3 (C2 .. C5), fpn/0 .. 3
+        and fpn/pool (P2 .. P6), rpn/objectness/i and rpn/deltas/i per level, rpn/anchors,
+        rpn/proposals, rpn/scores, box/pooled, box/features, box/cls_logits, box/deltas, det/boxes,
+        det/labels, det/scores (in the network's input), and out/..., the same in the image.
+        Mask R-CNN adds mask/pooled, mask/features, mask/logits and out/masks, (R, 1, H, W) soft.
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            with no_grad():
+                yield from trace(self, image)
+        finally:
+            self.train(was_training)

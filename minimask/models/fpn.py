@@ -1,0 +1,51 @@
+"""The feature pyramid (Lin et al. 2017): strong features at every scale.
+
+Letters: N images, C channels of the pyramid, H W height and width of the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from minimask import functional as F
+from minimask.autograd import Tensor
+from minimask.models.initialization import conv, uniform_fan_in
+from minimask.models.resnet import ResNet
+from minimask.nn import Module, Sequential
+
+
+class FeaturePyramid(Module):
+    """From the top down, each level adds what the coarser one knows (FPN, figure 3)."""
+
+    def __init__(self, in_channels: Sequence[int], channels: int, rng: np.random.Generator):
+        self.inner_blocks = [
+            Sequential(conv(c, channels, 1, rng, draw=uniform_fan_in)) for c in in_channels
+        ]
+        self.layer_blocks = [
+            Sequential(conv(channels, channels, 3, rng, draw=uniform_fan_in)) for _ in in_channels
+        ]
+
+    def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """C2 .. C5 -> P2 .. P5 with equal channels, and P6, which is every other cell of P5."""
+        laterals = [block(c) for block, c in zip(self.inner_blocks, features, strict=True)]
+        merged = laterals[-1]
+        pyramid = [self.layer_blocks[-1](merged)]
+        for lateral, block in zip(laterals[-2::-1], self.layer_blocks[-2::-1], strict=True):
+            merged = lateral + F.resize(merged, lateral.shape[2:], mode="nearest")
+            pyramid.insert(0, block(merged))
+        return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
+
+
+class Backbone(Module):
+    """A residual network and its pyramid."""
+
+    def __init__(self, body: ResNet, channels: int, rng: np.random.Generator):
+        self.body = body
+        self.fpn = FeaturePyramid(body.out_channels, channels, rng)
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> P2 .. P6, five levels (N, C, H / 4, W / 4) .. (N, C, H / 64, W / 64)."""
+        return self.fpn(self.body(images))

@@ -1,0 +1,110 @@
+"""The mask head: which part of its box does the object fill (Mask R-CNN, section 3)?
+
+Letters: R regions, C channels, K mask channels, M = 28 side of a predicted mask, G true objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from minimask import functional as F
+from minimask.autograd import Tensor
+from minimask.conventions import Convention
+from minimask.kernels.roi_align import roi_align
+from minimask.models.box_head import Regions
+from minimask.models.initialization import conv, fan_out_normal, tiny_normal
+from minimask.nn import ConvTranspose2d, Module, ReLU, Sequential
+
+
+class MaskHead(Sequential):
+    """3x3 convolutions that keep the 14 x 14 layout (Mask R-CNN, figure 4 right)."""
+
+    def __init__(self, in_channels: int, channels: Sequence[int], rng: np.random.Generator):
+        sizes = [in_channels, *channels]
+        super().__init__(
+            *(Sequential(conv(before, after, 3, rng), ReLU()) for before, after in pairwise(sizes))
+        )
+
+
+class MaskPredictor(Module):
+    """Twice the resolution, then one mask per class: classes do not compete."""
+
+    def __init__(self, in_channels: int, channels: int, masks: int, rng: np.random.Generator):
+        self.conv5_mask = ConvTranspose2d(in_channels, channels, 2, stride=2, rng=rng)
+        self.conv5_mask.weight.data[...] = fan_out_normal(self.conv5_mask.weight.shape, rng)
+        self.conv5_mask.bias.data[...] = 0
+        self.mask_fcn_logits = conv(channels, masks, 1, rng, draw=tiny_normal)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(R, C, 14, 14) -> logits (R, K, 28, 28)."""
+        return self.mask_fcn_logits(F.relu(self.conv5_mask(features)))
+
+
+def mask_targets(
+    masks: np.ndarray, boxes: np.ndarray, matched: np.ndarray, size: int, convention: Convention
+) -> np.ndarray:
+    """What each region's mask should be: its object's mask, cut out by the region.
+
+    Args:
+        masks: (G, H, W) uint8, the true masks in the network's input.
+        boxes: (R, 4) the regions.
+        matched: (R,) the object each region stands for.
+        size: M.
+        convention: `mask_target`, `mask_target_aligned`.
+
+    Returns:
+        (R, M, M) float32: the share of each cell that is object, or 0 and 1.
+    """
+    if len(boxes) == 0:
+        return np.zeros((0, size, size), np.float32)
+    rois = np.concatenate([matched[:, None].astype(np.float32), boxes.astype(np.float32)], axis=1)
+    share = roi_align(
+        masks[:, None],
+        rois,
+        size,
+        spatial_scale=1.0,
+        sampling_ratio=0,
+        aligned=convention.mask_target_aligned,
+    )[:, 0]
+    return share if convention.mask_target == "soft" else (share >= 0.5).astype(np.float32)
+
+
+def mask_loss(
+    logits: Tensor,
+    regions: Sequence[Regions],
+    masks: Sequence[np.ndarray],
+    convention: Convention,
+) -> Tensor:
+    """How wrong the true class's mask is in the regions that stand for an object.
+
+    Args:
+        logits: (R, K, M, M) for the positive regions of all images after each other.
+        regions: per image, all of them.
+        masks: per image (G, H, W) uint8 in the network's input.
+        convention: how the targets are made.
+
+    Returns:
+        A scalar: mean binary cross-entropy, near ln 2 before training; 0 without regions.
+    """
+    if logits.shape[0] == 0:
+        return Tensor(np.float32(0))
+    targets = np.concatenate(
+        [
+            mask_targets(
+                m, r.boxes[r.positive], r.matched[r.positive], logits.shape[-1], convention
+            )
+            for m, r in zip(masks, regions, strict=True)
+        ]
+    )
+    labels = np.concatenate([r.labels[r.positive] for r in regions])
+    chosen = logits[np.arange(len(labels)), labels]
+    return F.binary_cross_entropy_with_logits(chosen, targets)
+
+
+def mask_probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The predicted class's mask of each region: (R, K, M, M), (R,) -> (R, M, M) in 0 .. 1."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-logits[np.arange(len(labels)), labels]))

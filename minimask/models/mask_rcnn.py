@@ -1,0 +1,107 @@
+"""Mask R-CNN: Faster R-CNN with a third branch that draws every object's outline.
+
+Letters: N images, R regions of all images, K mask channels, M = 28 side of a predicted mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from minimask.autograd import Tensor
+from minimask.models import mask_head
+from minimask.models.box_head import BoxHead, BoxPredictor, Found, network_labels
+from minimask.models.detections import Target
+from minimask.models.faster_rcnn import (
+    POOLED_LEVELS,
+    BoxBranch,
+    FasterRCNN,
+    Lesson,
+)
+from minimask.models.mask_head import MaskHead, MaskPredictor
+from minimask.models.roi_pooling import as_rois, pool_regions
+from minimask.models.sampling import Samples
+from minimask.models.transform import Frame
+
+MASK_POOLED_SIZE = 14  # Mask R-CNN, figure 4 right
+
+
+class MaskBranch(BoxBranch):
+    """Both heads: box and class of every region, mask of those that hold an object."""
+
+    def __init__(
+        self,
+        head: BoxHead,
+        predictor: BoxPredictor,
+        mask_head: MaskHead,
+        mask_predictor: MaskPredictor,
+    ):
+        super().__init__(head, predictor)
+        self.mask_head = mask_head
+        self.mask_predictor = mask_predictor
+
+
+class MaskRCNN(FasterRCNN):
+    """Mask R-CNN (He et al. 2017) with a feature pyramid; sections refer to the paper."""
+
+    roi_heads: MaskBranch
+
+    def forward(self, images: Tensor, frames: Sequence[Frame]) -> list[Found]:
+        """(N, 3, H, W) -> for each image its objects with their masks."""
+        pyramid = self.backbone(images)
+        proposals = self.rpn(pyramid, frames, images.shape[2:])  # 3: "the first stage"
+        found = self.find_objects(pyramid, proposals, frames, images.shape[2])
+        return self.find_masks(pyramid, found, images.shape[2])  # 3.1: on the best boxes
+
+    def find_masks(
+        self, pyramid: Sequence[Tensor], found: Sequence[Found], image_height: int
+    ) -> list[Found]:
+        """The same objects, each with the mask its own class's channel predicts."""
+        rois = as_rois([f.boxes for f in found])
+        if len(rois) == 0:
+            empty = np.zeros((0, 2 * MASK_POOLED_SIZE, 2 * MASK_POOLED_SIZE), np.float32)
+            return [replace(f, masks=empty) for f in found]
+        logits = self.roi_heads.mask_predictor(
+            self.roi_heads.mask_head(self.pool_masks(pyramid, rois, image_height))
+        )
+        labels = network_labels(np.concatenate([f.labels for f in found]), self.convention)
+        probs = mask_head.mask_probabilities(logits.data, labels)
+        per_image = np.split(probs, np.cumsum([len(f.boxes) for f in found])[:-1])
+        return [replace(f, masks=p) for f, p in zip(found, per_image, strict=True)]
+
+    def pool_masks(self, pyramid: Sequence[Tensor], rois: np.ndarray, image_height: int) -> Tensor:
+        """Features of each region for the mask head: (R, 5) -> (R, C, 14, 14)."""
+        levels = pyramid[:POOLED_LEVELS]
+        return pool_regions(levels, rois, MASK_POOLED_SIZE, image_height, self.convention)
+
+    def losses(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        *,
+        rng: np.random.Generator,
+        samples: Samples | None = None,
+    ) -> dict[str, Tensor]:
+        """The losses of Faster R-CNN, and `loss_mask`: five scalars whose sum is minimized.
+
+        Arguments as for `FasterRCNN.losses`; targets need masks.
+        """
+        for i, target in enumerate(targets):
+            if target.masks is None:
+                raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
+        losses, lesson = self._box_losses(images, targets, rng, samples)
+        losses["loss_mask"] = self._mask_loss(lesson)
+        return losses
+
+    def _mask_loss(self, lesson: Lesson) -> Tensor:
+        """Masks are learned only where a region holds an object (3: "only on positive RoIs")."""
+        rois = as_rois([r.boxes[r.positive] for r in lesson.regions])
+        if len(rois) == 0:
+            return Tensor(np.float32(0))
+        logits = self.roi_heads.mask_predictor(
+            self.roi_heads.mask_head(self.pool_masks(lesson.pyramid, rois, lesson.image_height))
+        )
+        masks = [t.masks for t in lesson.targets if t.masks is not None]
+        return mask_head.mask_loss(logits, lesson.regions, masks, self.convention)

@@ -1,0 +1,201 @@
+"""The backbone: a residual network (He et al. 2015), features at 1/4, 1/8, 1/16 and 1/32.
+
+Letters: N images, H W height and width of the input.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from minimask import functional as F
+from minimask import ops
+from minimask.autograd import Tensor
+from minimask.conventions import TORCHVISION, Convention
+from minimask.models.initialization import conv
+from minimask.nn import BatchNorm2d, FrozenBatchNorm2d, GroupNorm, Module, Sequential
+
+NORMS = ("batch", "frozen_batch", "group")
+STEM_CHANNELS = 64
+
+
+def make_norm(kind: str, channels: int, eps: float) -> Module:
+    """A normalization layer: trained "batch" norm, its "frozen_batch" form, or "group" norm."""
+    if kind == "batch":
+        return BatchNorm2d(channels, eps=eps)
+    if kind == "frozen_batch":
+        return FrozenBatchNorm2d(channels, eps=eps)
+    if kind == "group":
+        return GroupNorm(math.gcd(32, channels), channels, eps=eps)
+    raise ValueError(f"norm: expected one of {', '.join(NORMS)}, got {kind!r}")
+
+
+class Shortcut(Sequential):
+    """A 1x1 convolution that brings the input to the shape of the block's output."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        norm: str,
+        eps: float,
+        rng: np.random.Generator,
+    ):
+        super().__init__(
+            conv(in_channels, out_channels, 1, rng, stride=stride, bias=False),
+            make_norm(norm, out_channels, eps),
+        )
+
+
+class BasicBlock(Module):
+    """Two 3x3 convolutions beside a shortcut (ResNet, figure 5 left)."""
+
+    default_expansion = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        rng: np.random.Generator,
+        *,
+        norm: str,
+        convention: Convention,
+        expansion: int = 1,
+        width_per_group: int = 64,
+    ):
+        if expansion != 1 or width_per_group != 64:
+            raise ValueError("basic blocks have neither expansion nor width_per_group")
+        eps = convention.norm_eps
+        self.conv1 = conv(in_channels, channels, 3, rng, stride=stride, bias=False)
+        self.bn1 = make_norm(norm, channels, eps)
+        self.conv2 = conv(channels, channels, 3, rng, bias=False)
+        self.bn2 = make_norm(norm, channels, eps)
+        self.downsample = None
+        if stride != 1 or in_channels != channels:
+            self.downsample = Shortcut(in_channels, channels, stride, norm, eps, rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, channels, H / stride, W / stride)."""
+        residual = F.relu(self.bn1(self.conv1(x)))
+        residual = self.bn2(self.conv2(residual))
+        return F.relu(residual + (x if self.downsample is None else self.downsample(x)))
+
+
+class Bottleneck(Module):
+    """1x1 down, 3x3, 1x1 up, beside a shortcut (ResNet, figure 5 right)."""
+
+    default_expansion = 4
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int,
+        rng: np.random.Generator,
+        *,
+        norm: str,
+        convention: Convention,
+        expansion: int = 4,
+        width_per_group: int = 64,
+    ):
+        eps = convention.norm_eps
+        width = channels * width_per_group // 64
+        out_channels = channels * expansion
+        first, second = (stride, 1) if convention.stride_in_1x1 else (1, stride)
+        self.conv1 = conv(in_channels, width, 1, rng, stride=first, bias=False)
+        self.bn1 = make_norm(norm, width, eps)
+        self.conv2 = conv(width, width, 3, rng, stride=second, bias=False)
+        self.bn2 = make_norm(norm, width, eps)
+        self.conv3 = conv(width, out_channels, 1, rng, bias=False)
+        self.bn3 = make_norm(norm, out_channels, eps)
+        self.downsample = None
+        if stride != 1 or in_channels != out_channels:
+            self.downsample = Shortcut(in_channels, out_channels, stride, norm, eps, rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, channels * expansion, H / stride, W / stride)."""
+        residual = F.relu(self.bn1(self.conv1(x)))
+        residual = F.relu(self.bn2(self.conv2(residual)))
+        residual = self.bn3(self.conv3(residual))
+        return F.relu(residual + (x if self.downsample is None else self.downsample(x)))
+
+
+BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+class ResNet(Module):
+    """The stem and four stages of residual blocks; parameter names are torchvision's."""
+
+    def __init__(
+        self,
+        layers: Sequence[int],  # blocks per stage: (3, 4, 6, 3) is ResNet-50 with bottlenecks
+        rng: np.random.Generator,
+        *,
+        block: str = "bottleneck",
+        norm: str = "frozen_batch",
+        expansion: int | None = None,  # default: 4 for bottlenecks
+        width_per_group: int = 64,
+        convention: Convention = TORCHVISION,
+    ):
+        if block not in BLOCKS:
+            raise ValueError(f"block: expected one of {', '.join(BLOCKS)}, got {block!r}")
+        if len(layers) != 4 or min(layers) < 1:
+            raise ValueError(f"layers: expected four numbers of blocks, got {list(layers)}")
+        make = BLOCKS[block]
+        expansion = make.default_expansion if expansion is None else expansion
+        self.pool_after = convention.stem_pool_padding == "after"
+        self.conv1 = conv(3, STEM_CHANNELS, 7, rng, stride=2, bias=False)
+        self.bn1 = make_norm(norm, STEM_CHANNELS, convention.norm_eps)
+        channels, stages = STEM_CHANNELS, []
+        for i, count in enumerate(layers):
+            blocks = []
+            for j in range(count):
+                stride = 2 if i > 0 and j == 0 else 1
+                blocks.append(
+                    make(
+                        channels,
+                        64 << i,
+                        stride,
+                        rng,
+                        norm=norm,
+                        convention=convention,
+                        expansion=expansion,
+                        width_per_group=width_per_group,
+                    )
+                )
+                channels = (64 << i) * expansion
+            stages.append(Sequential(*blocks))
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.out_channels = [(64 << i) * expansion for i in range(4)]
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> C2, C3, C4, C5 at 1/4, 1/8, 1/16, 1/32 of the size."""
+        x = F.relu(self.bn1(self.conv1(images)))
+        if self.pool_after:  # values are >= 0 after relu, so zeros never win
+            x = F.max_pool2d(ops.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1))), 3, stride=2, padding=0)
+        else:
+            x = F.max_pool2d(x, 3, stride=2, padding=1)
+        c2 = self.layer1(x)
+        c3 = self.layer2(c2)
+        c4 = self.layer3(c3)
+        c5 = self.layer4(c4)
+        return [c2, c3, c4, c5]
+
+    def freeze(self, trainable_layers: int) -> None:
+        """Keep all but the last `trainable_layers` of stem and stages (5 in all) as they are."""
+        if not 0 <= trainable_layers <= 5:
+            raise ValueError(f"trainable_layers: expected 0 .. 5, got {trainable_layers}")
+        frozen = [
+            [self.conv1, self.bn1],
+            [self.layer1],
+            [self.layer2],
+            [self.layer3],
+            [self.layer4],
+        ]
+        for modules in frozen[: 5 - trainable_layers]:
+            for module in modules:
+                module.requires_grad_(False)

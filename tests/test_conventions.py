@@ -1,0 +1,54 @@
+"""The switches: names, overrides, and that each one is read somewhere."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+import minimask
+from minimask.conventions import CONVENTIONS, TORCHVISION, Convention, get_convention
+
+
+def test_the_default_is_torchvisions():
+    assert Convention() == TORCHVISION == get_convention("torchvision")
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+def test_every_instance_is_found_by_name_and_survives_json(name):
+    convention = get_convention(name)
+    assert convention.name == name
+    again = get_convention(json.loads(json.dumps(dataclasses.asdict(convention))))
+    assert again == convention
+
+
+def test_instances_differ_from_each_other_in_more_than_the_name():
+    renamed = {dataclasses.replace(c, name="") for c in CONVENTIONS.values()}
+    assert len(renamed) == len(CONVENTIONS)
+
+
+def test_facts_that_decide_whether_weights_work():
+    """Numbers of features tables, one per system, that are easy to get wrong."""
+    d2, mmdet, mp = (get_convention(n) for n in ("detectron2", "mmdet", "matterport"))
+    assert TORCHVISION.sampling_ratio == 2 and not TORCHVISION.roi_aligned
+    assert d2.sampling_ratio == 0 and d2.roi_aligned and d2.channels == "bgr"
+    assert mmdet.delta_clamp == "both" and mmdet.rpn_best_iou_min == 0.3
+    assert mp.box_score_thresh == 0.7 and mp.rpn_box_weights == (10, 10, 5, 5)
+    assert {c.background for c in (d2, mmdet)} == {"last"}
+
+
+def test_unknown_names_get_a_hint():
+    with pytest.raises(ValueError, match="did you mean 'detectron2'"):
+        get_convention("detectron")
+    with pytest.raises(ValueError, match="no such field: rio_aligned"):
+        get_convention({"rio_aligned": True})
+    with pytest.raises(ValueError, match="delta_clamp: expected one of upper, both, none"):
+        dataclasses.replace(TORCHVISION, delta_clamp="lower")
+
+
+def test_no_switch_is_idle():
+    """A field that no code reads would promise a behavior that does not exist."""
+    package = pathlib.Path(minimask.__file__).parent
+    code = "".join(p.read_text() for p in (package / "models").glob("*.py"))
+    idle = [f.name for f in dataclasses.fields(Convention) if f".{f.name}" not in code]
+    assert idle == []
