@@ -11,6 +11,7 @@ from minimask.data.segmentation import is_number
 
 SLACK = 1.0  # pixels; rounding moves edges by less
 SAME = 0.9  # IoU above which two boxes mean the same object
+LOOSE = 0.8  # IoU that boxes drawn by hand reach
 OTHER = 0.5  # IoU below which they do not
 
 
@@ -40,8 +41,9 @@ def box_problems(
     x, y, box_width, box_height = box
     corners = np.array([x, y, x + box_width, y + box_height], float)
     outside = (corners[:2] < -SLACK).any() or (corners[2:] > (width + SLACK, height + SLACK)).any()
-    disagrees = tight is not None and _iou(corners, tight) < OTHER
-    if (outside or disagrees) and _meant_corners(box, tight, height, width):
+    shared = 1.0 if tight is None else _iou(corners, tight)
+    disagrees = shared < OTHER
+    if (outside or shared < LOOSE) and _meant_corners(box, tight, height, width):
         message = f".bbox: {box} looks like x0, y0, x1, y1"
         fix = [x, y, box_width - x, box_height - y]
         yield "error", message, f"COCO wants x, y, width, height: here {fix}"

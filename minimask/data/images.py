@@ -104,14 +104,14 @@ def _eight_bit(image: Image.Image, path: str | os.PathLike[str], white: int) -> 
 def missing_file(path: str | os.PathLike[str], kind: str = "file") -> str:
     """One sentence about a file or folder that is not there: the closest name beside it."""
     path = pathlib.Path(path)
-    folder = path.parent
-    while not folder.is_dir() and folder != folder.parent:
-        folder = folder.parent
-    if folder != path.parent:
-        return f"{path}: no such {kind}; the folder {path.parent} does not exist"
-    names = [entry.name for entry in folder.iterdir()]
+    missing = path
+    while not missing.parent.is_dir() and missing.parent != missing:
+        missing = missing.parent
+    if missing != path:
+        return f"{path}: no such {kind}, because {missing_file(missing, 'folder')}"
+    names = [entry.name for entry in path.parent.iterdir()]
     by_lower = {name.lower(): name for name in names}
     close = difflib.get_close_matches(path.name.lower(), by_lower, n=1, cutoff=0.6)
     if close:
         return f"{path}: no such {kind}; did you mean {by_lower[close[0]]!r}?"
-    return f"{path}: no such {kind}; {folder} holds {len(names)} others"
+    return f"{path}: no such {kind}; {path.parent} holds {len(names)} others"
