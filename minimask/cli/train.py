@@ -9,7 +9,7 @@ import typer
 
 from minimask.cli import WrongUse, environment
 from minimask.train.recipes import RECIPES
-from minimask.train.settings import DataSettings, ModelSettings, RunSettings
+from minimask.train.settings import RunSettings
 
 EPILOG = """
 [bold]The five losses[/bold] (the progress line shows them as obj, rpn, cls, box, mask; the total
@@ -94,16 +94,29 @@ def train(
         int | None, _option("Same as --min-size and --max-size with this number.", MODEL)
     ] = None,
     min_size: Annotated[
-        int | None, _option("Images are resized: shorter side, in pixels ...", MODEL, 256)
+        str | None,
+        _option(
+            "Shorter side of the resized images in pixels; of several, each batch draws one.",
+            MODEL,
+            "the model's",
+        ),
     ] = None,
     max_size: Annotated[
-        int | None, _option("... unless the longer side would exceed this.", MODEL, 512)
+        int | None, _option("Limit of the longer side.", MODEL, "the model's")
     ] = None,
     anchors: Annotated[
         str | None,
         _option("Anchor sizes in pixels, one per level, with commas.", MODEL, "the model's"),
     ] = None,
     detections: Annotated[int | None, _option("Kept per image.", MODEL, 100)] = None,
+    norm: Annotated[
+        str | None,
+        _option("batch (trained), frozen_batch or group.", MODEL, "batch for random weights"),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        _option("NAME=VALUE: any other option of the model; may be repeated.", MODEL),
+    ] = None,
     weights: Annotated[Path | None, _option("File to start from.", MODEL, "random weights")] = None,
     steps: Annotated[int | None, _option("Updates of the weights.", TRAINING, 1000)] = None,
     batch: Annotated[int | None, _option("Images per step.", TRAINING, 8)] = None,
@@ -194,9 +207,6 @@ def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettin
             raise ValueError(f"--recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
         values |= RECIPES.get(recipe, {})
         values |= _expanded(given, values)
-        if values.get("data") == "shapes" and "min_size" not in values:
-            side = values.get("shapes_size", DataSettings.shapes_size)
-            values |= {"min_size": side, "max_size": side}
         return RunSettings.of(values)
     except ValueError as error:
         raise WrongUse(str(error)) from error
@@ -205,11 +215,11 @@ def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettin
 def _expanded(given: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """The options as settings: lists split, paths made absolute, short forms written out."""
     values = dict(given)
-    for name in ("augment", "classes", "anchors", "milestones"):
+    for name in ("augment", "classes", "anchors", "milestones", "min_size"):
         if name in values:
             words = [w.strip() for w in values[name].split(",") if w.strip()]
             words = [] if words == ["none"] else words
-            numbers = name in ("anchors", "milestones")
+            numbers = name in ("anchors", "milestones", "min_size")
             values[name] = tuple(_whole_number(name, w) for w in words) if numbers else tuple(words)
     for name in ("annotations", "images", "val_annotations", "val_images", "weights"):
         if name in values:
@@ -217,12 +227,13 @@ def _expanded(given: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     if "annotations" in values:
         if values.setdefault("data", "coco") == "shapes" or before.get("data") == "shapes":
             raise ValueError("--annotations and generated shapes exclude each other: choose one")
+    if "option" in values:
+        values["options"] = tuple(values.pop("option"))
     if "size" in values:
         if "min_size" in values or "max_size" in values:
             raise ValueError("--size stands for --min-size and --max-size: give it alone")
-        values["min_size"] = values["max_size"] = values.pop("size")
-    elif "min_size" in values and "max_size" not in values | before:
-        values["max_size"] = max(values["min_size"], ModelSettings.max_size)
+        side = values.pop("size")
+        values |= {"min_size": (side,), "max_size": side}
     return values
 
 
@@ -230,7 +241,9 @@ def _whole_number(name: str, word: str) -> int:
     try:
         return int(word)
     except ValueError:
-        raise ValueError(f"--{name}: expected whole numbers with commas, got {word!r}") from None
+        raise ValueError(
+            f"--{name.replace('_', '-')}: expected whole numbers with commas, got {word!r}"
+        ) from None
 
 
 def opening(

@@ -207,7 +207,8 @@ def _safetensors(arrays: Mapping[str, Array], about: Mapping[str, str]) -> bytes
     import numpy as np
     from safetensors.numpy import save as to_bytes
 
-    content = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # not ascontiguousarray, which turns a single number into a list of one
+    content = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return to_bytes(content, metadata=dict(about) or None)
 
 

@@ -232,7 +232,13 @@ class Run:
         step = self.trainer.step
         try:
             with self.stop.at_once(), self.trainer.weights_to_evaluate():
-                results = evaluate(self.model, self.val, limit=limit or None, progress=False)
+                results = evaluate(
+                    self.model,
+                    self.val,
+                    limit=limit or None,
+                    progress=False,
+                    max_detections=max(100, kept_per_image(self.model)),
+                )
                 self._draw_predictions(step)
         except KeyboardInterrupt:
             raise Interrupted(
@@ -303,6 +309,11 @@ class Run:
             summary |= results.to_json()
         checkpoint.write_json(done, summary)
         return summary
+
+
+def kept_per_image(model: Any) -> int:
+    """How many detections per image the model gives at most; 100 where it does not say."""
+    return getattr(getattr(model, "convention", None), "box_detections_per_img", 100)
 
 
 def check_model(saved: checkpoint.Checkpoint, model: Any) -> None:

@@ -244,13 +244,14 @@ class EMA:
         if not 0 < decay < 1:
             raise ValueError(f"decay: expected a number between 0 and 1, got {decay}")
         self.model, self.decay, self.steps = model, decay, 0
-        self.average = {name: np.array(array) for name, array in model.state_dict().items()}
+        self.average = model.state_dict()  # copies
 
     def update(self) -> None:
         """Move the average a little towards the present weights: a = a + (1 - decay) (w - a)."""
         self.steps += 1
         keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, array in self.model.state_dict().items():
+        weights = [(name, p.data) for name, p in self.model.named_parameters()]
+        for name, array in [*weights, *self.model.named_buffers()]:
             average = self.average[name]
             if average.dtype.kind == "f":
                 average += (1 - keep) * (array - average)
@@ -260,7 +261,7 @@ class EMA:
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """Inside the block the model holds the averaged weights; afterwards its own again."""
-        own = {name: np.array(array) for name, array in self.model.state_dict().items()}
+        own = self.model.state_dict()
         self.model.load_state_dict(self.average)
         try:
             yield

@@ -50,39 +50,54 @@ class ModelSettings:
     """Which network."""
 
     model: str = "maskrcnn_laptop"  # "own": given to `train`
-    min_size: int = 256
-    max_size: int = 512
-    anchors: tuple[int, ...] | None = None  # None: the model's own
-    detections: int = 100  # kept per image
+    min_size: tuple[int, ...] | None = None  # several: one is drawn per batch; None: the model's
+    max_size: int | None = None
+    anchors: tuple[int, ...] | None = None
+    detections: int | None = None  # kept per image
+    norm: str | None = (
+        None  # None: "batch" for random weights, else what the weights were made with
+    )
+    options: tuple[str, ...] = ()  # "name=value": any other option of the model
     weights: str | None = None  # file to start from; None: random weights
 
     def __post_init__(self) -> None:
-        _at_least("min_size", self.min_size, 16)
-        _at_least("detections", self.detections, 1)
-        if self.max_size < self.min_size:
-            raise ValueError(
-                f"--max-size ({self.max_size}) must not be smaller than --min-size "
-                f"({self.min_size})"
-            )
+        for name in ("max_size", "detections"):
+            if getattr(self, name) is not None:
+                _at_least(name, getattr(self, name), 1)
+        for size in self.min_size or ():
+            _at_least("min_size", size, 16)
+            if self.max_size is not None and self.max_size < size:
+                raise ValueError(
+                    f"--max-size ({self.max_size}) must not be smaller than --min-size ({size})"
+                )
         if self.anchors is not None and (
             not self.anchors or list(self.anchors) != sorted(set(self.anchors))
         ):
             listed = ",".join(map(str, self.anchors))
             raise ValueError(f"--anchors: expected growing sizes such as 8,16,32, got {listed!r}")
+        for option in self.options:
+            if "=" not in option:
+                raise ValueError(f"--option: expected NAME=VALUE, got {option!r}")
 
     def config(self, classes: tuple[str, ...], seed: int) -> dict[str, Any]:
         """The dictionary `minimask.models.build` takes."""
-        config: dict[str, Any] = {
+        norm = self.norm or ("batch" if self.weights is None else None)
+        sizes = self.min_size and (self.min_size[0] if len(self.min_size) == 1 else self.min_size)
+        chosen = {
+            "min_size": sizes,
+            "max_size": self.max_size,
+            "anchor_sizes": self.anchors,
+            "box_detections_per_img": self.detections,
+            "norm": norm,
+        }
+        others = dict(option.split("=", 1) for option in self.options)
+        return {
             "model": self.model,
             "classes": list(classes),
             "seed": seed,
-            "min_size": self.min_size,
-            "max_size": self.max_size,
-            "detections_per_image": self.detections,
+            **{k: v for k, v in chosen.items() if v is not None},
+            **{k.strip(): _parsed(v) for k, v in others.items()},
         }
-        if self.anchors is not None:
-            config["anchor_sizes"] = list(self.anchors)
-        return config
 
 
 @dataclass(frozen=True)
@@ -194,6 +209,14 @@ _PARTS: dict[str, Any] = {"data": DataSettings, "model": ModelSettings, "train":
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _parsed(text: str) -> Any:
+    """A value as JSON reads it; what is not JSON is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _shown(value: Any) -> str:
