@@ -58,7 +58,7 @@ class Transpose(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # the inverse order
         (axes,) = ctx.saved
-        return grad.transpose(None if axes is None else np.argsort(axes))
+        return grad.transpose(None if axes is None else np.argsort([a % grad.ndim for a in axes]))
 
 
 class BroadcastTo(Function):
