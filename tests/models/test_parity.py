@@ -184,9 +184,14 @@ def test_stages_are_those_of_the_recording_and_end_in_the_prediction(
 # --- a training step ---------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def step(golden_model, recorded_step):
-    """Losses and gradients with the recorded random choices, batch norm in eval mode."""
+@pytest.fixture(scope="module", params=["network input", "image"])
+def step(request, golden_model, recorded_step, recorded_forward):
+    """Losses and gradients with the recorded random choices, batch norm in eval mode.
+
+    Once from the recorded input of the network, as every stage; once from the image, where our
+    resized image differs from torchvision's in the fifth digit (theirs computes coordinates in
+    float32) and that turns some of the 64 x 88 largest-of-nine choices of the stem around.
+    """
     recorded = recorded_step
     samples = Samples(
         anchors_positive=[recorded["rpn_sample/positive"]],
@@ -198,18 +203,24 @@ def step(golden_model, recorded_step):
     target = Target(
         recorded["target/boxes"], recorded["target/labels"] - 1, recorded["target/masks"]
     )
+    batch = golden_model.prepare([recorded["image_u8"]])
+    if request.param == "network input":
+        batch = dataclasses.replace(batch, images=recorded_forward["transform/image"])
     golden_model.zero_grad()
-    losses = golden_model.losses(
-        [recorded["image_u8"]], [target], rng=np.random.default_rng(0), samples=samples
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(golden_model, "prepare", lambda images, rng=None: batch)
+        losses = golden_model.losses(
+            [recorded["image_u8"]], [target], rng=np.random.default_rng(0), samples=samples
+        )
     sum(losses.values()).backward()
     gradients = {name: p.grad for name, p in golden_model.named_parameters()}
     golden_model.zero_grad()
-    return {name: loss.item() for name, loss in losses.items()}, gradients
+    bound = 1e-4 if request.param == "network input" else 2e-2
+    return {name: loss.item() for name, loss in losses.items()}, gradients, bound
 
 
 def test_losses(step, recorded_step):
-    losses, _ = step
+    losses, _, _ = step
     recorded = {k.removeprefix("loss/"): v for k, v in recorded_step.items() if k[:5] == "loss/"}
     assert losses.keys() == recorded.keys() and len(losses) == 5
     for name, value in losses.items():
@@ -217,19 +228,19 @@ def test_losses(step, recorded_step):
 
 
 def test_gradient_of_every_parameter(step, recorded_step):
-    _, gradients = step
+    _, gradients, bound = step
     norms = {k.removeprefix("grad_norm/") for k in recorded_step if k.startswith("grad_norm/")}
     assert norms == set(gradients)
     for name, gradient in gradients.items():
         exact = gradient.astype(np.float64)
         norm = float(recorded_step[f"grad_norm/{name}"])
-        assert np.sqrt((exact**2).sum()) == pytest.approx(norm, rel=1e-3), name
-        # a sum of n values with this norm can be sqrt(n) times as large
-        bound = 1e-3 * norm * np.sqrt(exact.size)
-        assert abs(exact.sum() - float(recorded_step[f"grad_sum/{name}"])) < bound, name
+        total = float(recorded_step[f"grad_sum/{name}"])
+        assert np.sqrt((exact**2).sum()) == pytest.approx(norm, rel=bound), name
+        # where the exact sum is 0 (softmax), only rounding is left of it: measured by the norm
+        assert exact.sum() == pytest.approx(total, abs=bound * max(abs(total), norm)), name
         if f"grad/{name}" in recorded_step:
             difference = exact - recorded_step[f"grad/{name}"]
-            assert np.sqrt((difference**2).sum()) < 1e-3 * norm, name
+            assert np.sqrt((difference**2).sum()) < bound * norm, name
 
 
 def test_proposals_of_a_training_step(golden_model, recorded_step):
