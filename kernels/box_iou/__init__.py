@@ -1,0 +1,72 @@
+"""Overlap of every box of one list with every box of another.
+
+Letters: A boxes in the first list, B boxes in the second.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minimask.kernels.dispatch import Variant, call
+
+VARIANTS = {
+    "reference": Variant("reference", "cpu", "the definition, broadcast over all pairs"),
+    "cpu": Variant(
+        "cpu", "cpu", "compiled loops over both cores: no temporaries, one write a pair"
+    ),
+}
+
+
+def box_iou(boxes_a: np.ndarray, boxes_b: np.ndarray, *, variant: str | None = None) -> np.ndarray:
+    """How much each box of `boxes_a` overlaps each of `boxes_b`: intersection over union.
+
+    A box with no inside shares nothing with any box, itself included: IoU is 0 where either box
+    has zero area, is inverted (x1 <= x0 or y1 <= y0) or has a NaN coordinate, and where an
+    infinite coordinate makes the ratio meaningless.  The result is never NaN.
+
+    Args:
+        boxes_a: (A, 4), x0 y0 x1 y1 in any one unit.  Integers are computed in floating point.
+        boxes_b: (B, 4), likewise.
+        variant: a name in VARIANTS; default: the fastest for these arrays.
+
+    Returns:
+        (A, B) in the boxes' common floating-point type, between 0 and 1.
+
+    Raises:
+        ValueError: a shape other than (R, 4), or an unknown variant.
+        TypeError: boxes that are neither integers nor floating point.
+    """
+    a, b = check_boxes("boxes_a", boxes_a), check_boxes("boxes_b", boxes_b)
+    dtype = np.result_type(a.dtype, b.dtype)
+    a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    return call(__name__, VARIANTS, "box_iou", a, b, variant=variant)
+
+
+def check_boxes(name: str, boxes: np.ndarray) -> np.ndarray:
+    """`boxes` as (R, 4) of float32 or float64; `name` is the argument's, for the message.
+
+    Raises:
+        ValueError: another shape.
+        TypeError: no array, or one of complex numbers, text or objects.
+    """
+    if not hasattr(boxes, "dtype"):
+        raise TypeError(
+            f"{name}: expected an array of shape (R, 4), got {type(boxes).__name__}; "
+            "convert it with numpy.asarray(boxes, dtype=numpy.float32).reshape(-1, 4)"
+        )
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        hint = "; a single box needs a leading axis: box[None]" if boxes.shape == (4,) else ""
+        raise ValueError(f"{name}: expected shape (R, 4), got {boxes.shape}{hint}")
+    return as_float(name, boxes)
+
+
+def as_float(name: str, array: np.ndarray) -> np.ndarray:
+    """`array` as float32 or float64: integers and bool in the smallest of the two that holds them.
+
+    Raises:
+        TypeError: complex numbers, text or objects.
+    """
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name}: expected floating-point numbers or integers, got {array.dtype}")
+    dtype = np.result_type(array.dtype, np.float32)
+    return array.astype(np.float64 if dtype.itemsize > 4 else np.float32, copy=False)

@@ -1,0 +1,27 @@
+"""IoU of all pairs as the definition reads; four (A, B) temporaries.
+
+Letters: A boxes in the first list, B in the second.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def box_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
+    """(A, 4), (B, 4) -> (A, B): intersection / (area + area - intersection)."""
+    top_left = np.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
+    bottom_right = np.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
+    with np.errstate(all="ignore"):  # inf - inf is answered below
+        overlap = np.clip(bottom_right - top_left, 0, None)
+        intersection = overlap[..., 0] * overlap[..., 1]
+        union = area(boxes_a)[:, None] + area(boxes_b)[None, :] - intersection
+        ratio = intersection / union
+        return np.where(ratio > 0, ratio, ratio.dtype.type(0))  # a NaN is not > 0
+
+
+def area(boxes: np.ndarray) -> np.ndarray:
+    """(R, 4) -> (R,): the area; NaN for a box with no inside, so that no ratio survives."""
+    x0, y0, x1, y1 = boxes.T
+    inside = (x1 > x0) & (y1 > y0)
+    return np.where(inside, (x1 - x0) * (y1 - y0), boxes.dtype.type(np.nan))

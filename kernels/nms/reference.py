@@ -1,0 +1,27 @@
+"""Suppression as it is told: all IoUs first, then one walk down the scores.
+
+Memory grows with the square of the number of boxes.  Letters: R boxes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minimask.kernels.box_iou.reference import box_iou
+
+
+def nms(
+    boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray | None = None, *, threshold: float
+) -> np.ndarray:
+    """(R, 4), (R,), (R,) -> (kept,) int64, by falling score, ties by index."""
+    order = np.argsort(-scores, kind="stable")  # stable: ties by index; NaN sorts last
+    boxes = boxes[order]
+    # the comparison is made in the boxes' own type, so that every variant rounds alike
+    suppresses = box_iou(boxes, boxes) > boxes.dtype.type(threshold)
+    if groups is not None:
+        suppresses &= groups[order][:, None] == groups[order][None, :]
+    alive = np.ones(len(boxes), bool)
+    for i in range(len(boxes)):
+        if alive[i]:
+            alive[i + 1 :] &= ~suppresses[i, i + 1 :]
+    return order[alive].astype(np.int64, copy=False)

@@ -1,0 +1,120 @@
+"""What roi_pool and roi_align check alike: features, regions of interest, the pooled size.
+
+Letters: N images, C channels, H W height and width, R regions of interest (RoIs), P pooled size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from minimask.kernels.box_iou import as_float
+
+Shape = tuple[int, int, int, int]
+
+
+def check_features(features: np.ndarray) -> np.ndarray:
+    """`features` as (N, C, H, W) of float32 or float64; masks of bool or small integers too.
+
+    Raises:
+        ValueError: another shape, or images without a pixel.
+        TypeError: complex numbers, text or objects.
+    """
+    if features.ndim != 4:
+        hint = "; a stack of masks needs a channel axis: masks[:, None]"
+        raise ValueError(
+            f"features: expected shape (N, C, H, W), got {features.shape}"
+            + (hint if features.ndim == 3 else "")
+        )
+    if 0 in features.shape[2:]:
+        raise ValueError(f"features: expected images of at least 1 x 1, got {features.shape}")
+    return as_float("features", features)
+
+
+def check_rois(rois: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Split `rois` (R, 5) into the image each lies in, (R,) int64, and its box, (R, 4) float.
+
+    Raises:
+        ValueError: another shape, or an image index that is not one of 0 .. images - 1.
+        TypeError: complex numbers, text or objects.
+    """
+    if rois.ndim != 2 or rois.shape[1] != 5:
+        hint = "; put the image's index before each box" if rois.shape[-1:] == (4,) else ""
+        raise ValueError(
+            f"rois: expected shape (R, 5), image index x0 y0 x1 y1, got {rois.shape}{hint}"
+        )
+    rois = as_float("rois", rois)
+    index = rois[:, 0]
+    wrong = ~((index >= 0) & (index < images) & (index == np.floor(index)))  # NaN is wrong too
+    if wrong.any():
+        i = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"rois[{i}]: image index {index[i]:g} is not one of the {images} images "
+            f"(0 to {images - 1}); the columns are image index, x0, y0, x1, y1"
+        )
+    return index.astype(np.int64), rois[:, 1:]
+
+
+def check_size(output_size: int | tuple[int, int]) -> tuple[int, int]:
+    """The pooled size as a pair (PH, PW).
+
+    Raises:
+        ValueError: not a positive integer or a pair of them.
+    """
+    pair = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * 2
+    if len(pair) != 2 or any(int(side) != side or side < 1 for side in pair):
+        raise ValueError(
+            f"output_size: expected an integer >= 1 or a pair (height, width), got {output_size}"
+        )
+    return int(pair[0]), int(pair[1])
+
+
+def check_scale(spatial_scale: float) -> float:
+    """`spatial_scale` as a Python float.
+
+    Raises:
+        ValueError: not positive and finite.
+    """
+    if not (math.isfinite(spatial_scale) and spatial_scale > 0):
+        raise ValueError(
+            f"spatial_scale: expected a positive number, feature cells per box unit such as 1/16, "
+            f"got {spatial_scale}"
+        )
+    return float(spatial_scale)
+
+
+def check_shape(input_shape: Sequence[int]) -> Shape:
+    """The features' shape (N, C, H, W) as a tuple of Python integers.
+
+    Raises:
+        ValueError: not four sides, or images without a pixel.
+    """
+    shape = tuple(int(side) for side in input_shape)
+    if len(shape) != 4 or min(shape) < 0 or 0 in shape[2:]:
+        raise ValueError(
+            f"input_shape: expected (N, C, H, W) of the features with H, W >= 1, got {shape}"
+        )
+    return shape[0], shape[1], shape[2], shape[3]
+
+
+def check_grad(grad: np.ndarray, rois: int, shape: Shape) -> np.ndarray:
+    """`grad` as (R, C, PH, PW) float that fits the RoIs and the features' shape.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+        TypeError: complex numbers, text or objects.
+    """
+    if grad.ndim != 4 or grad.shape[:2] != (rois, shape[1]) or 0 in grad.shape[2:]:
+        raise ValueError(
+            f"grad: expected shape ({rois}, {shape[1]}, PH, PW), the RoIs and the channels "
+            f"of the features, got {grad.shape}"
+        )
+    return as_float("grad", grad)
+
+
+def by_image(image: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
+    """RoIs grouped by image: `order` (R,), and `first` (N + 1,), where each group begins."""
+    order = np.argsort(image, kind="stable")
+    return order, np.searchsorted(image[order], np.arange(images + 1))
