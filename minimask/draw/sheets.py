@@ -1,0 +1,184 @@
+"""Several pictures on one sheet, single objects cut out, and image files."""
+
+# R objects   H, W height and width of the image
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from minimask.draw.overlay import SMALL, as_rgb, draw_target, enlarged, overlay
+
+if TYPE_CHECKING:
+    from minimask.models.detections import Detections, Target
+
+GAP = 8  # pixels between pictures
+TITLE = 24  # pixels above a picture that has a title
+
+
+def compare(
+    image: np.ndarray,
+    target: Target,
+    detections: Detections,
+    *,
+    min_score: float = 0.5,
+    size: int = SMALL,
+) -> np.ndarray:
+    """The image, what is annotated in it, and what the model found, side by side.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        target: the annotated objects; a `Sample` is taken too.
+        detections: the found ones.
+        min_score: weaker detections are left out; the title says how many.
+        size: small images are enlarged to at least this longer side.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    image = as_rgb(image)
+    shown = int((detections.scores >= min_score).sum())
+    hidden = len(detections) - shown
+    pictures = [
+        enlarged(image, size)[0],
+        draw_target(image, target, detections.classes, size=size),
+        overlay(image, detections, min_score=min_score, size=size),
+    ]
+    found = f"found: {shown}" + (f" (and {hidden} below score {min_score:g})" if hidden else "")
+    return contact_sheet(pictures, ["image", f"annotated: {len(target.boxes)}", found], columns=3)
+
+
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    titles: Sequence[str] | None = None,
+    *,
+    columns: int | None = None,
+) -> np.ndarray:
+    """Pictures of any sizes in rows and columns on white.
+
+    Args:
+        images: (H, W, 3) uint8 each.
+        titles: one per image, written above it.
+        columns: pictures in a row; default: about as many as rows.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        ValueError: no images, or another number of titles.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    if not len(images):
+        raise ValueError("images: expected at least one, got none")
+    if titles is not None and len(titles) != len(images):
+        raise ValueError(f"titles: expected {len(images)}, one per image, got {len(titles)}")
+    images = [as_rgb(image) for image in images]
+    columns = min(columns or int(np.ceil(np.sqrt(len(images)))), len(images))
+    above = TITLE if titles is not None else 0
+    width = max(image.shape[1] for image in images)
+    rows = [images[i : i + columns] for i in range(0, len(images), columns)]
+    heights = [max(image.shape[0] for image in row) + above + GAP for row in rows]
+    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, sum(heights) + GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.truetype(_font_file(), 14)
+    for i, image in enumerate(images):
+        x = GAP + i % columns * (width + GAP)
+        y = GAP + sum(heights[: i // columns])
+        if titles is not None:
+            pen.text((x, y + 2), _shortened(titles[i], font, width), fill="black", font=font)
+        sheet.paste(Image.fromarray(np.ascontiguousarray(image)), (x, y + above))
+    return np.asarray(sheet)
+
+
+def cutouts(
+    image: np.ndarray, detections: Detections, *, min_score: float = 0.0
+) -> list[np.ndarray]:
+    """Each found object by itself, transparent around it.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        detections: what was found in it.
+        min_score: weaker detections are left out.
+
+    Returns:
+        One (h, w, 4) uint8 RGBA array per detection, tight around its mask; without masks the
+        box, opaque.  A detection without a single pixel gives (0, 0, 4).
+    """
+    from minimask.draw.outlines import crop_of_mask
+
+    image = as_rgb(image)
+    if tuple(detections.image_size) != image.shape[:2]:
+        raise ValueError(
+            f"image: these detections are of an image of {detections.image_size} (height, width), "
+            f"got {image.shape[:2]}"
+        )
+    pieces = []
+    for i in np.flatnonzero(detections.scores >= min_score):
+        if detections.mask_probs is None:
+            mask, (x, y) = _box_pixels(detections.boxes[i], image.shape[:2])
+        else:
+            loose, (x, y) = detections.crop_mask(int(i))
+            mask, (dx, dy) = crop_of_mask(loose)
+            x, y = x + dx, y + dy
+        height, width = mask.shape
+        color = image[y : y + height, x : x + width]
+        pieces.append(np.dstack([color, mask.astype(np.uint8) * 255]))
+    return pieces
+
+
+def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Write an image; the file appears whole or not at all.
+
+    Args:
+        path: its suffix says which format: .png, .jpg, .webp ...
+        image: (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+    """
+    from PIL import Image
+
+    target = pathlib.Path(path)
+    Image.init()
+    kind = Image.EXTENSION.get(target.suffix.lower())
+    if kind is None:
+        raise ValueError(f"{target}: unknown image format {target.suffix!r}; use .png or .jpg")
+    content = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(image)).save(content, kind)
+    write_whole(target, content.getvalue())
+
+
+def write_whole(target: pathlib.Path, content: bytes) -> None:
+    """Write a file under another name, then give it its own."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _box_pixels(box: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    height, width = image_size
+    x0, x1 = (int(v) for v in np.clip(np.round(box[[0, 2]]), 0, width))
+    y0, y1 = (int(v) for v in np.clip(np.round(box[[1, 3]]), 0, height))
+    return np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), bool), (x0, y0)
+
+
+def _font_file() -> str:
+    import matplotlib
+
+    return str(pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+
+
+def _shortened(text: str, font: object, width: int) -> str:
+    """A text cut to a width in pixels, with an ellipsis."""
+    if font.getlength(text) <= width:  # type: ignore[attr-defined]
+        return text
+    while text and font.getlength(text + "…") > width:  # type: ignore[attr-defined]
+        text = text[:-1]
+    return text + "…"
