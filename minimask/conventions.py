@@ -96,10 +96,10 @@ class Convention:
     paste: str = "torchvision"  # see minimask.models.paste
 
     def __post_init__(self) -> None:
-        for field, allowed in _CHOICES.items():
-            value = getattr(self, field)
+        for choice, allowed in _CHOICES.items():
+            value = getattr(self, choice)
             if value not in allowed:
-                raise ValueError(f"{field}: expected one of {', '.join(allowed)}, got {value!r}")
+                raise ValueError(f"{choice}: expected one of {', '.join(allowed)}, got {value!r}")
         for field in dataclasses.fields(self):  # JSON has no tuples
             value = getattr(self, field.name)
             if isinstance(value, list):

@@ -49,6 +49,14 @@ class BoxPredictor(Module):
         return self.cls_score(features), self.bbox_pred(features)
 
 
+class BoxBranch(Module):
+    """What is applied to every region."""
+
+    def __init__(self, head: BoxHead, predictor: BoxPredictor):
+        self.box_head = head
+        self.box_predictor = predictor
+
+
 @dataclass(frozen=True)
 class Regions:
     """The regions of one image that a training step learns from.

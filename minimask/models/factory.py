@@ -12,12 +12,12 @@ import numpy as np
 
 from minimask.conventions import CONVENTIONS, Convention, get_convention
 from minimask.models.anchors import AnchorGrid
-from minimask.models.box_head import BoxHead, BoxPredictor
+from minimask.models.box_head import BoxBranch, BoxHead, BoxPredictor
 from minimask.models.coco_classes import COCO_91
-from minimask.models.faster_rcnn import BOX_POOLED_SIZE, BoxBranch, FasterRCNN
+from minimask.models.faster_rcnn import BOX_POOLED_SIZE, FasterRCNN
 from minimask.models.fpn import Backbone
-from minimask.models.mask_head import MaskHead, MaskPredictor
-from minimask.models.mask_rcnn import MaskBranch, MaskRCNN
+from minimask.models.mask_head import MaskBranch, MaskHead, MaskPredictor
+from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.resnet import ResNet
 from minimask.models.rpn import RPN, RPNHead
 

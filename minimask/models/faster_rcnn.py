@@ -14,7 +14,7 @@ import numpy as np
 from minimask.autograd import Tensor, no_grad
 from minimask.conventions import Convention
 from minimask.models import box_head, rpn
-from minimask.models.box_head import BoxHead, BoxPredictor, Found, Regions
+from minimask.models.box_head import BoxBranch, Found, Regions
 from minimask.models.detections import Detections, Target
 from minimask.models.fpn import Backbone
 from minimask.models.roi_pooling import as_rois, pool_regions
@@ -26,14 +26,6 @@ from minimask.nn import Module
 
 BOX_POOLED_SIZE = 7  # Fast R-CNN, section 2.1
 POOLED_LEVELS = 4  # P6 serves the proposals only (FPN, section 4.2)
-
-
-class BoxBranch(Module):
-    """What is applied to every region."""
-
-    def __init__(self, head: BoxHead, predictor: BoxPredictor):
-        self.box_head = head
-        self.box_predictor = predictor
 
 
 @dataclass(frozen=True)

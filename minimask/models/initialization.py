@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minimask.nn import Conv2d, Linear, init
+from minimask.nn import Conv2d, ConvTranspose2d, Linear, init
 
 Draw = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
@@ -52,7 +52,23 @@ def conv(
         rng=rng,
     )
     layer.weight.data[...] = draw(layer.weight.shape, rng)
-    if bias:
+    if layer.bias is not None:
+        layer.bias.data[...] = 0
+    return layer
+
+
+def conv_transpose(
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    rng: np.random.Generator,
+    *,
+    stride: int,
+) -> ConvTranspose2d:
+    """A transposed convolution for a relu after it; its bias starts at 0."""
+    layer = ConvTranspose2d(in_channels, out_channels, kernel_size, stride=stride, rng=rng)
+    layer.weight.data[...] = fan_out_normal(layer.weight.shape, rng)
+    if layer.bias is not None:
         layer.bias.data[...] = 0
     return layer
 

@@ -14,9 +14,9 @@ from minimask import functional as F
 from minimask.autograd import Tensor
 from minimask.conventions import Convention
 from minimask.kernels.roi_align import roi_align
-from minimask.models.box_head import Regions
-from minimask.models.initialization import conv, fan_out_normal, tiny_normal
-from minimask.nn import ConvTranspose2d, Module, ReLU, Sequential
+from minimask.models.box_head import BoxBranch, BoxHead, BoxPredictor, Regions
+from minimask.models.initialization import conv, conv_transpose, tiny_normal
+from minimask.nn import Module, ReLU, Sequential
 
 
 class MaskHead(Sequential):
@@ -33,14 +33,27 @@ class MaskPredictor(Module):
     """Twice the resolution, then one mask per class: classes do not compete."""
 
     def __init__(self, in_channels: int, channels: int, masks: int, rng: np.random.Generator):
-        self.conv5_mask = ConvTranspose2d(in_channels, channels, 2, stride=2, rng=rng)
-        self.conv5_mask.weight.data[...] = fan_out_normal(self.conv5_mask.weight.shape, rng)
-        self.conv5_mask.bias.data[...] = 0
+        self.conv5_mask = conv_transpose(in_channels, channels, 2, rng, stride=2)
         self.mask_fcn_logits = conv(channels, masks, 1, rng, draw=tiny_normal)
 
     def forward(self, features: Tensor) -> Tensor:
         """(R, C, 14, 14) -> logits (R, K, 28, 28)."""
         return self.mask_fcn_logits(F.relu(self.conv5_mask(features)))
+
+
+class MaskBranch(BoxBranch):
+    """Both heads: box and class of every region, mask of those that hold an object."""
+
+    def __init__(
+        self,
+        head: BoxHead,
+        predictor: BoxPredictor,
+        mask_head: MaskHead,
+        mask_predictor: MaskPredictor,
+    ):
+        super().__init__(head, predictor)
+        self.mask_head = mask_head
+        self.mask_predictor = mask_predictor
 
 
 def mask_targets(

@@ -12,35 +12,19 @@ import numpy as np
 
 from minimask.autograd import Tensor
 from minimask.models import mask_head
-from minimask.models.box_head import BoxHead, BoxPredictor, Found, network_labels
+from minimask.models.box_head import Found, network_labels
 from minimask.models.detections import Target
 from minimask.models.faster_rcnn import (
     POOLED_LEVELS,
-    BoxBranch,
     FasterRCNN,
     Lesson,
 )
-from minimask.models.mask_head import MaskHead, MaskPredictor
+from minimask.models.mask_head import MaskBranch
 from minimask.models.roi_pooling import as_rois, pool_regions
 from minimask.models.sampling import Samples
 from minimask.models.transform import Frame
 
 MASK_POOLED_SIZE = 14  # Mask R-CNN, figure 4 right
-
-
-class MaskBranch(BoxBranch):
-    """Both heads: box and class of every region, mask of those that hold an object."""
-
-    def __init__(
-        self,
-        head: BoxHead,
-        predictor: BoxPredictor,
-        mask_head: MaskHead,
-        mask_predictor: MaskPredictor,
-    ):
-        super().__init__(head, predictor)
-        self.mask_head = mask_head
-        self.mask_predictor = mask_predictor
 
 
 class MaskRCNN(FasterRCNN):

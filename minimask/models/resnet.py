@@ -124,7 +124,10 @@ class Bottleneck(Module):
         return F.relu(residual + (x if self.downsample is None else self.downsample(x)))
 
 
-BLOCKS = {"basic": BasicBlock, "bottleneck": Bottleneck}
+BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {
+    "basic": BasicBlock,
+    "bottleneck": Bottleneck,
+}
 
 
 class ResNet(Module):
@@ -189,7 +192,7 @@ class ResNet(Module):
         """Keep all but the last `trainable_layers` of stem and stages (5 in all) as they are."""
         if not 0 <= trainable_layers <= 5:
             raise ValueError(f"trainable_layers: expected 0 .. 5, got {trainable_layers}")
-        frozen = [
+        frozen: list[list[Module]] = [
             [self.conv1, self.bn1],
             [self.layer1],
             [self.layer2],

@@ -203,7 +203,9 @@ def rpn_loss(
     """
     image_of = [np.full(len(p) + len(q), n) for n, (p, q) in enumerate(samples)]
     chosen = np.concatenate([np.concatenate(pair) for pair in samples])
-    labels = np.concatenate([np.repeat(np.float32([1, 0]), [len(p), len(q)]) for p, q in samples])
+    labels = np.concatenate(
+        [np.repeat(np.array([1, 0], np.float32), [len(p), len(q)]) for p, q in samples]
+    )
     targets = [
         box_ops.encode(
             true_boxes[n][matches[n][positive]].reshape(-1, 4).astype(np.float32),

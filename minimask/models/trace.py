@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from minimask.autograd import Tensor
 from minimask.models import box_head, mask_head
 from minimask.models.box_head import Found
+from minimask.models.mask_head import MaskBranch
 from minimask.models.roi_pooling import as_rois
 from minimask.models.transform import Batch
 
@@ -32,8 +33,8 @@ def trace(model: FasterRCNN, image: np.ndarray) -> Steps:
     yield "fpn/pool", pyramid[-1].data
     proposals = yield from _proposal_steps(model, pyramid, batch)
     found = yield from _box_steps(model, pyramid, proposals, batch)
-    if hasattr(model, "find_masks"):
-        found = yield from _mask_steps(model, pyramid, found, batch)
+    if isinstance(model.roi_heads, MaskBranch):
+        found = yield from _mask_steps(cast("MaskRCNN", model), pyramid, found, batch)
     detections = model.to_image(found, batch.frames[0])
     yield "out/boxes", detections.boxes
     yield "out/labels", detections.labels

@@ -27,21 +27,17 @@ class Frame:
 
     def to_network(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes of the image as boxes of the network's input. (R, 4) -> (R, 4) float32."""
-        resized = box_ops.scale(np.asarray(boxes, np.float32), *self._factors(self.original))
-        return self._shift(resized, 1)
+        y, x = self.resized[0] / self.original[0], self.resized[1] / self.original[1]
+        return self._shift(box_ops.scale(np.asarray(boxes, np.float32), y, x), 1)
 
     def to_image(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes of the network's input as boxes of the image. (R, 4) -> (R, 4) float32."""
-        factors = [np.float32(1) * a / b for a, b in zip(self.original, self.resized, strict=True)]
-        return box_ops.scale(self._shift(boxes, -1), *factors)
+        y, x = self.original[0] / self.resized[0], self.original[1] / self.resized[1]
+        return box_ops.scale(self._shift(boxes, -1), y, x)
 
     def clip(self, boxes: np.ndarray) -> np.ndarray:
         """Cut boxes of the network's input off at the borders of the image. (R, 4) -> (R, 4)."""
         return self._shift(box_ops.clip(self._shift(boxes, -1), *self.resized), 1)
-
-    def _factors(self, source: tuple[int, int]) -> tuple[np.float32, np.float32]:
-        y, x = (np.float32(n) / np.float32(m) for n, m in zip(self.resized, source, strict=True))
-        return y, x
 
     def _shift(self, boxes: np.ndarray, sign: int) -> np.ndarray:
         if self.offset == (0, 0):
@@ -130,7 +126,7 @@ def make_batch(
     rgb = [as_rgb(image, f"images[{i}]") for i, image in enumerate(images)]
     if not rgb:
         raise ValueError("images: expected at least one image, got an empty list")
-    sizes = [resized_size(*im.shape[:2], min_size, max_size, convention) for im in rgb]
+    sizes = [resized_size(im.shape[0], im.shape[1], min_size, max_size, convention) for im in rgb]
     offsets = [(0, 0)] * len(rgb)
     height, width = (max(size[axis] for size in sizes) for axis in (0, 1))
     if convention.pad_square:

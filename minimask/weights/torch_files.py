@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class _StorageType:
         return 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
 
     def read(self, raw: bytes, big_endian: bool) -> np.ndarray:
-        order = ">" if big_endian else "<"
+        order: Literal[">", "<"] = ">" if big_endian else "<"
         if self.dtype == "bfloat16":  # the upper half of a float32
             wide = np.frombuffer(raw, order + "u2").astype(np.uint32) << 16
             return wide.view(np.float32)
