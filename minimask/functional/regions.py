@@ -11,6 +11,10 @@ from typing import Any, TypeAlias
 
 from minimask.arrays import Array
 from minimask.autograd import Context, Function, Tensor
+from minimask.kernels.roi_align import roi_align as align
+from minimask.kernels.roi_align import roi_align_backward as align_gradient
+from minimask.kernels.roi_pool import roi_pool as pool
+from minimask.kernels.roi_pool import roi_pool_backward as pool_gradient
 
 OutputSize: TypeAlias = int | tuple[int, int]
 
@@ -23,14 +27,10 @@ class RoIAlign(Function):
         ctx: Context, features: Array, rois: Array, *, output_size: OutputSize, **options: Any
     ) -> Array:
         ctx.save(rois, features.shape, options)
-        from minimask.kernels.roi_align import roi_align as align
-
         return align(features, rois, output_size, **options)
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # to the features; boxes are given, not learned
-        from minimask.kernels.roi_align import roi_align_backward as align_gradient
-
         rois, shape, options = ctx.saved
         return align_gradient(grad, rois, shape, **options), None
 
@@ -42,16 +42,12 @@ class RoIPool(Function):
     def forward(
         ctx: Context, features: Array, rois: Array, *, output_size: OutputSize, spatial_scale: float
     ) -> Array:
-        from minimask.kernels.roi_pool import roi_pool as pool
-
         out, argmax = pool(features, rois, output_size, spatial_scale=spatial_scale)
         ctx.save(rois, argmax, features.shape)
         return out
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # only the largest feature counts
-        from minimask.kernels.roi_pool import roi_pool_backward as pool_gradient
-
         rois, argmax, shape = ctx.saved
         return pool_gradient(grad, rois, argmax, shape), None
 
