@@ -11,41 +11,43 @@ from minimask.cli import WrongUse, environment
 from minimask.train.recipes import RECIPES
 from minimask.train.settings import RunSettings
 
-EPILOG = """
-[bold]The five losses[/bold] (the progress line shows them as obj, rpn, cls, box, mask; the total
-is their sum). A value that starts far above its first figure, or does not fall, is a sign.
+GLOSSARY = """
+[bold]The five losses[/bold] are obj, rpn, cls, box and mask in the progress line; the total is
+their sum. Values that start far above those given here, or do not fall, are a sign of trouble.
 
-obj   objectness: is there something here, for each anchor. Starts near ln 2 = 0.69.
+obj: is there something here? Asked of every anchor. Starts near ln 2 = 0.69.
 
-rpn   how far proposed boxes are from the objects, per coordinate. Starts near 0.0 to 0.3.
+rpn: how far proposed boxes are from the objects. Starts below 0.1 and stays small.
 
-cls   which class each proposal is. Starts near ln(K + 1) for K classes: 0.69 for 1, 1.61 for 4.
+cls: which class is it? Asked of every proposal. Starts near ln(K + 1) for K classes (0.69 for 1,
+1.61 for 4) and soon falls, as most proposals are background.
 
-box   how far the classes' boxes are from the objects. Rises from 0 as proposals get better, then
-falls: at first there are few good proposals to measure it on.
+box: how far each class's boxes are from the objects. Starts near 0, rises while there are more and
+more good proposals to measure it on, then falls.
 
-mask  is this pixel of the box the object's, for each pixel. Starts near ln 2 = 0.69.
+mask: is this the object? Asked of every pixel of a box. Starts near ln 2 = 0.69.
 
-[bold]Recipes[/bold]: demo = generated 128 x 128 images, minutes on a laptop; nuclei = microscope
-images of cell nuclei (many small objects, flips and transposition).
+[bold]Recipes[/bold]: demo is generated images of 128 x 128 pixels, minutes on a laptop; nuclei is
+for microscope images of cell nuclei: many small objects, flips and transposition.
 
 [bold]Examples[/bold]
 
 minimask train --recipe demo --out runs/demo
 
-minimask train --annotations train.json --images train/ --val-annotations val.json
---val-images val/ --out runs/mine
+minimask train --annotations train.json --images train --val-annotations val.json --val-images val
+--out runs/mine
 
 minimask train --out runs/mine --resume
 """
+EPILOG = "\n\n".join(" ".join(part.split()) for part in GLOSSARY.split("\n\n"))
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 
 
 def _option(help: str, panel: str, default: Any = None) -> Any:
     """An option that is None unless given, so that recipes can tell; `default` is for the help."""
-    shown = False if default is None else str(default)
-    return typer.Option(help=help, rich_help_panel=panel, show_default=shown)
+    text = help if default is None else f"{help} Default: {default}."
+    return typer.Option(help=text, rich_help_panel=panel, show_default=False)
 
 
 def train(
@@ -126,7 +128,7 @@ def train(
     optimizer: Annotated[str | None, _option("adamw or sgd.", TRAINING, "adamw")] = None,
     lr: Annotated[
         float | None,
-        _option("Highest learning rate; sgd: about 0.0025 x batch / 2.", TRAINING, 0.001),
+        _option("Highest learning rate; for sgd about 0.00125 x batch.", TRAINING, 0.001),
     ] = None,
     momentum: Annotated[float | None, _option("Of sgd.", TRAINING, 0.9)] = None,
     weight_decay: Annotated[
@@ -271,9 +273,17 @@ def closing(summary: dict[str, Any], out: Path) -> str:
         f"{summary['images_per_second']:.1f} images/s\n"
     )
     if "box" in summary:
-        for kind in ("box", "mask"):
-            if summary.get(kind):
-                numbers = ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
-                text += f"{kind:4} {numbers}\n"
+        text = f"{summary.get('table') or _short_table(summary)}\n{text}"
+        if summary["explanation"]:
+            text += f"{summary['explanation']}\n"
         text += f"curves: {out / 'losses.png'}, {out / 'ap.png'}; pictures: {out / 'pictures'}\n"
     return text + f"weights: {out / 'model.safetensors'}; evaluate them: minimask evaluate {out}"
+
+
+def _short_table(summary: dict[str, Any]) -> str:
+    """The metrics of a run that was done before."""
+    return "\n".join(
+        f"{kind:4} " + ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
+        for kind in ("box", "mask")
+        if summary.get(kind)
+    )

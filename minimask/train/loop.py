@@ -53,7 +53,7 @@ def train(
 
     Returns:
         What metrics.json holds: step, seconds, images_per_second, memory_mb, and with `val` the
-        metrics of the final weights.
+        metrics of the final weights, then also as a `table` for a terminal.
 
     Raises:
         FolderInUse: `out` holds another run, or other files.
@@ -257,10 +257,7 @@ class Run:
         kind, values = ("mask", results.mask) if results.mask else ("box", results.box)
         if self.best is None or values["AP"] > self.best["AP"]:
             self.best = {"step": step, "AP": values["AP"]}
-        self.progress.say(
-            f"step {step}: {kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}"
-            + (f" ({results.explanation})" if results.explanation else "")
-        )
+        self.progress.say(f"step {step}: {kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}")
 
     def _draw_predictions(self, step: int) -> None:
         """Predictions beside the ground truth on the first validation images."""
@@ -303,12 +300,12 @@ class Run:
             "images_per_second": images / self.seconds,
             "memory_mb": memory_mb(),
         }
-        if self.val is not None:
-            results = self._evaluate(0)
-            self.progress.say(results.table())
-            summary |= results.to_json()
-        checkpoint.write_json(done, summary)
-        return summary
+        if self.val is None:
+            checkpoint.write_json(done, summary)
+            return summary
+        results = self._evaluate(0)
+        checkpoint.write_json(done, summary | results.to_json())
+        return summary | results.to_json() | {"table": results.table()}
 
 
 def kept_per_image(model: Any) -> int:
