@@ -84,7 +84,7 @@ def test_sequential_by_number_and_by_keyword() -> None:
     assert_close(named(x), by_hand)
     assert len(numbered) == 3
     assert numbered[-1] is b
-    assert list(named)[0] is a
+    assert next(iter(named)) is a
 
 
 def test_module_list_counts_on() -> None:
@@ -197,9 +197,6 @@ def test_requires_grad_freezes_and_zero_grad_forgets() -> None:
     block(x).sum().backward()
     assert block.conv1.weight.grad is None
     assert block.bn1.bias.grad is not None
-    assert [n for n, _ in block.named_parameters()] == [
-        n for n in NAMES if "n1." not in n[:4] and "running" not in n and "tracked" not in n
-    ] or True
     assert "conv1.weight" in dict(block.named_parameters())
     assert block.count_parameters() - block.count_parameters(trainable_only=True) == 4 * 27
     block.zero_grad()

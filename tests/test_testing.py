@@ -37,9 +37,9 @@ def test_assert_close_refuses(actual, desired, message) -> None:
 
 
 def test_shape_is_judged_before_dtype_before_values() -> None:
-    with pytest.raises(AssertionError, match="^shape"):
+    with pytest.raises(AssertionError, match=r"^shape"):
         assert_close(np.zeros(2, np.float32), np.ones(3))
-    with pytest.raises(AssertionError, match="^dtype"):
+    with pytest.raises(AssertionError, match=r"^dtype"):
         assert_close(np.zeros(3, np.float32), np.ones(3))
 
 
