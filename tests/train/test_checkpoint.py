@@ -93,6 +93,8 @@ def test_killed_at_any_moment_one_checkpoint_is_whole(tmp_path, monkeypatch):
         assert latest.state["note"] == {1: "first", 2: "second"}[latest.step]
         sweep(run)
         assert listing(run / "checkpoints") == [f"step-{s:06d}" for s in steps_saved(run)]
+        for name in listing(run / "checkpoints"):  # none is half-deleted
+            assert load(run / "checkpoints" / name).arrays.keys() == ARRAYS.keys()
         save(run, 3, ARRAYS, {})  # and the run can go on
     else:
         pytest.fail("the writing never came to its end")
