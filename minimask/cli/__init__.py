@@ -64,7 +64,7 @@ def make_app(debug: bool = False) -> typer.Typer:
         if importlib.util.find_spec(module) is None:  # INTERIM
             continue
         home = importlib.import_module(module)
-        app.command(name, epilog=getattr(home, "EPILOG", None))(
+        app.command(name, epilog=_paragraphs(getattr(home, "EPILOG", "")))(
             for_people(getattr(home, function), debug)
         )
     for name, (module, attribute) in GROUPS.items():
@@ -76,6 +76,11 @@ def make_app(debug: bool = False) -> typer.Typer:
                 command.callback = for_people(command.callback, debug)
         app.add_typer(group, name=name)
     return app
+
+
+def _paragraphs(text: str) -> str:
+    """The text with one line per paragraph: the terminal's width decides where lines break."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _version(wanted: bool) -> None:

@@ -11,7 +11,7 @@ from minimask.cli import WrongUse, environment
 from minimask.train.recipes import RECIPES
 from minimask.train.settings import RunSettings
 
-GLOSSARY = """
+EPILOG = """
 [bold]The five losses[/bold] are obj, rpn, cls, box and mask in the progress line; the total is
 their sum. Values that start far above those given here, or do not fall, are a sign of trouble.
 
@@ -39,7 +39,6 @@ minimask train --annotations train.json --images train --val-annotations val.jso
 
 minimask train --out runs/mine --resume
 """
-EPILOG = "\n\n".join(" ".join(part.split()) for part in GLOSSARY.split("\n\n"))
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
 

@@ -232,13 +232,7 @@ class Run:
         step = self.trainer.step
         try:
             with self.stop.at_once(), self.trainer.weights_to_evaluate():
-                results = evaluate(
-                    self.model,
-                    self.val,
-                    limit=limit or None,
-                    progress=False,
-                    max_detections=max(100, kept_per_image(self.model)),
-                )
+                results = evaluate(self.model, self.val, limit=limit or None, progress=False)
                 self._draw_predictions(step)
         except KeyboardInterrupt:
             raise Interrupted(
@@ -306,11 +300,6 @@ class Run:
         results = self._evaluate(0)
         checkpoint.write_json(done, summary | results.to_json())
         return summary | results.to_json() | {"table": results.table()}
-
-
-def kept_per_image(model: Any) -> int:
-    """How many detections per image the model gives at most; 100 where it does not say."""
-    return getattr(getattr(model, "convention", None), "box_detections_per_img", 100)
 
 
 def check_model(saved: checkpoint.Checkpoint, model: Any) -> None:
