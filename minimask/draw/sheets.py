@@ -27,6 +27,7 @@ def compare(
     detections: Detections,
     *,
     min_score: float = 0.5,
+    classes: Sequence[str] | None = None,
     size: int = SMALL,
 ) -> np.ndarray:
     """The image, what is annotated in it, and what the model found, side by side.
@@ -36,6 +37,7 @@ def compare(
         target: the annotated objects; a `Sample` is taken too.
         detections: the found ones.
         min_score: weaker detections are left out; the title says how many.
+        classes: names of the target's labels, where they are not those of the detections.
         size: small images are enlarged to at least this longer side.
 
     Returns:
@@ -46,7 +48,7 @@ def compare(
     hidden = len(detections) - shown
     pictures = [
         enlarged(image, size)[0],
-        draw_target(image, target, detections.classes, size=size),
+        draw_target(image, target, classes or detections.classes, size=size),
         overlay(image, detections, min_score=min_score, size=size),
     ]
     found = f"found: {shown}" + (f" (and {hidden} below score {min_score:g})" if hidden else "")

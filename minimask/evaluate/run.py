@@ -47,21 +47,21 @@ def evaluate(
     ids = category_ids(model.classes, dataset)
     results: list[dict[str, Any]] = []
     truth = _Truth(dataset, indices)
-    seconds = 0.0
+    seconds, has_masks = 0.0, False
     for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
         seconds += spent
         for sample, detections in zip(samples, found, strict=True):
             truth.add(sample)
             results += detections.to_coco(sample.image_id, ids)
+            has_masks |= detections.mask_probs is not None
             if on_image is not None:
                 on_image(sample, detections)
     known = [result for result in results if result["category_id"] != UNKNOWN]
-    has_masks = getattr(model, "mask_head", True) is not None
     outcome = evaluate_detections(
         truth.coco(),
         known,
         max_detections=max_detections,
-        kinds=None if known or has_masks else ("box",),
+        kinds=None if has_masks else ("box",),
     )
     notes = [_class_note(model.classes, dataset.classes), outcome.explanation]
     return dataclasses.replace(

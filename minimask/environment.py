@@ -1,0 +1,284 @@
+"""What this machine has, and which parts of it the package uses: for `minimask doctor`."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import importlib
+import importlib.metadata
+import os
+import pathlib
+import platform
+import re
+import sys
+import time
+from typing import Any
+
+PACKAGES = (
+    "numpy",
+    "numba",
+    "scipy",
+    "threadpoolctl",
+    "pillow",
+    "matplotlib",
+    "pycocotools",
+    "safetensors",
+    "tqdm",
+    "typer",
+)
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Some facts under one heading; `problems` are sentences on what does not work."""
+
+    title: str
+    facts: dict[str, str]
+    problems: tuple[str, ...] = ()
+
+
+def report() -> list[Section]:
+    """Everything `minimask doctor` shows.  Compiles and runs one kernel, multiplies matrices."""
+    return [software(), processor(), memory(), blas(), kernels(), gpu()]
+
+
+def software() -> Section:
+    """Versions of the package, Python and everything it needs."""
+    from minimask._version import __version__
+
+    facts = {
+        "minimask": f"{__version__} in {pathlib.Path(__file__).parent}",
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+    }
+    problems = []
+    for name in PACKAGES:
+        try:
+            facts[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            facts[name] = "missing"
+            problems.append(f"{name} is not installed: pip install {name}")
+    return Section("software", facts, tuple(problems))
+
+
+def processor() -> Section:
+    """Name, cores this process may use, vector instructions."""
+    flags = _cpuinfo("flags").split() or _cpuinfo("Features").split()
+    vectors = [name for name in ("avx2", "fma", "avx512f", "amx_tile", "asimd") if name in flags]
+    usable = usable_cores()
+    total = os.cpu_count() or 1
+    facts = {
+        "processor": _cpuinfo("model name") or platform.processor() or platform.machine(),
+        "cores": f"{usable} usable" + (f" of {total}" if usable != total else ""),
+    }
+    if vectors:
+        facts["vector instructions"] = ", ".join(vectors)
+    return Section("processor", facts)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: its affinity and its container's share of time."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        count = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = pathlib.Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    return count
+
+
+def memory() -> Section:
+    """How much there is, in all and free."""
+    sizes = {}
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/meminfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            sizes[name] = int(value.split()[0]) * 1024
+    facts = {}
+    if "MemTotal" in sizes:
+        facts["memory"] = f"{sizes['MemTotal'] / GIB:.1f} GiB"
+        facts["available"] = f"{sizes.get('MemAvailable', 0) / GIB:.1f} GiB"
+    with contextlib.suppress(OSError, ValueError):
+        limit = int(pathlib.Path("/sys/fs/cgroup/memory.max").read_text())
+        facts["limit of this container"] = f"{limit / GIB:.1f} GiB"
+    return Section("memory", facts or {"memory": "unknown on this system"})
+
+
+def blas() -> Section:
+    """The libraries that multiply matrices, the kernels they chose, and how fast they are."""
+    try:
+        import numpy as np
+        import scipy.linalg.blas  # noqa: F401  loads SciPy's own copy
+        from threadpoolctl import threadpool_info
+    except ImportError as error:
+        return Section("BLAS", {}, (f"cannot be examined: {error}",))
+    facts = {}
+    problems = []
+    for library in threadpool_info():
+        if library["user_api"] != "blas":
+            continue
+        owner = _owner(library["filepath"])
+        kind = library.get("architecture") or "unknown"
+        threads = library["num_threads"]
+        facts[owner] = (
+            f"{library['internal_api']} {library.get('version') or ''}, kernels for {kind}, "
+            f"{threads} thread{'' if threads == 1 else 's'}"
+        )
+        slow = "avx512f" in _cpuinfo("flags").split() and kind.lower() in _NARROW
+        if slow:
+            problems.append(
+                f"{owner} BLAS uses kernels for {kind} although the processor has AVX-512: try "
+                "OPENBLAS_CORETYPE=SkylakeX (the minimask command sets it)"
+            )
+    chosen = os.environ.get("OPENBLAS_CORETYPE")
+    if chosen:
+        facts["OPENBLAS_CORETYPE"] = chosen
+    a = np.ones((1024, 1024), np.float32)
+    a @ a  # the first product wakes the threads
+    began = time.perf_counter()
+    a @ a
+    facts["measured"] = f"{2 * 1.024**3 / (time.perf_counter() - began):.0f} GFLOP/s in float32"
+    return Section("BLAS", facts, tuple(problems))
+
+
+_NARROW = {"haswell", "zen", "prescott", "nehalem", "sandybridge", "generic", "core2", "katmai"}
+
+
+def _owner(path: str) -> str:
+    """Which installed package brought a library: "numpy.libs" is NumPy's."""
+    for part in pathlib.PurePath(path).parts:
+        if part.partition(".")[0] in ("numpy", "scipy"):
+            return part.partition(".")[0]
+    return path
+
+
+def kernels() -> Section:
+    """Compile and run one parallel kernel, as every command does."""
+    facts = {}
+    try:
+        import numba
+        import numpy as np
+
+        from minimask.kernels.box_iou import box_iou
+
+        boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2]], np.float32)
+        began = time.perf_counter()
+        overlaps = box_iou(boxes, boxes)
+        seconds = time.perf_counter() - began
+        correct = np.allclose(overlaps, [[1, 1 / 3], [1 / 3, 1]])
+        facts["test kernel"] = f"loaded and run in {seconds:.1f} s" + (
+            ", compiled anew" if seconds > 2 else ""
+        )
+        facts["threads"] = str(numba.get_num_threads())
+        facts["threading layer"] = _threading_layer(numba)
+    except Exception as error:  # whatever it is, the report goes on
+        problem = f"kernels do not run: {type(error).__name__}: {error}"
+        return Section("compiled kernels", facts, (problem,))
+    problems = () if correct else (f"a kernel computes wrong numbers: {overlaps.tolist()}",)
+    return Section("compiled kernels", facts, problems)
+
+
+def _threading_layer(numba: Any) -> str:
+    try:
+        return str(numba.threading_layer())
+    except ValueError:
+        return "not started: the kernel ran without threads"
+
+
+def gpu() -> Section:
+    """Whether there is an NVIDIA GPU, what keeps it from being used, and what would."""
+    devices, reason = cuda_devices()
+    facts = {}
+    for i, device in enumerate(devices):
+        facts[f"GPU {i}"] = device
+    if reason:
+        facts["GPU"] = f"none: {reason}"
+    facts["cupy"] = _cupy(bool(devices))
+    if not _gpu_kernels():
+        facts["used by minimask"] = "no: the kernels of this version run on the CPU"
+    return Section("GPU", facts)
+
+
+def cuda_devices() -> tuple[list[str], str]:
+    """A line for each NVIDIA GPU; and, where there is none, why.
+
+    Asks the driver itself, so that no CUDA package is needed and nothing is loaded for nothing.
+    """
+    name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return [], f"no NVIDIA driver ({name} cannot be loaded)"
+    status = driver.cuInit(0)
+    if status != 0:
+        return [], f"the NVIDIA driver does not start: {_error_name(driver, status)}"
+    count = ctypes.c_int()
+    status = driver.cuDeviceGetCount(ctypes.byref(count))
+    if status != 0 or count.value == 0:
+        return [], "the NVIDIA driver sees no device (check CUDA_VISIBLE_DEVICES)"
+    return [_device(driver, i) for i in range(count.value)], ""
+
+
+COMPUTE_MAJOR, COMPUTE_MINOR = 75, 76  # CUdevice_attribute
+
+
+def _device(driver: Any, index: int) -> str:
+    handle, version = ctypes.c_int(), ctypes.c_int()
+    size = ctypes.c_size_t()
+    name = ctypes.create_string_buffer(128)
+    capability = [ctypes.c_int(), ctypes.c_int()]
+    driver.cuDeviceGet(ctypes.byref(handle), index)
+    driver.cuDeviceGetName(name, len(name), handle)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(size), handle)
+    for value, attribute in zip(capability, (COMPUTE_MAJOR, COMPUTE_MINOR), strict=True):
+        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, handle)
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    return (
+        f"{name.value.decode()}, {size.value / GIB:.0f} GiB, compute capability "
+        f"{capability[0].value}.{capability[1].value}, driver for CUDA "
+        f"{version.value // 1000}.{version.value % 1000 // 10}"
+    )
+
+
+def _error_name(driver: Any, status: int) -> str:
+    text = ctypes.c_char_p()
+    if driver.cuGetErrorName(status, ctypes.byref(text)) == 0 and text.value:
+        return text.value.decode()
+    return f"error {status}"
+
+
+def _cupy(has_device: bool) -> str:
+    """The installed CuPy; what to install when it is missing and would be of use."""
+    for package in importlib.metadata.distributions():
+        name = package.metadata["Name"] or ""
+        if re.fullmatch(r"cupy(-cuda\d+x|-rocm.*)?", name):
+            return f"{name} {package.version}"
+    return "not installed" + (": pip install 'minimask[cuda12]' or [cuda13]" if has_device else "")
+
+
+def _gpu_kernels() -> bool:
+    """Whether any operation of this version has a variant for a GPU."""
+    from minimask.kernels import OPERATIONS
+
+    for operation in OPERATIONS:
+        try:
+            package = importlib.import_module(f"minimask.kernels.{operation}")
+        except ImportError:
+            continue
+        if any(v.device != "cpu" for v in getattr(package, "VARIANTS", {}).values()):
+            return True
+    return False
+
+
+def _cpuinfo(key: str) -> str:
+    """The first value of a key in /proc/cpuinfo; empty where there is none."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
+    return ""
