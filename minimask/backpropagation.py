@@ -29,7 +29,6 @@ def run(root: Tensor, grad: Array | None, retain_graph: bool) -> None:
         ctx = tensor._ctx
         assert ctx is not None
         arrived = pending.pop(id(tensor))
-        summed.discard(id(tensor))
         gradients = _gradients(ctx, arrived)
         for i, (parent, g) in enumerate(zip(ctx.parents, gradients, strict=True)):
             if parent is None:

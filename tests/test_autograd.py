@@ -246,6 +246,77 @@ def test_leaf_gradients_share_no_memory() -> None:
     assert start.tolist() == [1, 1]
 
 
+def test_a_leaf_copies_the_gradient_that_arrived() -> None:
+    a, start = leaf(1.0, 2.0), np.ones(2)
+    (a + 1.0).backward(start)  # Add hands on the very array
+    a.grad[:] = 0
+    assert start.tolist() == [1, 1]
+
+
+def test_leaves_copy_a_gradient_that_a_function_gives_to_both() -> None:
+    class Twice(Function):
+        @staticmethod
+        def forward(ctx, a, b):
+            return a + b
+
+        @staticmethod
+        def backward(ctx, grad):
+            new = grad * 1.0
+            return new, new
+
+    a, b = leaf(1.0), leaf(2.0)
+    Twice.apply(a, b).backward(np.ones(1))
+    a.grad[:] = 0
+    assert b.grad.tolist() == [1]
+
+
+def test_a_leaf_keeps_a_new_array_without_a_copy() -> None:
+    made = []
+
+    class New(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad):
+            made.append(grad * 2)
+            return made[0]
+
+    a = leaf(1.0)
+    New.apply(a).backward(np.ones(1))
+    assert a.grad is made[0]
+
+
+def test_gradients_that_were_copied_are_gone_at_the_next_step() -> None:
+    original: list[weakref.ref] = []
+
+    class Copied(Function):
+        @staticmethod
+        def forward(ctx, x, weight):
+            return x * weight
+
+        @staticmethod
+        def backward(ctx, grad):
+            whole = np.ones((2, 1))
+            original.append(weakref.ref(whole))
+            return grad * 1, whole[0]  # a view: the leaf takes a copy
+
+    class Watch(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x + 1
+
+        @staticmethod
+        def backward(ctx, grad):
+            assert original[0]() is None
+            return grad * 1
+
+    x, weight = leaf(1.0), leaf(2.0)
+    Copied.apply(Watch.apply(x), weight).backward(np.ones(1))
+    assert weight.grad.tolist() == [1]
+
+
 def test_leaf_gradients_can_be_written() -> None:
     a = leaf(1.0, 2.0)
     a.sum().backward()  # Sum hands on a read-only view
