@@ -20,8 +20,9 @@ def check_features(features: np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: another shape, or images without a pixel.
-        TypeError: complex numbers, text or objects.
+        TypeError: no array, or one of complex numbers, text or objects.
     """
+    features = as_float("features", features)
     if features.ndim != 4:
         hint = "; a stack of masks needs a channel axis: masks[:, None]"
         raise ValueError(
@@ -30,7 +31,7 @@ def check_features(features: np.ndarray) -> np.ndarray:
         )
     if 0 in features.shape[2:]:
         raise ValueError(f"features: expected images of at least 1 x 1, got {features.shape}")
-    return as_float("features", features)
+    return features
 
 
 def check_rois(rois: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
@@ -38,14 +39,14 @@ def check_rois(rois: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
         ValueError: another shape, or an image index that is not one of 0 .. images - 1.
-        TypeError: complex numbers, text or objects.
+        TypeError: no array, or one of complex numbers, text or objects.
     """
+    rois = as_float("rois", rois)
     if rois.ndim != 2 or rois.shape[1] != 5:
         hint = "; put the image's index before each box" if rois.shape[-1:] == (4,) else ""
         raise ValueError(
             f"rois: expected shape (R, 5), image index x0 y0 x1 y1, got {rois.shape}{hint}"
         )
-    rois = as_float("rois", rois)
     index = rois[:, 0]
     wrong = ~((index >= 0) & (index < images) & (index == np.floor(index)))  # NaN is wrong too
     if wrong.any():
@@ -104,14 +105,15 @@ def check_grad(grad: np.ndarray, rois: int, shape: Shape) -> np.ndarray:
 
     Raises:
         ValueError: the shapes do not fit together.
-        TypeError: complex numbers, text or objects.
+        TypeError: no array, or one of complex numbers, text or objects.
     """
+    grad = as_float("grad", grad)
     if grad.ndim != 4 or grad.shape[:2] != (rois, shape[1]) or 0 in grad.shape[2:]:
         raise ValueError(
             f"grad: expected shape ({rois}, {shape[1]}, PH, PW), the RoIs and the channels "
             f"of the features, got {grad.shape}"
         )
-    return as_float("grad", grad)
+    return grad
 
 
 def by_image(image: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:

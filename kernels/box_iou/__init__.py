@@ -49,23 +49,24 @@ def check_boxes(name: str, boxes: np.ndarray) -> np.ndarray:
         ValueError: another shape.
         TypeError: no array, or one of complex numbers, text or objects.
     """
-    if not hasattr(boxes, "dtype"):
-        raise TypeError(
-            f"{name}: expected an array of shape (R, 4), got {type(boxes).__name__}; "
-            "convert it with numpy.asarray(boxes, dtype=numpy.float32).reshape(-1, 4)"
-        )
+    boxes = as_float(name, boxes)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         hint = "; a single box needs a leading axis: box[None]" if boxes.shape == (4,) else ""
         raise ValueError(f"{name}: expected shape (R, 4), got {boxes.shape}{hint}")
-    return as_float(name, boxes)
+    return boxes
 
 
 def as_float(name: str, array: np.ndarray) -> np.ndarray:
     """`array` as float32 or float64: integers and bool in the smallest of the two that holds them.
 
     Raises:
-        TypeError: complex numbers, text or objects.
+        TypeError: no array, or one of complex numbers, text or objects.
     """
+    if not hasattr(array, "dtype"):
+        raise TypeError(
+            f"{name}: expected an array, got {type(array).__name__}; "
+            "convert it first, e.g. with numpy.asarray(..., dtype=numpy.float32)"
+        )
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected floating-point numbers or integers, got {array.dtype}")
     dtype = np.result_type(array.dtype, np.float32)

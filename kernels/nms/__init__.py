@@ -74,11 +74,11 @@ def batched_nms(
     """
     boxes = check_boxes("boxes", boxes)
     count = len(boxes)
+    scores = as_float("scores", scores)
     if scores.shape != (count,):
         raise ValueError(f"scores: expected shape ({count},), one a box, got {scores.shape}")
     if not 0 <= iou_threshold <= 1:  # also refuses NaN
         raise ValueError(f"iou_threshold: expected a number from 0 to 1, got {iou_threshold}")
-    scores = as_float("scores", scores)
     if groups is not None:
         if groups.shape != (count,):
             raise ValueError(f"groups: expected shape ({count},), one a box, got {groups.shape}")

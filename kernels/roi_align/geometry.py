@@ -47,9 +47,9 @@ def _axis(
     with np.errstate(all="ignore"):  # a box may be infinite or NaN: it gets no samples
         start = low * scale - (0.5 if aligned else 0.0)
         side = high * scale - (0.5 if aligned else 0.0) - start
+        finite = np.isfinite(start) & np.isfinite(side)
         if not aligned:
             side = np.maximum(side, 1)
-        finite = np.isfinite(start) & np.isfinite(side)
         samples = np.full(side.shape, float(ratio)) if ratio else np.ceil(side / bins)
         samples = np.where(finite, np.clip(samples, 0, MOST_SAMPLES), 0)
         start, side = (np.where(finite, x, 0).astype(np.float64) for x in (start, side))

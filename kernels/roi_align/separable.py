@@ -86,4 +86,4 @@ def sample_weights(axis: Axis, r: int, bins: int, length: int) -> tuple[np.ndarr
 
 def bin_mean(weights: np.ndarray, samples: int) -> np.ndarray:
     """(P S, cells) -> (P, cells): the mean over each bin's samples."""
-    return weights.reshape(-1, samples, weights.shape[1]).mean(1)
+    return weights.reshape(len(weights) // samples, samples, weights.shape[1]).mean(1)

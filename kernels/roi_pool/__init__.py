@@ -104,8 +104,9 @@ def roi_pool_backward(
         raise ValueError(f"argmax: expected grad's shape {grad.shape}, got {argmax.shape}")
     if argmax.size and not (-1 <= argmax.min() and argmax.max() < shape[2] * shape[3]):
         raise ValueError(
-            f"argmax: expected -1 to {shape[2] * shape[3] - 1}, a cell of the {shape[2]} x {shape[3]} "
-            f"plane, got {argmax.min()} to {argmax.max()}; is input_shape that of the features?"
+            f"argmax: expected -1 or a cell of the {shape[2]} x {shape[3]} plane, at most "
+            f"{shape[2] * shape[3] - 1}, got {argmax.min()} to {argmax.max()}; "
+            "is input_shape that of the features?"
         )
     arrays = (grad, image, argmax)
     return call(__name__, VARIANTS, "backward", *arrays, shape=shape, variant=variant)

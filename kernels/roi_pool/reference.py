@@ -30,7 +30,8 @@ def forward(
         top, bottom = rows.begin[r, p], rows.end[r, p]
         left, right = columns.begin[r, q], columns.end[r, q]
         if top < bottom and left < right:
-            cells = features[image[r], :, top:bottom, left:right].reshape(channels, -1)
+            count = (bottom - top) * (right - left)
+            cells = features[image[r], :, top:bottom, left:right].reshape(channels, count)
             best = cells.argmax(1)  # the first of equals; NaN counts as the largest
             out[r, :, p, q] = cells[np.arange(channels), best]
             y, x = np.divmod(best, right - left)

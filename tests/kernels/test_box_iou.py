@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from minimask.kernels.box_iou import VARIANTS, box_iou
+
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def assert_close(actual, desired, rtol=1e-12, atol=0.0):
+    np.testing.assert_allclose(actual, desired, rtol=rtol, atol=atol, strict=True)
+
+
+def random_boxes(seed, count, dtype="f8"):
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 80, (count, 2))
+    return np.concatenate([corner, corner + rng.uniform(0.1, 60, (count, 2))], 1).astype(dtype)
+
+
+# ------------------------------------------------------------------ numbers worked out by hand
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_pairs_by_hand(variant, dtype):
+    a = np.array([[0, 0, 2, 2], [0, 0, 4, 4]], dtype)
+    b = np.array([[1, 1, 3, 3], [0, 0, 2, 2], [2, 0, 4, 2], [5, 5, 6, 6]], dtype)
+    expected = [
+        # 2x2 against 2x2 shifted by (1, 1): 1 / (4 + 4 - 1); itself; touching; apart
+        [1 / 7, 1, 0, 0],
+        # 4x4 holds the first three, of area 4 each: 4 / 16
+        [1 / 4, 1 / 4, 1 / 4, 0],
+    ]
+    got = box_iou(a, b, variant=variant)
+    assert_close(got, np.array(expected, dtype), rtol=2e-7)
+
+
+NAN, INF = np.nan, np.inf
+WITHOUT_INSIDE = {
+    "zero area": [1, 1, 1, 3],
+    "a point": [1, 1, 1, 1],
+    "inverted in x": [3, 1, 1, 3],
+    "inverted in y": [1, 3, 3, 1],
+    "inverted in both, width times height is positive": [3, 3, 1, 1],
+    "NaN x0": [NAN, 1, 3, 3],
+    "NaN y0": [1, NAN, 3, 3],
+    "NaN x1": [1, 1, NAN, 3],
+    "NaN y1": [1, 1, 3, NAN],
+    "infinite": [-INF, -INF, INF, INF],
+}
+
+
+@every_variant
+@pytest.mark.parametrize("name", WITHOUT_INSIDE)
+def test_a_box_with_no_inside_overlaps_nothing_not_even_itself(variant, name):
+    odd = np.array([WITHOUT_INSIDE[name]], "f8")
+    boxes = np.concatenate([odd, [[0.0, 0, 4, 4]], odd])
+    got = box_iou(boxes, boxes, variant=variant)
+    assert_close(got, np.diag([0.0, 1, 0]))
+
+
+# --------------------------------------------------------------- an independent implementation
+
+
+whole_boxes = hnp.arrays(
+    np.int64, st.tuples(st.integers(0, 5), st.just(4)), elements=st.integers(0, 9)
+)
+
+
+@given(whole_boxes, whole_boxes, st.sampled_from(list(VARIANTS)))
+def test_counting_cells_gives_the_same(a, b, variant):
+    def cells(box):
+        grid = np.zeros((10, 10), bool)
+        grid[box[1] : max(box[3], box[1]), box[0] : max(box[2], box[0])] = True
+        return grid
+
+    expected = np.zeros((len(a), len(b)))
+    for i, j in np.ndindex(expected.shape):
+        union = (cells(a[i]) | cells(b[j])).sum()
+        expected[i, j] = (cells(a[i]) & cells(b[j])).sum() / max(union, 1)
+    assert_close(box_iou(a, b, variant=variant), expected)
+
+
+@every_variant
+def test_torchvision_gives_the_same(variant):
+    torch = pytest.importorskip("torch")
+    ops = pytest.importorskip("torchvision.ops")
+    a, b = random_boxes(0, 200, "f4"), random_boxes(1, 300, "f4")
+    expected = ops.box_iou(torch.from_numpy(a), torch.from_numpy(b)).numpy()
+    assert_close(box_iou(a, b, variant=variant), expected, rtol=1e-5, atol=1e-7)
+
+
+# -------------------------------------------------------------------------------- invariances
+
+
+@every_variant
+def test_neither_order_nor_place_nor_size_nor_side_matters(variant):
+    a, b = random_boxes(2, 20), random_boxes(3, 30)
+    iou = box_iou(a, b, variant=variant)
+    assert (iou > 0).sum() > 100
+    assert_close(box_iou(b, a, variant=variant), iou.T)
+    assert_close(box_iou(a[::-1], b, variant=variant), iou[::-1])
+    assert_close(box_iou(a * 4, b * 4, variant=variant), iou)
+    assert_close(box_iou(a + 1024, b + 1024, variant=variant), iou, rtol=1e-9, atol=1e-12)
+    flip = [2, 1, 0, 3]
+    mirror = np.array([-1, 1, -1, 1])
+    assert_close(box_iou((a * mirror)[:, flip], (b * mirror)[:, flip], variant=variant), iou)
+
+
+# -------------------------------------------------------------------------- variants and input
+
+coordinate = st.one_of(
+    st.floats(-50, 50, width=32), st.integers(-3, 3).map(float), st.sampled_from([NAN, INF, -INF])
+)
+
+
+def some_boxes(dtype):
+    return hnp.arrays(dtype, st.tuples(st.integers(0, 20), st.just(4)), elements=coordinate)
+
+
+@given(some_boxes("f4"), some_boxes("f4"), st.sampled_from(["C", "F", "reversed"]))
+def test_variants_agree_with_the_reference_in_float64(a, b, layout):
+    if layout == "F":
+        a, b = np.asfortranarray(a), np.asfortranarray(b)
+    elif layout == "reversed":
+        a, b = a[::-1], b[::-1]
+    expected = box_iou(a.astype("f8"), b.astype("f8"), variant="reference")
+    for variant in VARIANTS:
+        assert_close(box_iou(a.astype("f8"), b.astype("f8"), variant=variant), expected)
+        single = box_iou(a, b, variant=variant)
+        assert single.dtype == np.float32
+        # bit for bit what the reference gives in float32
+        assert_close(single, box_iou(a, b, variant="reference"), rtol=0)
+
+
+def test_more_boxes_than_one_task_holds():
+    a, b = random_boxes(4, 3, "f4"), random_boxes(5, 9001, "f4")
+    assert_close(box_iou(a, b), box_iou(a, b, variant="reference"), rtol=0)
+
+
+@every_variant
+def test_the_arrays_given_are_left_alone(variant):
+    a = random_boxes(6, 5)
+    before = a.copy()
+    box_iou(a, a, variant=variant)
+    assert_close(a, before)
+
+
+@every_variant
+def test_types(variant):
+    whole = np.array([[0, 0, 2, 2]])
+    for dtype, expected in (("f4", "f4"), ("f8", "f8"), ("f2", "f4"), ("u1", "f4"), ("i8", "f8")):
+        assert box_iou(whole.astype(dtype), whole.astype(dtype), variant=variant).dtype == expected
+    assert box_iou(whole.astype("f4"), whole.astype("f8"), variant=variant).dtype == "f8"
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        (np.zeros(4), r"boxes_a: expected shape \(R, 4\), got \(4,\); .*box\[None\]"),
+        (np.zeros((2, 5)), r"boxes_a: expected shape \(R, 4\), got \(2, 5\)"),
+    ],
+)
+def test_a_wrong_shape_is_named(boxes, message):
+    with pytest.raises(ValueError, match=message):
+        box_iou(boxes, np.zeros((1, 4)))
+
+
+def test_a_wrong_type_is_named():
+    with pytest.raises(TypeError, match="boxes_b: expected floating-point numbers or integers"):
+        box_iou(np.zeros((1, 4)), np.zeros((1, 4), complex))
+    with pytest.raises(TypeError, match="boxes_a: expected an array, got list"):
+        box_iou([[0, 0, 1, 1]], np.zeros((1, 4)))
