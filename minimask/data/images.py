@@ -71,33 +71,33 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
 def _open(path: str | os.PathLike[str]) -> Image.Image:
     """The image, pixels decoded, or an error that names the file."""
     try:
-        image = Image.open(path)
+        # a file object: by name, Pillow maps uncompressed TIFF into memory and garbles turned ones
+        file = open(path, "rb")
     except FileNotFoundError:
         raise FileNotFoundError(missing_file(path)) from None
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not an image file that Pillow can read") from None
-    except (PermissionError, IsADirectoryError):
-        raise
-    except (*BROKEN, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image: {error}") from error
-    try:
-        image.load()
-    except (*BROKEN, Image.DecompressionBombError) as error:
-        image.close()
-        raise ValueError(f"{path}: the image is damaged or truncated: {error}") from error
+    with file:
+        try:
+            image = Image.open(file)
+        except UnidentifiedImageError:
+            raise ValueError(f"{path}: not an image file that Pillow can read") from None
+        except (*BROKEN, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path}: not a readable image: {error}") from error
+        try:
+            image.load()
+        except (*BROKEN, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path}: the image is damaged or truncated: {error}") from error
     return image
 
 
 def _eight_bit(image: Image.Image, path: str | os.PathLike[str], white: int) -> Image.Image:
-    """A grey image of more than 8 bits with `white` scaled to 255; keeps the EXIF data."""
+    """A grey image of more than 8 bits with `white` scaled to 255."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(
             f"{path}: values from {values.min()} to {values.max()}; expected 8 or 16 bits"
         )
     scaled = Image.fromarray(np.minimum((values * 255 + white // 2) // white, 255).astype(np.uint8))
-    scaled.info = dict(image.info)
-    scaled.getexif().update(image.getexif())
+    scaled.info = dict(image.info)  # the orientation is in there
     return scaled
 
 

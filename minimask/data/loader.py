@@ -86,7 +86,7 @@ class Loader:
         self.total_steps = total_steps
         self.threads = threads
         self.queue_size = queue_size
-        # weak: an abandoned iterator stops its threads when nothing else refers to it
+        # weak: when nothing else refers to an iterator it goes, and its pool of threads with it
         self._running: weakref.WeakSet[_Ahead] = weakref.WeakSet()
         self._order = functools.lru_cache(maxsize=2)(
             functools.partial(_permutation, seed, self.size or 0)
@@ -188,15 +188,11 @@ class _Ahead(Iterator[list[Sample]]):
             raise
         return batch
 
-    def close(self, *, wait: bool = True) -> None:
+    def close(self) -> None:
         """Drop what was not started; wait for what was."""
         self._waiting.clear()
         self._steps = iter(range(0))
-        self._threads.shutdown(wait=wait, cancel_futures=True)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_threads"):
-            self.close(wait=False)
+        self._threads.shutdown(cancel_futures=True)
 
 
 def _permutation(seed: int, size: int, epoch: int) -> np.ndarray:

@@ -107,15 +107,6 @@ def test_corners_written_as_sizes(planted):
     assert str([x, y, x1 - x, y1 - y]) in found.advice and "annotations[0].bbox" in found.message
 
 
-def test_corners_are_found_without_masks_too(planted):
-    content, _, find = planted
-    content["annotations"][0] |= {"bbox": [60, 70, 100, 120], "segmentation": None}
-    findings = find()
-    assert len(findings) == 2
-    assert "segmentation: expected polygons or run lengths, got nothing" in findings[0].message
-    assert "looks like x0, y0, x1, y1" in findings[1].message
-
-
 @pytest.mark.parametrize(
     ("box", "severity", "message"),
     [
@@ -146,6 +137,24 @@ def test_a_rounded_box_is_fine(planted):
         x, y, width, height = annotation["bbox"]
         annotation["bbox"] = [x - 0.5, y + 0.4, width + 0.7, height - 0.6]
     assert find() == []
+
+
+def test_a_rounded_box_of_a_tiny_object_is_fine(planted):
+    content, _, find = planted
+    mask = np.zeros((1, 128, 128), bool)
+    mask[0, 50, 60] = True
+    content["annotations"][0] |= {
+        "segmentation": encode_masks(mask)[0],
+        "bbox": [60.6, 49.8, 0.6, 0.9],
+    }
+    assert find() == []
+
+
+@pytest.mark.parametrize(("y1", "message"), [(120, "looks like x0, y0"), (140, "leaves the image")])
+def test_guess_without_a_mask(planted, y1, message):
+    content, _, find = planted
+    content["annotations"][0] |= {"bbox": [60, 70, 100, y1], "segmentation": None}
+    assert message in find()[1].message
 
 
 def test_masks(planted):

@@ -95,12 +95,13 @@ def test_exif_orientation(tmp_path, orientation):
     np.testing.assert_array_equal(read_image(path), undo(COLOR))
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
 @pytest.mark.parametrize("bits", [8, 16])
-def test_exif_orientation_of_grey(tmp_path, bits):
+def test_exif_orientation_of_grey(tmp_path, bits, suffix):
     exif = Image.Exif()
     exif[0x0112] = 6
     values = GREY if bits == 8 else GREY.astype(np.uint16) * 257
-    path = save(tmp_path / "a.png", values, exif=exif)
+    path = save(tmp_path / f"a.{suffix}", values, exif=exif)
     np.testing.assert_array_equal(read_image(path)[..., 0], GREY.T[:, ::-1])
 
 

@@ -172,6 +172,20 @@ def test_close_stops_the_threads():
     loader.close()
 
 
+def test_close_drops_what_was_not_started():
+    class Slow(Numbered):
+        def __getitem__(self, index: int) -> Sample:
+            time.sleep(0.05)
+            return super().__getitem__(index)
+
+    dataset = Slow()
+    loader = Loader(dataset, 1, threads=1, queue_size=8)
+    batches = iter(loader)
+    next(batches)
+    loader.close()
+    assert dataset.reads <= 4
+
+
 def test_an_abandoned_iterator_stops_its_threads():
     def use() -> None:
         for _ in Loader(Numbered(), 2, threads=2):

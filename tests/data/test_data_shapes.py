@@ -163,6 +163,25 @@ def test_plain_objects_have_one_color_where_they_are_whole():
             assert len(colors) <= 1
 
 
+def test_mask_is_where_at_least_half_the_pixel_shows_the_object():
+    """The painted colors, unmixed, give the coverage; the mask is that above a half."""
+    shapes = Shapes(seed=4, texture=0.0, noise=0.0, objects=(1, 1))
+    edges = 0
+    for index in range(30):
+        sample = shapes[index]
+        image = sample.image.astype(float)
+        mask = sample.masks[0]
+        behind = image[np.where(mask[0, 0], 127, 0), 0]
+        rows, columns = np.nonzero(mask)
+        color = image[int(rows.mean()), int(columns.mean())]
+        away = color - behind
+        coverage = (image - behind) @ away / (away @ away)
+        sure = np.abs(coverage - 0.5) > 0.03
+        np.testing.assert_array_equal(mask[sure], coverage[sure] > 0.5)
+        edges += int(((coverage > 0.03) & (coverage < 0.97)).sum())
+    assert edges > 30 * 40  # outlines are anti-aliased
+
+
 def test_color_tells_nothing_about_the_class():
     """The mean color of each class is the same, up to chance."""
     shapes = Shapes(seed=5, texture=0.0, noise=0.0)
