@@ -1,76 +1,60 @@
-"""Which thread pool works when: one pool at a time, or they fight for the same cores.
+"""Which threads work when: one pool at a time, or they fight for the same cores.
 
-Three pools live in one process: Numba's (parallel loops), the BLAS that NumPy brings (`@`), and
-the BLAS that SciPy brings (what compiled kernels call).  A kernel splits its work over Numba's
-pool and lets every worker call BLAS on its own block; if that BLAS were to split the block
-again, two pools of threads would wait for each other's cores (measured on two cores: 70 instead
-of 110 GFLOP/s).  So SciPy's copy is set to one thread, once, when the first kernel is loaded:
-nothing else in the package uses it.  NumPy's copy keeps its threads, as `@` runs outside kernels.
+Two pools of threads live in the process: Numba's, which runs the parallel loops of the compiled
+kernels, and that of the matrix library (BLAS) behind NumPy's `@`.  They never need to run at once:
+compiled kernels do their own arithmetic and never call BLAS, and `@` is only used outside of them.
+(Measured on two cores: a product of 64 x 576 x 1024 inside a parallel loop reached 70 GFLOP/s
+when BLAS split it again over its own threads, and 110 when it did not.)
+
+What remains is code that starts threads of its own and multiplies matrices in them: it wraps the
+work in `single_threaded_blas`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import pathlib
 from collections.abc import Iterator
 
-from threadpoolctl import ThreadpoolController
+import threadpoolctl
 
 
 @functools.cache
-def _controllers() -> dict[str, ThreadpoolController]:
-    """Handles on the loaded BLAS libraries by who brought them: "scipy" or "numpy".
+def _blas() -> threadpoolctl.ThreadpoolController:
+    """Handles on the loaded matrix libraries; finding them takes milliseconds, hence the cache."""
+    import numpy as np  # noqa: F401  (loads the one that matters)
 
-    Finding them reads the process's list of libraries (milliseconds), hence the cache.  SciPy's is
-    loaded here so that it is among them.
-    """
-    import scipy.linalg.blas  # noqa: F401
-
-    everything = ThreadpoolController()
-    found = {}
-    for owner in ("scipy", "numpy"):
-        paths = [
-            info["filepath"]
-            for info in everything.info()
-            if info["user_api"] == "blas" and _brought_by(owner, info["filepath"])
-        ]
-        found[owner] = everything.select(filepath=paths)
-    return found
-
-
-def _brought_by(owner: str, path: str) -> bool:
-    """Whether a library lies in the folder of the wheel `owner`, e.g. `scipy.libs/`."""
-    return any(part.partition(".")[0] == owner for part in pathlib.PurePath(path).parts)
-
-
-@functools.cache
-def make_kernel_blas_serial() -> bool:
-    """Set the BLAS that compiled kernels call to one thread, for the life of the process.
-
-    Returns whether there is such a library of its own.  Where NumPy and SciPy share one system
-    BLAS it is left alone, as that would slow down every `@`: kernels then enter
-    `single_threaded_blas` around each call.
-    """
-    own = _controllers()["scipy"]
-    for library in own.lib_controllers:
-        library.set_num_threads(1)
-    return bool(own.lib_controllers)
+    return threadpoolctl.ThreadpoolController().select(user_api="blas")
 
 
 @contextlib.contextmanager
 def single_threaded_blas() -> Iterator[None]:
-    """Inside the block every BLAS of the process runs on the calling thread alone.
+    """Inside the block `@` runs on the calling thread alone, in every thread of the process.
 
-    For code that brings its own threads: a parallel kernel where NumPy and SciPy share one BLAS,
-    or several Python threads that each multiply matrices.  Costs about 10 microseconds.
+    About 10 microseconds to enter and leave, after the first time.
     """
-    with _all_blas().limit(limits=1):
+    with _blas().limit(limits=1):
         yield
 
 
-@functools.cache
-def _all_blas() -> ThreadpoolController:
-    import scipy.linalg.blas  # noqa: F401
+def limit(count: int) -> None:
+    """Let compiled kernels and matrix products use at most `count` threads from now on.
 
-    return ThreadpoolController().select(user_api="blas")
+    Args:
+        count: at least 1 and at most the number that Numba started with (its
+            `NUMBA_NUM_THREADS`, by default the number of cores).
+
+    Raises:
+        ValueError: a count out of that range.
+    """
+    import numba
+
+    most = numba.config.NUMBA_NUM_THREADS
+    if not 1 <= count <= most:
+        raise ValueError(
+            f"count: expected 1 to {most} threads, got {count}; "
+            "set NUMBA_NUM_THREADS in the environment to start with more"
+        )
+    numba.set_num_threads(count)
+    for library in _blas().lib_controllers:
+        library.set_num_threads(count)

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-import numpy as np
+import numba
+import pytest
 import threadpoolctl
 
-from minimask.kernels import blas, threads
+from minimask.kernels import threads
 
 
 def blas_threads():
@@ -11,34 +12,36 @@ def blas_threads():
     return {i["filepath"]: i["num_threads"] for i in info if i["user_api"] == "blas"}
 
 
-def test_the_blas_of_kernels_runs_on_one_thread_and_numpys_is_left_alone():
-    np.ones((2, 2)) @ np.ones((2, 2))
-    blas.gemm_address(np.dtype("f4"))
-    counts = blas_threads()
-    own = [p for p in counts if threads._brought_by("scipy", p)]
-    others = [p for p in counts if p not in own]
-    assert all(counts[p] == 1 for p in own)
-    if len(own) == 1 and len(others) == 1:  # the wheels' layout: each brings a BLAS
-        before = counts[others[0]]
-        with threads.single_threaded_blas():
-            assert set(blas_threads().values()) == {1}
-        assert blas_threads()[others[0]] == before
+@pytest.fixture
+def as_before():
+    blas, kernels = blas_threads(), numba.get_num_threads()
+    yield
+    numba.set_num_threads(kernels)
+    for library in threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers:
+        library.set_num_threads(blas[library.filepath])
 
 
-def test_it_is_restored_after_an_error():
+def test_blas_runs_on_one_thread_inside_the_block_and_as_before_after_it(as_before):
+    threads.limit(1)
+    if numba.config.NUMBA_NUM_THREADS > 1:
+        threads.limit(2)
+        assert set(blas_threads().values()) == {2}
     before = blas_threads()
-    try:
-        with threads.single_threaded_blas():
-            raise KeyError
-    except KeyError:
-        pass
+    with threads.single_threaded_blas():
+        assert set(blas_threads().values()) == {1}
+    assert blas_threads() == before
+    with pytest.raises(KeyError), threads.single_threaded_blas():
+        raise KeyError
     assert blas_threads() == before
 
 
-def test_whose_library_a_path_is():
-    assert threads._brought_by("scipy", "/env/lib/site-packages/scipy.libs/libopenblas-1.so")
-    assert threads._brought_by("numpy", "/env/lib/site-packages/numpy/.dylibs/libopenblas.dylib")
-    assert not threads._brought_by(
-        "scipy", "/env/lib/site-packages/numpy.libs/libscipy_openblas64.so"
-    )
-    assert not threads._brought_by("scipy", "/usr/lib/libopenblas.so.0")
+def test_a_limit_holds_for_kernels_and_matrix_products(as_before):
+    threads.limit(1)
+    assert set(blas_threads().values()) == {1}
+    assert numba.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("count", [0, -1, 10**6])
+def test_a_limit_out_of_range_says_the_range(count, as_before):
+    with pytest.raises(ValueError, match="count: expected 1 to .* NUMBA_NUM_THREADS"):
+        threads.limit(count)

@@ -1,0 +1,342 @@
+"""The compiled loops around `registers.multiply`: tiles of pixels against panels of filters.
+
+Letters as in `geometry`.  A *tile* is some rows of one image's output, or some small images whole;
+a *panel* is as many filters as two vector registers hold numbers.  `lanes` is half of that.  A
+*tap* is one (channel, row, column) of the window, as an offset into the padded pixels of a tile.
+
+`x` and all scratch memory are flat arrays, addressed by offsets.
+"""
+
+# compiled functions are typed by Numba, on their first call
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="call-arg"
+from __future__ import annotations
+
+from numba import njit, prange
+
+from minimask.kernels.conv2d.registers import ROWS, multiply_1, multiply_2, transpose_block
+
+# Taps of a panel that are used on all pixels of a tile before the next ones are touched: they stay
+# in the second-level cache meanwhile.
+TAPS_AT_ONCE = 512
+SUMS = {"reassoc", "contract", "nsz"}
+
+
+@njit(cache=True)
+def transpose(x, x_at, x_step, out, out_at, out_step, rows, columns, lanes):
+    """out[j, i] = x[i, j] for a block of `rows` x `columns` numbers."""
+    whole_rows, whole_columns = rows - rows % lanes, columns - columns % lanes
+    for i in range(0, whole_rows, lanes):
+        for j in range(0, whole_columns, lanes):
+            transpose_block(
+                x, x_at + i * x_step + j, x_step, out, out_at + j * out_step + i, out_step
+            )
+    for i in range(rows):
+        for j in range(whole_columns if i < whole_rows else 0, columns):
+            out[out_at + j * out_step + i] = x[x_at + i * x_step + j]
+
+
+@njit(cache=True)
+def pad(x, x_shape, plane_at, first_row, rows, border, pitch, out, at):
+    """Copy `rows` rows of one channel with a border of zeros; a negative border cuts pixels off.
+
+    Row `first_row + i` and column j of the padded image are written to `at + i pitch + j`.
+    """
+    height, width = x_shape[2], x_shape[3]
+    left = min(max(border[1], 0), pitch)
+    right = max(left, min(width + border[1], pitch))
+    for i in range(rows):
+        row = first_row + i - border[0]
+        target = out[at + i * pitch : at + (i + 1) * pitch]
+        if row < 0 or row >= height:
+            target[:] = 0
+            continue
+        start = plane_at + row * width + left - border[1]
+        inside, source = target[left:right], x[start : start + right - left]
+        target[:left] = 0
+        for j in range(inside.size):
+            inside[j] = source[j]
+        target[right:] = 0
+
+
+@njit(cache=True)
+def load_tile(x, x_shape, images, channels, rows, border, plane_rows, pitch, out):
+    """Pad channels [channels) of images [images): (images, channels, plane_rows, pitch).
+
+    `rows`: the first padded row, and how many of them; there may be fewer than `plane_rows`.
+    """
+    at = 0
+    for n in range(images[0], images[1]):
+        for c in range(channels[0], channels[1]):
+            plane_at = (n * x_shape[1] + c) * x_shape[2] * x_shape[3]
+            pad(x, x_shape, plane_at, rows[0], rows[1], border, pitch, out, at)
+            at += plane_rows * pitch
+
+
+@njit(cache=True)
+def pixel_offsets(offsets, images, image_step, rows, columns, row_step, column_step, base):
+    """Where the window of every pixel of a tile begins; the last one repeated to fill a block."""
+    t = 0
+    for n in range(images):
+        for i in range(rows):
+            start = base + n * image_step + i * row_step
+            for j in range(columns):
+                offsets[t] = start + j * column_step
+                t += 1
+    while t % ROWS:
+        offsets[t] = offsets[t - 1]
+        t += 1
+
+
+@njit(cache=True)
+def pack_panel(weight, at, lane_step, taps, filters, packed, to, width, lanes, in_order):
+    """Lay out a panel as the registers take it: for every tap its `filters` numbers, then zeros."""
+    if in_order:
+        transpose(weight, at, lane_step, packed, to, width, filters, taps.size, lanes)
+    for t in range(taps.size):
+        if not in_order:
+            for k in range(filters):
+                packed[to + t * width + k] = weight[at + k * lane_step + taps[t]]
+        for k in range(filters, width):
+            packed[to + t * width + k] = 0
+
+
+@njit(cache=True)
+def multiply_tile(x, pixels, count, taps, first, end, panel, at, width, lanes, sums):
+    """sums[t, k] += taps [first, end) of pixel t's window times those of filter k."""
+    for start in range(first, end, TAPS_AT_ONCE):
+        some = min(TAPS_AT_ONCE, end - start)
+        here = at + start * width
+        for t in range(0, count, ROWS):
+            if width == lanes:
+                multiply_1(
+                    x, pixels, t, taps, start, some, panel, here, sums, t * width, width, True
+                )
+            else:
+                multiply_2(
+                    x, pixels, t, taps, start, some, panel, here, sums, t * width, width, True
+                )
+
+
+@njit(cache=True)
+def store_tile(sums, width, y, y_shape, images, k, filters, grid, phase, out_step, lanes, spare):
+    """Write sums[t, k] to y, where pixels of one channel lie side by side, or `out_step` apart."""
+    area = y_shape[2] * y_shape[3]
+    first_row, rows, columns = grid
+    for n in range(images[0], images[1]):
+        here = (n - images[0]) * rows * columns * width
+        at = (n * y_shape[1] + k) * area
+        if out_step == (1, 1):
+            at += first_row * columns
+            transpose(sums, here, width, y, at, area, rows * columns, filters, lanes)
+            continue
+        transpose(sums, here, width, spare, 0, rows * columns, rows * columns, filters, lanes)
+        for f in range(filters):
+            for i in range(rows):
+                row = phase[0] + (first_row + i) * out_step[0]
+                start = at + f * area + row * y_shape[3] + phase[1]
+                source = spare[(f * rows + i) * columns : (f * rows + i + 1) * columns]
+                target = y[start : start + (columns - 1) * out_step[1] + 1]
+                for j in range(columns):
+                    target[j * out_step[1]] = source[j]
+
+
+@njit(parallel=True, cache=True)
+def pack_filters(weight, steps, order, groups, filters, packed, lanes):
+    """All panels: packed[group, panel, tap, filter] from weight[group, filter, order[tap]].
+
+    `steps` are the distances in `weight` of two groups, two filters, and two taps if that is 1.
+    """
+    width = 2 * lanes
+    panels = (filters + width - 1) // width
+    for p in prange(groups * panels):
+        k = p % panels * width
+        some = min(width, filters - k)
+        at = p // panels * steps[0] + k * steps[1]
+        to = p * order.size * width
+        fitting = width if some > lanes else lanes
+        in_order = steps[2] == 1
+        pack_panel(weight, at, steps[1], order, some, packed, to, fitting, lanes, in_order)
+
+
+@njit(cache=True)
+def correlate_tile(
+    x, image_step, pitch, base, images, group, part, parts, first_row, rows, packed, taps, phases,
+    bias, y, y_shape, filters, in_step, out_step, lanes, memory, pixels,
+):  # fmt: skip
+    """All phases of one tile: a grid of outputs each, and the taps that reach it."""
+    width = 2 * lanes
+    panels = (filters + width - 1) // width
+    for f in range(phases.shape[0]):
+        first_tap, end_tap, grid_rows, columns = phases[f, :4]
+        some_rows = min(rows, grid_rows - first_row)
+        if some_rows <= 0 or columns <= 0:
+            continue
+        pixel_offsets(
+            pixels, images[1] - images[0], image_step, some_rows, columns, in_step[0] * pitch,
+            in_step[1], base,
+        )  # fmt: skip
+        count = (images[1] - images[0]) * some_rows * columns
+        blocks = (count + ROWS - 1) // ROWS * ROWS
+        for panel in range(part * panels // parts, (part + 1) * panels // parts):
+            k = group * filters + panel * width
+            some = min(width, filters - panel * width)
+            fitting = width if some > lanes else lanes
+            sums = memory[: blocks * fitting]
+            for t in range(0, sums.size, fitting):
+                for j in range(some):
+                    sums[t + j] = bias[k + j]
+            at = (group * panels + panel) * taps.size * width
+            multiply_tile(
+                x, pixels, count, taps, first_tap, end_tap, packed, at, fitting, lanes, sums
+            )
+            store_tile(
+                sums, fitting, y, y_shape, images, k, some, (first_row, some_rows, columns),
+                phases[f, 4:], out_step, lanes, memory[blocks * fitting :],
+            )  # fmt: skip
+
+
+@njit(parallel=True, cache=True)
+def correlate(
+    x, x_shape, packed, taps, phases, bias, y, y_shape, groups, tiling, border, in_step, out_step,
+    lanes, scratch, offsets,
+):  # fmt: skip
+    """One task: one tile of pixels, one group of channels, a part of its panels.
+
+    `phases`, one row each: first and end tap, rows and columns of its grid of outputs, row and
+    column of y where that grid starts.  `tiling`: images and rows per tile, parts of the panels,
+    most rows of any grid, padded rows that a window spans, padded rows of a tile (0: x needs no
+    padding and is read in place), columns of a padded row.
+    """
+    tile_images, tile_rows, parts, grid_rows, reach, plane_rows, pitch = tiling
+    filters, depth = y_shape[1] // groups, x_shape[1] // groups
+    bands = (grid_rows + tile_rows - 1) // tile_rows
+    batches = (x_shape[0] + tile_images - 1) // tile_images
+    tasks, workers = batches * bands * groups * parts, scratch.shape[0]
+    image_step = x_shape[1] * x_shape[2] * x_shape[3]
+    padded_size = tile_images * depth * plane_rows * pitch
+    for worker in prange(workers):
+        padded, memory = scratch[worker, :padded_size], scratch[worker, padded_size:]
+        for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
+            part, group = task % parts, task // parts % groups
+            first_row = task // (parts * groups) % bands * tile_rows
+            n = task // (parts * groups * bands) * tile_images
+            images = (n, min(n + tile_images, x_shape[0]))
+            rows = min(tile_rows, grid_rows - first_row)
+            if plane_rows:
+                load_tile(
+                    x, x_shape, images, (group * depth, (group + 1) * depth),
+                    (first_row * in_step[0], (rows - 1) * in_step[0] + reach), border, plane_rows,
+                    pitch, padded,
+                )  # fmt: skip
+                source, step, base = padded, depth * plane_rows * pitch, 0
+            else:
+                source, step = x, image_step
+                base = n * image_step + group * depth * x_shape[2] * x_shape[3]
+                base += first_row * in_step[0] * pitch
+            correlate_tile(
+                source, step, pitch, base, images, group, part, parts, first_row, rows, packed,
+                taps, phases, bias, y, y_shape, filters, in_step, out_step, lanes, memory,
+                offsets[worker],
+            )  # fmt: skip
+
+
+@njit(parallel=True, cache=True)
+def pack_grad(grad, shape, groups, packed, lanes):
+    """packed[group, panel, pixel, filter] from grad (N, K, pixels)."""
+    images, filters, pixels = shape[0], shape[1] // groups, shape[2] * shape[3]
+    width = 2 * lanes
+    panels = (filters + width - 1) // width
+    for task in prange(images * groups * panels):
+        p, n = task // images, task % images
+        k = p % panels * width
+        some = min(width, filters - k)
+        fitting = width if some > lanes else lanes
+        at = (n * shape[1] + p // panels * filters + k) * pixels
+        to = p * images * pixels * width + n * pixels * fitting
+        transpose(grad, at, pixels, packed, to, fitting, some, pixels, lanes)
+        for t in range(pixels):
+            packed[to + t * fitting + some : to + (t + 1) * fitting] = 0
+
+
+@njit(parallel=True, cache=True)
+def correlate_weights(
+    x, x_shape, packed, grad_shape, taps, tap_channel, dweight, groups, tiling, border, in_step,
+    lanes, scratch, offsets,
+):  # fmt: skip
+    """One worker: some taps of one group; it visits all tiles in order and adds up their share.
+
+    `tiling` as in `correlate`; the taps are offsets from the pixels of their group's first channel.
+    """
+    tile_images, tile_rows, parts, _, reach, plane_rows, pitch = tiling
+    images, filters = grad_shape[0], grad_shape[1] // groups
+    out_h, out_w = grad_shape[2], grad_shape[3]
+    depth, inner, width = x_shape[1] // groups, taps.size, 2 * lanes
+    panels = (filters + width - 1) // width
+    row_width = (filters + lanes - 1) // lanes * lanes
+    image_step = x_shape[1] * x_shape[2] * x_shape[3]
+    blocks = (inner + ROWS - 1) // ROWS
+    for task in prange(groups * parts):
+        group, part = task // parts, task % parts
+        first = min(inner, part * blocks // parts * ROWS)
+        end = min(inner, (part + 1) * blocks // parts * ROWS)
+        if first == end:
+            continue
+        count = (end - first + ROWS - 1) // ROWS * ROWS
+        channels = (tap_channel[first], tap_channel[end - 1] + 1)
+        sums, padded = scratch[task, : count * row_width], scratch[task, count * row_width :]
+        sums[:] = 0
+        rows_of, steps_of = offsets[task, :count], offsets[task, count:]
+        plane = plane_rows * pitch if plane_rows else x_shape[2] * x_shape[3]
+        for r in range(count):
+            rows_of[r] = taps[min(first + r, inner - 1)] - channels[0] * plane
+        for n in range(0, images, tile_images):
+            some = (n, min(n + tile_images, images))
+            for first_row in range(0, out_h, tile_rows):
+                rows = min(tile_rows, out_h - first_row)
+                if plane_rows:
+                    load_tile(
+                        x, x_shape, some,
+                        (group * depth + channels[0], group * depth + channels[1]),
+                        (first_row * in_step[0], (rows - 1) * in_step[0] + reach), border,
+                        plane_rows, pitch, padded,
+                    )  # fmt: skip
+                    source, step, base = padded, (channels[1] - channels[0]) * plane, 0
+                else:
+                    source, step = x, image_step
+                    base = n * image_step + (group * depth + channels[0]) * plane
+                    base += first_row * in_step[0] * pitch
+                pixel_offsets(
+                    steps_of, some[1] - some[0], step, rows, out_w, in_step[0] * pitch, in_step[1],
+                    base,
+                )  # fmt: skip
+                pixels = (some[1] - some[0]) * rows * out_w
+                before = (n * out_h + first_row) * out_w
+                for panel in range(panels):
+                    two = filters - panel * width > lanes
+                    at = (group * panels + panel) * images * out_h * out_w * width
+                    at += before * (width if two else lanes)
+                    for r in range(0, count, ROWS):
+                        to = r * row_width + panel * width
+                        if two:
+                            multiply_2(
+                                source, rows_of, r, steps_of, 0, pixels, packed, at, sums, to,
+                                row_width, True,
+                            )  # fmt: skip
+                        else:
+                            multiply_1(
+                                source, rows_of, r, steps_of, 0, pixels, packed, at, sums, to,
+                                row_width, True,
+                            )  # fmt: skip
+        to = group * filters * inner + first
+        transpose(sums, 0, row_width, dweight, to, inner, end - first, filters, lanes)
+
+
+@njit(parallel=True, cache=True, fastmath=SUMS)
+def channel_sums(y, total):
+    """One worker per channel; in float64, because a float32 sum of a million loses digits."""
+    for k in prange(y.shape[1]):
+        acc = 0.0
+        for n in range(y.shape[0]):
+            for i in range(y.shape[2]):
+                acc += y[n, k, i]
+        total[k] = acc
