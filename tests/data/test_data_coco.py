@@ -8,25 +8,12 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 from PIL import Image
-from pycocotools import mask as rle
 
 from minimask.data.coco import CocoDataset
-from minimask.data.folder_masks import FolderMasks
-from minimask.data.sample import boxes_of_masks, encode_masks
-from minimask.data.segmentation import decode, segmentation_problem, unpack_counts
+from minimask.data.sample import encode_masks
 
 HEIGHT, WIDTH = 20, 30
-
-
-def official(runs) -> np.ndarray:
-    """Decoding by pycocotools, whose use of NumPy 2 is deprecated."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        return rle.decode(runs).astype(bool)
 
 
 def rectangle(x0, y0, x1, y1):
@@ -283,73 +270,6 @@ def test_sizes_that_disagree(write, content):
         CocoDataset(*write(content))[0]
 
 
-@given(mask=npst.arrays(bool, st.tuples(st.integers(1, 40), st.integers(1, 40))))
-def test_run_lengths_against_pycocotools(mask):
-    """Decoded as pycocotools does, from packed and from listed counts."""
-    (runs,) = encode_masks(mask[None])
-    assert segmentation_problem(runs, *mask.shape) is None
-    np.testing.assert_array_equal(decode(runs, *mask.shape), mask)
-    np.testing.assert_array_equal(official(runs), mask)
-    counts = unpack_counts(runs["counts"])
-    assert counts is not None and counts.sum() == mask.size
-    listed = {"size": list(mask.shape), "counts": counts.tolist()}
-    assert segmentation_problem(listed, *mask.shape) is None
-    np.testing.assert_array_equal(decode(listed, *mask.shape), mask)
-
-
-def test_long_runs():
-    """Counts of more than 15 bits, with differences below zero."""
-    mask = np.zeros((1, 700, 900), bool)
-    mask[0, :, 100:700] = True
-    mask[0, 5, 800] = True
-    (runs,) = encode_masks(mask)
-    counts = unpack_counts(runs["counts"])
-    assert counts is not None
-    assert counts.tolist() == [70000, 420000, 70005, 1, 69994]
-    np.testing.assert_array_equal(decode(runs, 700, 900), mask[0])
-
-
-@given(
-    st.lists(
-        st.lists(st.tuples(st.floats(-5, 35), st.floats(-5, 25)), min_size=3, max_size=8),
-        min_size=1,
-        max_size=3,
-    )
-)
-def test_polygons_against_pycocotools(polygons):
-    flat = [[v for point in polygon for v in point] for polygon in polygons]
-    assert segmentation_problem(flat, HEIGHT, WIDTH) is None
-    expected = official(rle.merge(rle.frPyObjects(flat, HEIGHT, WIDTH)))
-    np.testing.assert_array_equal(decode(flat, HEIGHT, WIDTH), expected)
-
-
-@given(
-    st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-        lambda inner: (
-            st.lists(inner)
-            | st.fixed_dictionaries(
-                {"size": st.just([HEIGHT, WIDTH]) | inner, "counts": inner | st.text("01234oP`")}
-            )
-        ),
-    )
-)
-def test_no_garbage_reaches_the_decoder(garbage):
-    """Whatever stands there, either a problem is named or it decodes."""
-    if segmentation_problem(garbage, HEIGHT, WIDTH) is None:
-        assert decode(garbage, HEIGHT, WIDTH).shape == (HEIGHT, WIDTH)
-
-
-@given(masks=npst.arrays(bool, st.tuples(st.integers(0, 3), st.integers(1, 9), st.integers(1, 9))))
-def test_tight_boxes(masks):
-    for mask, box in zip(masks, boxes_of_masks(masks), strict=True):
-        rows, columns = np.nonzero(mask)
-        expected = [0, 0, 0, 0]
-        if len(rows):
-            expected = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-        np.testing.assert_array_equal(box, expected)
-
-
 def test_real_images(shared):
     """The nuclei: every image, counts as the data's README says."""
     root = shared / "data" / "nuclei"
@@ -367,39 +287,6 @@ def test_real_images(shared):
         boxes[:, 2:] += boxes[:, :2]
         np.testing.assert_allclose(sample.boxes, boxes, atol=1e-4)
     assert total == len(truth["annotations"]) == 1249
-
-
-def test_mask_folders(shared):
-    data = FolderMasks(shared / "data" / "nuclei" / "stage1_layout", classes=["nucleus"])
-    assert len(data) == 6 and data.classes == ("nucleus",)
-    for i in range(len(data)):
-        sample = data[i]
-        files = list((data.paths[i].parent.parent / "masks").iterdir())
-        assert len(sample) == len(files) > 0
-        np.testing.assert_array_equal(sample.boxes, boxes_of_masks(sample.masks))
-    truth = data.coco()
-    assert {a["category_id"] for a in truth["annotations"]} == {1}
-    assert len({i["file_name"] for i in truth["images"]}) == 6
-
-
-def test_mask_folders_that_are_wrong(tmp_path):
-    with pytest.raises(ValueError, match="expected folders ID/images"):
-        FolderMasks(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no such folder"):
-        FolderMasks(tmp_path / "none")
-    for name in ("images", "masks"):
-        (tmp_path / "x" / name).mkdir(parents=True)
-    with pytest.raises(ValueError, match="expected one image file, found 0"):
-        FolderMasks(tmp_path)
-    Image.new("RGB", (6, 4)).save(tmp_path / "x" / "images" / "x.png")
-    assert len(FolderMasks(tmp_path)[0]) == 0
-    Image.new("L", (6, 4)).save(tmp_path / "x" / "masks" / "empty.png")
-    assert len(FolderMasks(tmp_path)[0]) == 0  # a mask without a pixel is left out
-    Image.new("L", (4, 6), 255).save(tmp_path / "x" / "masks" / "turned.png")
-    with pytest.raises(ValueError, match=r"turned\.png: 4 x 6 pixels, but its image has 6 x 4"):
-        FolderMasks(tmp_path)[0]
-    with pytest.raises(ValueError, match="one class"):
-        FolderMasks(tmp_path, classes=("a", "b"))
 
 
 def test_content_is_not_changed(write, content):
