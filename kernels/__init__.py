@@ -7,29 +7,28 @@ Importing this package compiles nothing and needs neither Numba nor a GPU.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 if __name__ == "kernels":
     raise ImportError(
         "this folder is the package `minimask.kernels`: run `pip install -e .` and import that"
     )
 
-if TYPE_CHECKING:
-    from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, scale_shift
-    from minimask.kernels.box_iou import box_iou
-    from minimask.kernels.conv2d import (
-        conv2d,
-        conv2d_backward_input,
-        conv2d_backward_weight,
-        conv_transpose2d,
-    )
-    from minimask.kernels.dispatch import Variant, using
-    from minimask.kernels.max_pool2d import max_pool2d, max_pool2d_backward
-    from minimask.kernels.nms import batched_nms, nms
-    from minimask.kernels.resize import resize, resize_backward
-    from minimask.kernels.roi_align import roi_align, roi_align_backward
-    from minimask.kernels.roi_pool import roi_pool, roi_pool_backward
+# An operation and its folder may share a name, and `minimask.kernels.nms` is to be the function.
+# Importing a submodule binds its name to the module, once; the lines below then bind the function
+# for good.  They are cheap: an operation's own imports wait until it runs.
+from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, scale_shift
+from minimask.kernels.box_iou import box_iou
+from minimask.kernels.conv2d import (
+    conv2d,
+    conv2d_backward_input,
+    conv2d_backward_weight,
+    conv_transpose2d,
+)
+from minimask.kernels.dispatch import Variant, using
+from minimask.kernels.max_pool2d import max_pool2d, max_pool2d_backward
+from minimask.kernels.nms import batched_nms, nms
+from minimask.kernels.resize import resize, resize_backward
+from minimask.kernels.roi_align import roi_align, roi_align_backward
+from minimask.kernels.roi_pool import roi_pool, roi_pool_backward
 
 OPERATIONS = {
     "box_iou": ("box_iou",),
@@ -41,7 +40,6 @@ OPERATIONS = {
     "resize": ("resize", "resize_backward"),
     "batch_norm": ("channel_moments", "scale_shift", "batch_norm_backward"),
 }
-_HOME = {name: op for op, names in OPERATIONS.items() for name in names}
 
 __all__ = [
     "OPERATIONS",
@@ -66,16 +64,3 @@ __all__ = [
     "scale_shift",
     "using",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import an operation when it is first asked for.
-
-    An operation and its folder may share a name (`nms`): the function wins, so that
-    `from minimask.kernels import nms` is what it looks like in either order of imports.
-    """
-    if name in ("using", "Variant"):
-        return getattr(importlib.import_module("minimask.kernels.dispatch"), name)
-    if name in _HOME:
-        return getattr(importlib.import_module(f"minimask.kernels.{_HOME[name]}"), name)
-    raise AttributeError(f"minimask.kernels has no operation {name!r}; it has {sorted(_HOME)}")
