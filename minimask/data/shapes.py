@@ -41,6 +41,7 @@ class Shapes:
         classes: names of shapes; also there: ring, cross, hexagon, moon.
         objects: least and most objects per image.
         object_size: smallest and largest diameter, as a share of the image's shorter side.
+        rotation: each object is turned by at most this many degrees; 180: any way.
         min_visible: each object shows at least this share of its area, so overlaps and
             objects cut by the image's border stay recognizable; 0 lets objects hide others.
         texture: how far the second color of stripes, dots and gradients is from the first,
@@ -60,12 +61,13 @@ class Shapes:
         seed: int = 0,
         classes: Sequence[str] = DEFAULT_CLASSES,
         *,
-        objects: tuple[int, int] = (1, 5),
-        object_size: tuple[float, float] = (0.16, 0.5),
+        objects: tuple[int, int] = (1, 4),
+        object_size: tuple[float, float] = (0.2, 0.5),
+        rotation: float = 15.0,
         min_visible: float = 0.4,
-        texture: float = 0.35,
-        noise: float = 10.0,
-        contrast: float = 70.0,
+        texture: float = 0.25,
+        noise: float = 8.0,
+        contrast: float = 90.0,
     ) -> None:
         self.count = count
         self.height, self.width = (size, size) if isinstance(size, int) else size
@@ -74,6 +76,7 @@ class Shapes:
         self.category_ids = tuple(range(1, len(self.classes) + 1))
         self.objects = objects
         self.object_size = object_size
+        self.rotation = rotation
         self.min_visible = min_visible
         self.texture = texture
         self.noise = noise
@@ -96,6 +99,7 @@ class Shapes:
             ("seed", self.seed, self.seed >= 0, "a whole number, at least 0"),
             ("objects", self.objects, 0 <= least <= most, "(least, most), 0 <= least <= most"),
             ("object_size", self.object_size, 0 < small <= large <= 1, "(small, large) in (0, 1]"),
+            ("rotation", self.rotation, 0 <= self.rotation <= 180, "0 to 180 degrees"),
             ("min_visible", self.min_visible, 0 <= self.min_visible < 1, "0 to less than 1"),
             ("texture", self.texture, 0 <= self.texture <= 1, "0 to 1"),
             ("noise", self.noise, self.noise >= 0, "at least 0"),
@@ -147,7 +151,8 @@ class Shapes:
         margin = 0.3 * diameter
         x = rng.uniform(margin, self.width - margin)
         y = rng.uniform(margin, self.height - margin)
-        return rasterize(shape, x, y, diameter / 2, rng.uniform(0, 2 * np.pi))
+        turn = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
+        return rasterize(shape, x, y, diameter / 2, turn)
 
     def _color(self, rng: np.random.Generator, others: list[np.ndarray]) -> np.ndarray:
         """A color far enough from the others, or the farthest of 16."""
