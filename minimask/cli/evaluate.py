@@ -188,7 +188,7 @@ def _dataset(
 def _default_folder(opened: Opened, run: Path) -> Path | None:
     if opened.run is None:
         return None
-    whole = run.resolve() == opened.run.resolve()
+    whole = run.resolve() in (opened.run.resolve(), opened.run.resolve() / "model.safetensors")
     return opened.run / ("evaluation" if whole else f"evaluation-step-{opened.step:06d}")
 
 

@@ -245,7 +245,8 @@ class Writer:
 
         if self.entries:
             target = self.out / "predictions.json"
-            write_whole(target, (json.dumps(self.entries, indent=1) + "\n").encode())
+            lines = ",\n".join(json.dumps(entry) for entry in self.entries)  # one per image
+            write_whole(target, f"[\n{lines}\n]\n".encode())
             objects = sum(len(entry["objects"]) for entry in self.entries)
             typer.echo(
                 f"{objects} objects of score {self.score:g} or more in {len(self.entries)} "

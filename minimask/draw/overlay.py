@@ -17,6 +17,7 @@ from minimask.draw.labels import write_labels
 from minimask.draw.outlines import crop_of_mask, mask_paths, soft_crop
 
 if TYPE_CHECKING:
+    from minimask.data.sample import Sample
     from minimask.models.detections import Detections, Target
 
 SMALL = 512  # images with a longer side below this are enlarged for drawing
@@ -89,7 +90,7 @@ draw_detections = overlay
 
 def draw_target(
     image: np.ndarray,
-    target: Target,
+    target: Target | Sample,
     classes: Sequence[str],
     *,
     alpha: float = 0.35,

@@ -15,6 +15,7 @@ import numpy as np
 from minimask.draw.overlay import SMALL, as_rgb, draw_target, enlarged, overlay
 
 if TYPE_CHECKING:
+    from minimask.data.sample import Sample
     from minimask.models.detections import Detections, Target
 
 GAP = 8  # pixels between pictures
@@ -23,7 +24,7 @@ TITLE = 24  # pixels above a picture that has a title
 
 def compare(
     image: np.ndarray,
-    target: Target,
+    target: Target | Sample,
     detections: Detections,
     *,
     min_score: float = 0.5,
@@ -83,17 +84,18 @@ def contact_sheet(
     images = [as_rgb(image) for image in images]
     columns = min(columns or int(np.ceil(np.sqrt(len(images)))), len(images))
     above = TITLE if titles is not None else 0
-    width = max(image.shape[1] for image in images)
     rows = [images[i : i + columns] for i in range(0, len(images), columns)]
-    heights = [max(image.shape[0] for image in row) + above + GAP for row in rows]
-    sheet = Image.new("RGB", (columns * (width + GAP) + GAP, sum(heights) + GAP), "white")
+    heights = [max(image.shape[0] for image in line) + above + GAP for line in rows]
+    widths = [max(image.shape[1] for image in images[c::columns]) + GAP for c in range(columns)]
+    sheet = Image.new("RGB", (sum(widths) + GAP, sum(heights) + GAP), "white")
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.truetype(_font_file(), 14)
     for i, image in enumerate(images):
-        x = GAP + i % columns * (width + GAP)
-        y = GAP + sum(heights[: i // columns])
+        column, row = i % columns, i // columns
+        x, y = GAP + sum(widths[:column]), GAP + sum(heights[:row])
         if titles is not None:
-            pen.text((x, y + 2), _shortened(titles[i], font, width), fill="black", font=font)
+            title = _shortened(titles[i], font, widths[column] - GAP)
+            pen.text((x, y + 2), title, fill="black", font=font)
         sheet.paste(Image.fromarray(np.ascontiguousarray(image)), (x, y + above))
     return np.asarray(sheet)
 

@@ -108,9 +108,8 @@ def _low_boxes(
     known = _known(truth, results)
     cap = found.max_detections
     top = max(float(result["score"]) for result in known)
-    exact = found.box["AP"] == 0
     yield (
-        f"Box AP is {'0' if exact else format(found.box['AP'], '.4f')} "
+        f"Box AP is {format(found.box['AP'], '.2g')} "
         f"({_count(found.detections, 'detection')}, {_count(found.objects, 'object')}, "
         f"highest score {top:.3g})."
     )
@@ -268,7 +267,8 @@ def _sizes(found: Results) -> Iterator[str]:
     for metric, size in SIZES.items():
         missing = [kind for kind, values in kinds.items() if values and values[metric] == -1]
         if missing:
-            yield f"{' and '.join(missing).capitalize()} {metric} is -1: no object is {size}."
+            which = "" if len(missing) == sum(map(bool, kinds.values())) else f"{missing[0]} "
+            yield f"{which}{metric} is -1: no object is {size}."
     empty = [name for name, entry in found.per_class.items() if not entry["objects"]]
     if empty:
         yield (

@@ -1,0 +1,150 @@
+"""`minimask evaluate`: numbers, files, and one sentence for everything that cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from runs import files_in, invoke, make_coco, make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return make_run(tmp_path_factory.mktemp("runs") / "mine")
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    return make_coco(tmp_path_factory.mktemp("coco") / "data")
+
+
+def refused(result, *words: str, code: int = 1) -> None:
+    """One sentence on stderr that says these words, nothing on stdout, this exit code."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1 and result.stderr.startswith("minimask: ")
+    assert "bug" not in result.stderr and "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+
+
+def test_a_run_is_measured_on_its_own_data(run) -> None:
+    result = invoke("evaluate", run, "--quiet", "--pictures", 2)
+    assert result.exit_code == 0, result.output
+    assert "4 images" in result.stdout and "all, mask" in result.stdout
+    assert "AP75" in result.stdout and "triangle, box" in result.stdout
+    metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+    assert metrics["images"] == 4 and set(metrics["box"]) >= {"AP", "AP50", "APs", "AR"}
+    assert (run / "evaluation" / "pr.png").stat().st_size > 5000
+    assert len(list((run / "evaluation" / "pictures").iterdir())) == 2
+    again = invoke("evaluate", run, "--quiet", "--pictures", 2)
+    assert again.exit_code == 0  # the default folder is replaced
+
+
+def test_a_checkpoint_and_a_file_are_measured(run, tmp_path) -> None:
+    result = invoke("evaluate", run / "checkpoints" / "step-000007", "--quiet", "--limit", 1)
+    assert result.exit_code == 0, result.output
+    assert (run / "evaluation-step-000007" / "metrics.json").is_file()
+    alone = shutil.copy(run / "model.safetensors", tmp_path / "alone.safetensors")
+    refused(invoke("evaluate", alone, "--quiet"), "on which images", code=2)
+    options = ("--data", "shapes", "--count", 2, "--size", 64, "--quiet")
+    result = invoke("evaluate", alone, *options)
+    assert result.exit_code == 0, result.output
+    assert "2 images" in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["alone.safetensors"]  # nothing unasked
+
+
+def test_results_can_be_written_and_measured_again(run, coco, tmp_path) -> None:
+    results, out = tmp_path / "results.json", tmp_path / "out"
+    files = ("--annotations", coco / "instances.json", "--images", coco / "images")
+    first = invoke("evaluate", run, *files, "--results", results, "--out", out, "--quiet")
+    assert first.exit_code == 0, first.output
+    entries = json.loads(results.read_text())
+    assert entries and set(entries[0]) >= {"image_id", "category_id", "bbox", "score"}
+    again = invoke("evaluate", "--detections", results, *files[:2])
+    assert again.exit_code == 0, again.output
+
+    def numbers(text: str) -> list[str]:
+        return [line for line in text.splitlines() if ", box" in line or ", mask" in line]
+
+    assert numbers(again.stdout) == numbers(first.stdout) != []
+
+
+def test_existing_output_is_kept_without_force(run, tmp_path) -> None:
+    results = tmp_path / "results.json"
+    results.write_text("precious")
+    words = ("evaluate", run, "--quiet", "--limit", 1)
+    refused(invoke(*words, "--results", results), "results.json exists", "--force")
+    refused(invoke(*words, "--out", tmp_path), "is not empty", "--force")
+    refused(invoke(*words, "--out", results), "is a file")
+    assert files_in(tmp_path) == {"results.json": b"precious"}
+    assert invoke(*words, "--results", results, "--force").exit_code == 0
+    assert json.loads(results.read_text())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "what is to be evaluated"),
+        (("RUN", "--data", "cats"), "expected shapes, got 'cats'"),
+        (("RUN", "--data", "shapes", "--annotations", "a.json", "--images", "b"), "exclude"),
+        (("RUN", "--annotations", "a.json"), "belong together"),
+        (("--detections", "a.json"), "needs --annotations"),
+        (("RUN", "--detections", "a.json", "--annotations", "b.json"), "not both"),
+        (("RUN", "--limit", "0"), "--limit: expected at least 1, got 0"),
+        (("RUN", "--max-detections", "-3"), "--max-detections: expected at least 1, got -3"),
+        (("RUN", "--model", "maskrcnn_giant"), "maskrcnn_laptop"),
+    ],
+)
+def test_wrong_use(run, words, said: str) -> None:
+    words = [run if word == "RUN" else word for word in words]
+    refused(invoke("evaluate", *words), said, code=2)
+
+
+def test_missing_and_broken_files(run, coco, tmp_path) -> None:
+    files = ("--annotations", coco / "instances.json", "--images", coco / "images")
+    refused(invoke("evaluate", tmp_path / "nowhere"), "nowhere: no such run")
+    refused(invoke("evaluate", tmp_path), "is no run")
+    refused(
+        invoke("evaluate", run, "--annotations", coco / "nowhere.json", "--images", coco),
+        "nowhere.json: no such file",
+    )
+    refused(
+        invoke("evaluate", run, "--annotations", coco / "instances.json", "--images", coco / "no"),
+        "no such folder",
+    )
+    broken = tmp_path / "broken.json"
+    broken.write_text('{"images": [')
+    refused(invoke("evaluate", run, "--annotations", broken, "--images", coco), "broken.json")
+    refused(invoke("evaluate", "--detections", broken, *files[:2]), "broken.json", "JSON")
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes((run / "model.safetensors").read_bytes()[:5000])
+    refused(invoke("evaluate", damaged, *files), "damaged.safetensors", "damaged")
+    other = tmp_path / "weights.npz"
+    other.write_bytes(b"1234")
+    refused(invoke("evaluate", other, *files), "--model")
+    assert sorted(files_in(tmp_path)) == ["broken.json", "damaged.safetensors", "weights.npz"]
+
+
+def test_a_damaged_image_is_named(run, tmp_path) -> None:
+    coco = make_coco(tmp_path / "data")
+    image = coco / "images" / "000002.png"
+    image.write_bytes(image.read_bytes()[:200])
+    files = ("--annotations", coco / "instances.json", "--images", coco / "images")
+    result = invoke("evaluate", run, *files, "--out", tmp_path / "out", "--quiet")
+    refused(result, "000002.png", "damaged or truncated")
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_other_classes_are_named(run, tmp_path) -> None:
+    names = [{"id": i + 1, "name": n} for i, n in enumerate(("cat", "dog", "cow", "ant"))]
+    coco = make_coco(tmp_path / "data", categories=names)
+    files = ("--annotations", coco / "instances.json", "--images", coco / "images")
+    refused(invoke("evaluate", run, *files), "no class in common", "'circle'", "'cow'")
+
+
+def test_help_says_what_the_numbers_mean() -> None:
+    text = invoke("evaluate", "--help").stdout
+    for word in ("AP50", "--annotations", "--results", "32x32", "Examples"):
+        assert word in text
