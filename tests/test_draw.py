@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import pathlib
 import sys
 from types import SimpleNamespace
 
@@ -266,6 +268,22 @@ def test_images_are_written_whole_or_not_at_all(tmp_path) -> None:
     with pytest.raises((OSError, ValueError, TypeError)):
         draw.save_image(tmp_path / "new" / "a.png", np.zeros((3, 3, 7), np.uint8))
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_a_full_disk_leaves_the_old_picture_and_names_it(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "a.png"
+    draw.save_image(path, blank())
+    before = path.read_bytes()
+
+    def full(self, content: bytes) -> int:
+        self.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*/a\.png"):
+        draw.save_image(path, blank() + 1)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
+    assert path.read_bytes() == before
 
 
 # ---------------------------------------------------------------- outlines, colors

@@ -419,6 +419,9 @@ def test_refuses_what_is_no_result(results, message: str) -> None:
 def test_refuses_what_is_no_ground_truth() -> None:
     with pytest.raises(ValueError, match="'annotations'"):
         evaluate_detections({"images": []}, [])
+    bare = {"id": 4, "image_id": 1, "category_id": 1}
+    with pytest.raises(ValueError, match="annotation 4 has neither"):
+        evaluate_detections({**truth_of((1, 1, A)), "annotations": [bare]}, [])
     with pytest.raises(ValueError, match="max_detections"):
         evaluate_detections(truth_of((1, 1, A)), [], max_detections=0)
 
@@ -434,6 +437,15 @@ def test_results_file_round_trip(tmp_path) -> None:
     broken.write_text('[{"image_id": 1,')
     with pytest.raises(ValueError, match=r"broken\.json"):
         read_results(broken)
+    for change, said in (
+        ({"score": "high"}, r"results\[0\]\.score: expected a number"),
+        ({"bbox": [1, 2, 3]}, r"results\[0\]\.bbox: expected \[x, y"),
+        ({"segmentation": {"size": list(SIZE), "counts": "xyz"}}, r"results\[0\]\.segmentation"),
+        ({"segmentation": {"size": 3, "counts": "1"}}, r"\.size: expected \[height, width\]"),
+    ):
+        broken.write_text(json.dumps([{**results[0], **change}]))
+        with pytest.raises(ValueError, match=said):
+            read_results(broken)
     broken.write_text("[[]]")
     with pytest.raises(ValueError, match=r"broken\.json: results\[0\]"):
         read_results(broken)

@@ -229,16 +229,13 @@ def _evaluate(
 
 def _measure(detections: Path, annotations: Path, max_detections: int) -> Results:
     """Compare two files."""
-    from minimask.data.coco import read_json
+    from minimask.data.coco import read_json, structure_problems
     from minimask.evaluate import evaluate_detections, read_results
 
     truth = read_json(annotations)
-    try:
-        return evaluate_detections(truth, read_results(detections), max_detections=max_detections)
-    except KeyError as error:
-        raise ValueError(
-            f"{annotations}: an entry has no {error}; `minimask data check` says which"
-        ) from None
+    for where, _, problem in structure_problems(truth):
+        raise ValueError(f"{annotations}: {where}: {problem} (`minimask data check` lists all)")
+    return evaluate_detections(truth, read_results(detections), max_detections=max_detections)
 
 
 def _finish(found: Results, folder: Path | None, results: Path | None) -> None:
@@ -246,8 +243,8 @@ def _finish(found: Results, folder: Path | None, results: Path | None) -> None:
     import json
 
     from minimask import draw
-    from minimask.draw.sheets import write_whole
     from minimask.evaluate import write_results
+    from minimask.files import write_whole
 
     typer.echo(f"{found.images} images, {found.objects} objects, {found.detections} detections")
     typer.echo(found.table())

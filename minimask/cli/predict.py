@@ -240,8 +240,8 @@ class Writer:
 
     def finish(self, results: Path | None) -> None:
         """Write the JSON files and say what was found."""
-        from minimask.draw.sheets import write_whole
         from minimask.evaluate import write_results
+        from minimask.files import write_whole
 
         if self.entries:
             target = self.out / "predictions.json"

@@ -7,12 +7,11 @@ from __future__ import annotations
 import csv
 import io
 import os
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minimask.draw.sheets import write_whole
+from minimask.files import write_whole
 
 if TYPE_CHECKING:
     from minimask.evaluate import Curve, Results
@@ -222,4 +221,4 @@ def _save(figure: Any, path: str | os.PathLike[str]) -> None:
 
     content = io.BytesIO()
     FigureCanvasAgg(figure).print_png(content)
-    write_whole(pathlib.Path(path), content.getvalue())
+    write_whole(path, content.getvalue())

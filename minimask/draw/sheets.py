@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minimask.draw.overlay import SMALL, as_rgb, draw_target, enlarged, overlay
+from minimask.files import write_whole
 
 if TYPE_CHECKING:
     from minimask.data.sample import Sample
@@ -153,17 +154,6 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(content, kind)
     write_whole(target, content.getvalue())
-
-
-def write_whole(target: pathlib.Path, content: bytes) -> None:
-    """Write a file under another name, then give it its own."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _box_pixels(box: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:

@@ -54,6 +54,11 @@ def clean_ground_truth(ground_truth: dict[str, Any]) -> dict[str, Any]:
         entry = {"iscrowd": 0, **annotation, "id": len(annotations) + 1}
         if entry.get("segmentation"):
             entry["segmentation"] = to_rle(entry["segmentation"], *sizes[entry["image_id"]])
+        if not (entry.get("bbox") or entry.get("segmentation")):
+            raise ValueError(
+                f"ground_truth: annotation {annotation.get('id')} has neither `bbox` nor "
+                "`segmentation`"
+            )
         if "bbox" not in entry and entry.get("segmentation"):
             from pycocotools import mask as rle_tools
 
