@@ -16,10 +16,10 @@ from minimask import ops
 from minimask.autograd import Tensor
 from minimask.conventions import Convention
 from minimask.kernels.box_iou import box_iou
-from minimask.kernels.nms import batched_nms
 from minimask.models.initialization import linear
 from minimask.models.matching import match
 from minimask.models.sampling import sample
+from minimask.models.suppression import suppress
 from minimask.models.transform import Frame
 from minimask.nn import Module
 
@@ -222,28 +222,30 @@ def find_objects(
         foreground = np.where(best, foreground, 0)
     moves = deltas.reshape(len(deltas), -1, 4)
     ends = np.cumsum([len(p) for p in proposals])
-    result = []
-    for boxes, frame, end in zip(proposals, frames, ends, strict=True):
-        start = end - len(boxes)
+    boxes, labels, scores = [], [], []
+    for regions, frame, end in zip(proposals, frames, ends, strict=True):
+        start = end - len(regions)
         region, label = np.nonzero(foreground[start:end] > convention.box_score_thresh)
-        scores = foreground[start:end][region, label]
+        score = foreground[start:end][region, label]
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dropped below
             moved = box_ops.decode(
                 moves[start:end][region, label + first],
-                boxes[region],
+                regions[region],
                 convention.box_weights,
                 convention.delta_clamp,
             )
         moved = frame.clip(moved)
         keep = box_ops.remove_small(moved, convention.box_min_size)
         keep = keep[np.isfinite(moved[keep]).all(axis=1)]
-        moved, label, scores = moved[keep], label[keep], scores[keep]
-        kept = batched_nms(moved, scores, label, convention.box_nms_thresh)
-        kept = kept[: convention.box_detections_per_img]
-        result.append(Found(moved[kept], label[kept].astype(np.int64), scores[kept]))
-    return result
+        boxes.append(moved[keep])
+        labels.append(label[keep].astype(np.int64))
+        scores.append(score[keep])
+    limit = convention.box_detections_per_img
+    kept = suppress(boxes, scores, labels, convention.box_nms_thresh, limit)
+    return [Found(b[k], n[k], s[k]) for b, n, s, k in zip(boxes, labels, scores, kept, strict=True)]
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which is above no threshold
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

@@ -16,6 +16,7 @@ from minimask.conventions import Convention
 from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import BoxBranch, BoxHead, BoxPredictor, Regions
 from minimask.models.initialization import conv, conv_transpose, tiny_normal
+from minimask.models.rpn import sigmoid
 from minimask.nn import Module, ReLU, Sequential
 
 
@@ -119,5 +120,4 @@ def mask_loss(
 
 def mask_probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """The predicted class's mask of each region: (R, K, M, M), (R,) -> (R, M, M) in 0 .. 1."""
-    with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-logits[np.arange(len(labels)), labels]))
+    return sigmoid(logits[np.arange(len(labels)), labels])

@@ -15,11 +15,11 @@ from minimask import ops
 from minimask.autograd import Tensor
 from minimask.conventions import Convention
 from minimask.kernels.box_iou import box_iou
-from minimask.kernels.nms import batched_nms
 from minimask.models.anchors import AnchorGrid
 from minimask.models.initialization import conv, small_normal
 from minimask.models.matching import match
 from minimask.models.sampling import sample
+from minimask.models.suppression import suppress
 from minimask.models.transform import Frame
 from minimask.nn import Module, Sequential
 
@@ -121,26 +121,33 @@ def filter_proposals(
     """
     best = [_top(level, before) for level in logits]  # (N, at most `before`) indices
     level_of = np.repeat(np.arange(len(best)), [b.shape[1] for b in best])
-    all_logits, all_boxes = [], []
-    for n, frame in enumerate(frames):
-        chosen = [b[n] for b in best]
-        all_logits.append(np.concatenate([x[n, i] for x, i in zip(logits, chosen, strict=True)]))
-        moves = np.concatenate([d[n, i] for d, i in zip(deltas, chosen, strict=True)])
-        origin = np.concatenate([a[i] for a, i in zip(anchors, chosen, strict=True)])
-        with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity are dropped below
-            moved = box_ops.decode(
-                moves, origin, convention.rpn_box_weights, convention.delta_clamp
-            )
-        all_boxes.append(frame.clip(moved))
-    result = []
-    for n in range(len(frames)):
-        scores = _sigmoid(all_logits[n])
-        keep = box_ops.remove_small(all_boxes[n], convention.rpn_min_size)
-        keep = keep[np.isfinite(all_boxes[n][keep]).all(axis=1) & np.isfinite(scores[keep])]
-        boxes, scores, levels = all_boxes[n][keep], scores[keep], level_of[keep]
-        kept = batched_nms(boxes, scores, levels, convention.rpn_nms_thresh)[:after]
-        result.append((boxes[kept], scores[kept]))
-    return result
+    pick = [b[:, :, None] for b in best]
+    scores = sigmoid(
+        _joined([np.take_along_axis(x, b, 1) for x, b in zip(logits, best, strict=True)])
+    )
+    moves = _joined([np.take_along_axis(d, b, 1) for d, b in zip(deltas, pick, strict=True)])
+    origins = _joined([a[b] for a, b in zip(anchors, best, strict=True)])
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity are dropped below
+        moved = box_ops.decode(
+            moves.reshape(-1, 4),
+            origins.reshape(-1, 4),
+            convention.rpn_box_weights,
+            convention.delta_clamp,
+        ).reshape(moves.shape)
+    boxes, chosen, levels = [], [], []
+    for frame, at, score in zip(frames, moved, scores, strict=True):
+        clipped = frame.clip(at)
+        keep = box_ops.remove_small(clipped, convention.rpn_min_size)
+        keep = keep[np.isfinite(clipped[keep]).all(axis=1) & np.isfinite(score[keep])]
+        boxes.append(clipped[keep])
+        chosen.append(score[keep])
+        levels.append(level_of[keep])
+    kept = suppress(boxes, chosen, levels, convention.rpn_nms_thresh, after)
+    return [(b[k], s[k]) for b, s, k in zip(boxes, chosen, kept, strict=True)]
+
+
+def _joined(levels: list[np.ndarray]) -> np.ndarray:
+    return np.concatenate(levels, axis=1)
 
 
 def _top(logits: np.ndarray, count: int) -> np.ndarray:
@@ -153,8 +160,9 @@ def _top(logits: np.ndarray, count: int) -> np.ndarray:
     return np.take_along_axis(part, inner, 1)
 
 
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Probabilities of logits, any shape."""
+    with np.errstate(over="ignore"):  # exp(89) is infinite in float32, and 1 / infinity is right
         return 1 / (1 + np.exp(-x))
 
 

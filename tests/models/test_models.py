@@ -166,7 +166,7 @@ def test_unknown_model():
 @pytest.mark.parametrize("make", [mm.models.maskrcnn_laptop, mm.models.maskrcnn_resnet18_fpn])
 def test_initial_losses_are_those_of_knowing_nothing(make):
     values = []
-    for seed in range(3):
+    for seed in range(2):
         model = make(
             classes=CLASSES,
             seed=seed,
@@ -303,6 +303,16 @@ def test_odd_images(shape):
     (found,) = model.predict([image])
     assert found.image_size == shape[:2]
     assert found.masks.shape == (len(found), *shape[:2])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_diverged_model_finds_nothing_and_does_not_crash(bad):
+    model = mm.models.maskrcnn_laptop(CLASSES, box_score_thresh=0.0)
+    for name in ("rpn.head.bbox_pred.weight", "roi_heads.box_predictor.cls_score.bias"):
+        dict(model.named_parameters())[name].data[...] = bad
+        (found,) = model.predict([picture()])
+        assert len(found) == 0, name
+        model = mm.models.maskrcnn_laptop(CLASSES, box_score_thresh=0.0)
 
 
 def test_prediction_leaves_the_model_as_it_was(laptop):
