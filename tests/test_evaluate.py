@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import io
 import json
 
@@ -523,6 +524,23 @@ def test_classes_are_matched_by_name() -> None:
     results = evaluate(Oracle(dataset, names, range(5)), dataset, progress=False)
     assert results.box["AP"] == pytest.approx(1.0)
     assert "The data has no class 'moon'" in (results.explanation or "")
+
+    class MoonGazer(Oracle):
+        def answer(self, sample: Sample) -> Detections:
+            known = super().answer(sample)
+            first = known.keep([0])
+            scores = np.r_[np.float32(1), known.scores]
+            labels = np.r_[names.index("moon"), known.labels]
+            boxes, probs = (
+                np.concatenate([getattr(d, name) for d in (first, known)])
+                for name in ("boxes", "mask_probs")
+            )
+            return dataclasses.replace(
+                known, boxes=boxes, labels=labels, scores=scores, mask_probs=probs
+            )
+
+    gazed = evaluate(MoonGazer(dataset, names, range(5)), dataset, progress=False)
+    assert gazed.box == results.box and gazed.detections == results.detections
     results = evaluate(Oracle(dataset, ("star",), range(5)), dataset, progress=False)
     assert "does not know 'circle', 'square', 'triangle'" in (results.explanation or "")
     with pytest.raises(ValueError, match="no class in common: the model knows 'moon'"):

@@ -69,8 +69,13 @@ def test_every_kind_of_image(run, images, tmp_path) -> None:
 
 def test_json_pictures_and_cutouts_agree(run, images, tmp_path) -> None:
     out, results = tmp_path / "out", tmp_path / "results.json"
-    words = ("--weights", run, "--out", out, "--score", SCORE, "--quiet", "--cutouts")
-    result = invoke("predict", images / "color.png", *words, "--results", results)
+    words = ("predict", images / "color.png", "--weights", run, "--quiet", "--results", results)
+    assert invoke(*words, "--out", tmp_path / "all").exit_code == 0
+    scores = sorted(found["score"] for found in json.loads(results.read_text()))
+    middle = sum(scores[1:3]) / 2
+    assert scores[1] < middle < scores[2]
+    words += ("--score", middle, "--cutouts", "--force", "--out", out)
+    result = invoke(*words)
     assert result.exit_code == 0, result.output
     (entry,) = json.loads((out / "predictions.json").read_text())
     assert (entry["width"], entry["height"]) == (64, 64)
@@ -79,14 +84,16 @@ def test_json_pictures_and_cutouts_agree(run, images, tmp_path) -> None:
     with_area = [found for found in entry["objects"] if found["area"]]
     assert len(cuts) == len(with_area) > 0
     for found, cut in zip(with_area, cuts, strict=True):
-        assert found["score"] >= SCORE and found["class"] in cut.name
+        assert found["score"] >= round(middle, 4) and found["class"] in cut.name
         mask = decode(found["mask"], 64, 64)
         assert mask.shape == (64, 64) and mask.sum() == found["area"]
         with Image.open(cut) as file:
             alpha = np.asarray(file)[:, :, 3]
         assert (alpha > 0).sum() == found["area"]
     coco = json.loads(results.read_text())
-    assert len(coco) >= len(entry["objects"]) and {found["image_id"] for found in coco} == {1}
+    assert len(coco) == len(entry["objects"]) + 2 == len(scores) and {
+        found["image_id"] for found in coco
+    } == {1}
     with Image.open(out / "color.png") as file:
         assert file.size == (512, 512)
 
