@@ -6,6 +6,7 @@ split into four arrays first, so that eight neighbors load at once.
 Letters: A boxes in the first list, B in the second.
 """
 
+# mypy: allow-untyped-defs, allow-incomplete-defs
 from __future__ import annotations
 
 import numpy as np

@@ -6,6 +6,7 @@ sixteen comparisons an instruction, and the first run that suppresses it ends it
 task owns one group.  Letters: R boxes.
 """
 
+# mypy: allow-untyped-defs, allow-incomplete-defs
 from __future__ import annotations
 
 import numpy as np

@@ -10,6 +10,7 @@ Letters: N images, C channels, H W height and width, R regions of interest, P po
 PW columns).
 """
 
+# mypy: allow-untyped-defs, allow-incomplete-defs
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -155,39 +156,30 @@ def _pool(features, order, first, y, x, out):
         strips = np.empty(ph * width, features.dtype)  # A F: row p of the RoI, before columns
         for s in range(first[n], first[n + 1]):
             r = uint64(order[s])
-            corner = uint64(y.low[r]) * width + uint64(x.low[r])
-            count = uint64(x.width[r])
+            corner, count = uint64(y.low[r]) * width + uint64(x.low[r]), uint64(x.width[r])
             for p in range(ph):
                 strip = strips[p * width : p * width + count]
-                begin, end = y.first[r * ph + p], y.first[r * ph + p + uint64(1)]
-                if begin == end:
-                    strip[:] = 0
-                for k in range(begin, end, uint32(GROUP)):
+                strip[:] = 0
+                bin_y = r * ph + p
+                for k in range(y.first[bin_y], y.first[bin_y + uint64(1)], uint32(GROUP)):
                     w0, w1, w2, w3 = y.weight[k], y.weight[k + 1], y.weight[k + 2], y.weight[k + 3]
                     c0, c1 = corner + y.cell[k] * width, corner + y.cell[k + 1] * width
                     c2, c3 = corner + y.cell[k + 2] * width, corner + y.cell[k + 3] * width
                     f0, f1 = plane[c0 : c0 + count], plane[c1 : c1 + count]
                     f2, f3 = plane[c2 : c2 + count], plane[c3 : c3 + count]
-                    if k == begin:
-                        for j in range(count):
-                            strip[j] = w0 * f0[j] + w1 * f1[j] + w2 * f2[j] + w3 * f3[j]
-                    else:
-                        for j in range(count):
-                            strip[j] += w0 * f0[j] + w1 * f1[j] + w2 * f2[j] + w3 * f3[j]
+                    for j in range(count):
+                        strip[j] += w0 * f0[j] + w1 * f1[j] + w2 * f2[j] + w3 * f3[j]
             crop = out[r, c].ravel()
+            crop[:] = 0
             for q in range(pw):
-                begin, end = x.first[r * pw + q], x.first[r * pw + q + uint64(1)]
-                if begin == end:
-                    for p in range(ph):
-                        crop[p * pw + q] = 0
-                for k in range(begin, end, uint32(GROUP)):
+                bin_x = r * pw + q
+                for k in range(x.first[bin_x], x.first[bin_x + uint64(1)], uint32(GROUP)):
                     w0, w1, w2, w3 = x.weight[k], x.weight[k + 1], x.weight[k + 2], x.weight[k + 3]
                     c0, c1, c2, c3 = x.cell[k], x.cell[k + 1], x.cell[k + 2], x.cell[k + 3]
                     for p in range(ph):
-                        at = p * width
-                        value = w0 * strips[at + c0] + w1 * strips[at + c1]
-                        value += w2 * strips[at + c2] + w3 * strips[at + c3]
-                        crop[p * pw + q] = value if k == begin else crop[p * pw + q] + value
+                        row = strips[p * width : p * width + width]
+                        value = w0 * row[c0] + w1 * row[c1] + w2 * row[c2] + w3 * row[c3]
+                        crop[p * pw + q] += value
 
 
 @njit(parallel=True, cache=True, fastmath=FAST, error_model="numpy")
@@ -200,20 +192,21 @@ def _spread(grad, order, first, y, x, out):
         strips = np.empty(ph * width, out.dtype)  # G B: row p of the RoI, spread over columns
         for s in range(first[n], first[n + 1]):
             r = uint64(order[s])
-            corner = uint64(y.low[r]) * width + uint64(x.low[r])
-            count = uint64(x.width[r])
+            corner, count = uint64(y.low[r]) * width + uint64(x.low[r]), uint64(x.width[r])
             crop = grad[r, c].ravel()
             for p in range(ph):
                 strips[p * width : p * width + count] = 0
             for q in range(pw):
-                for k in range(x.first[r * pw + q], x.first[r * pw + q + uint64(1)]):
+                bin_x = r * pw + q
+                for k in range(x.first[bin_x], x.first[bin_x + uint64(1)]):
                     weight, cell = x.weight[k], uint64(x.cell[k])
                     if weight != 0:  # padding
                         for p in range(ph):
                             strips[p * width + cell] += weight * crop[p * pw + q]
             for p in range(ph):
                 strip = strips[p * width : p * width + count]
-                for k in range(y.first[r * ph + p], y.first[r * ph + p + uint64(1)]):
+                bin_y = r * ph + p
+                for k in range(y.first[bin_y], y.first[bin_y + uint64(1)]):
                     weight, at = y.weight[k], corner + y.cell[k] * width
                     if weight != 0:
                         row = plane[at : at + count]

@@ -1,12 +1,14 @@
 """RoIPool in compiled loops: one task owns one feature plane and walks the RoIs of its image.
 
 The plane stays in the core's cache, and in the backward pass no two tasks write the same number,
-so the sums have one order.
+so the sums have one order.  A maximum is separable: each bin's rows are reduced to one first,
+for all columns of the RoI at once.
 
 Letters: N images, C channels, H W height and width, R regions of interest, P pooled size (PH rows,
 PW columns).
 """
 
+# mypy: allow-untyped-defs, allow-incomplete-defs
 from __future__ import annotations
 
 import numpy as np
@@ -48,24 +50,56 @@ def backward(
 @njit(parallel=True, cache=True)
 def _largest(features, order, first, rows, columns, out, argmax):
     images, width = features.shape[0], features.shape[3]
+    ph, pw = out.shape[2], out.shape[3]
     for task in prange(images * features.shape[1]):
         n, c = task % images, task // images
         plane = features[n, c]
+        best, best_row = np.empty(width, features.dtype), np.empty(width, np.int32)
         for s in range(first[n], first[n + 1]):
             r = order[s]
-            for p in range(out.shape[2]):
-                for q in range(out.shape[3]):
-                    left, right = columns.begin[r, q], columns.end[r, q]
-                    best, where = plane[0, 0], -1
-                    for y in range(rows.begin[r, p], rows.end[r, p]):
-                        row = plane[y]
-                        for x in range(left, right):
-                            value = row[x]
-                            # a NaN wins, and stays: nothing is greater than it
-                            if where < 0 or value > best or (value != value and best == best):
-                                best, where = value, y * width + x
-                    out[r, c, p, q] = best if where >= 0 else 0
-                    argmax[r, c, p, q] = where
+            left, right = columns.begin[r, 0], columns.end[r, pw - 1]
+            for p in range(ph):
+                top, bottom = rows.begin[r, p], rows.end[r, p]
+                if top < bottom and left < right:
+                    _down(plane, top, bottom, left, best[: right - left], best_row)
+                for q in range(pw):
+                    begin, end = columns.begin[r, q], columns.end[r, q]
+                    if top < bottom and begin < end:
+                        j = _across(best[begin - left : end - left], best_row[begin - left :])
+                        j += begin - left
+                        out[r, c, p, q] = best[j]
+                        argmax[r, c, p, q] = best_row[j] * width + left + j
+                    else:
+                        out[r, c, p, q], argmax[r, c, p, q] = 0, -1
+
+
+@njit(cache=True)
+def _down(plane, top, bottom, left, best, best_row):
+    """The first largest value of each column, and its row: eight columns an instruction."""
+    for x in range(best.size):
+        best[x], best_row[x] = plane[top, left + x], top
+    for y in range(top + 1, bottom):
+        row = plane[y][left:]
+        for x in range(best.size):
+            # larger, or the first NaN: nothing is larger than a NaN
+            wins = (not row[x] <= best[x]) & (best[x] == best[x])
+            best[x] = row[x] if wins else best[x]
+            best_row[x] = np.int32(y) if wins else best_row[x]
+
+
+@njit(cache=True)
+def _across(best, best_row):
+    """Which of the columns holds the largest value, the upper one of equals, then the left one."""
+    winner, held, held_row = 0, best[0], best_row[0]
+    for x in range(1, best.size):  # without branches: which one wins cannot be predicted
+        value, row = best[x], best_row[x]
+        equal = (value == held) | ((value != value) & (held != held))
+        larger = (value > held) | ((value != value) & (held == held))
+        wins = larger | (equal & (row < held_row))
+        winner = x if wins else winner
+        held = value if wins else held
+        held_row = row if wins else held_row
+    return winner
 
 
 @njit(parallel=True, cache=True)
