@@ -213,20 +213,14 @@ def find_objects(
         frames: per image.
         convention: thresholds.
     """
-    probabilities = _softmax(logits)
-    classes = logits.shape[1]
     first = 1 if convention.background == "first" else 0  # the network's index of label 0
-    foreground = probabilities[:, first : first + classes - 1]
-    if convention.best_class_only:
-        best = probabilities.argmax(axis=1)[:, None] == np.arange(first, first + classes - 1)
-        foreground = np.where(best, foreground, 0)
+    foreground = _foreground(logits, first, convention)
     moves = deltas.reshape(len(deltas), -1, 4)
     ends = np.cumsum([len(p) for p in proposals])
     boxes, labels, scores = [], [], []
     for regions, frame, end in zip(proposals, frames, ends, strict=True):
         start = end - len(regions)
         region, label = np.nonzero(foreground[start:end] > convention.box_score_thresh)
-        score = foreground[start:end][region, label]
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dropped below
             moved = box_ops.decode(
                 moves[start:end][region, label + first],
@@ -239,10 +233,20 @@ def find_objects(
         keep = keep[np.isfinite(moved[keep]).all(axis=1)]
         boxes.append(moved[keep])
         labels.append(label[keep].astype(np.int64))
-        scores.append(score[keep])
+        scores.append(foreground[start:end][region[keep], label[keep]])
     limit = convention.box_detections_per_img
     kept = suppress(boxes, scores, labels, convention.box_nms_thresh, limit)
     return [Found(b[k], n[k], s[k]) for b, n, s, k in zip(boxes, labels, scores, kept, strict=True)]
+
+
+def _foreground(logits: np.ndarray, first: int, convention: Convention) -> np.ndarray:
+    """The probability of every class but background: (R, K) -> (R, K - 1)."""
+    probabilities = _softmax(logits)
+    labels = np.arange(first, first + logits.shape[1] - 1)
+    foreground = probabilities[:, labels]
+    if convention.best_class_only:
+        foreground *= probabilities.argmax(axis=1)[:, None] == labels
+    return foreground
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -221,9 +221,12 @@ class FasterRCNN(Module):
         else:
             chosen = list(zip(samples.anchors_positive, samples.anchors_negative, strict=True))
             proposals = list(samples.proposals)
-        flat = rpn.flatten_levels(objectness, 1), rpn.flatten_levels(deltas, 4)
-        logits = flat[0].reshape(flat[0].shape[:2])
-        loss = rpn.rpn_loss(logits, flat[1], anchors, matches, true_boxes, chosen, c)
+        wanted = [
+            rpn.anchor_targets(anchors, positive, m, boxes, c)
+            for (positive, _), m, boxes in zip(chosen, matches, true_boxes, strict=True)
+        ]
+        logits = rpn.flatten_levels(objectness, 1).reshape((len(targets), -1))
+        loss = rpn.rpn_loss(logits, rpn.flatten_levels(deltas, 4), chosen, wanted, c)
         return {"loss_objectness": loss[0], "loss_rpn_box_reg": loss[1]}, proposals
 
     def _choose_regions(

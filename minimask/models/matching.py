@@ -20,8 +20,8 @@ def match(
 ) -> np.ndarray:
     """The object each box stands for, by overlap.
 
-    A box stands for the object it overlaps most if that IoU is at least `foreground`; it is
-    background below `background`, and ignored in between.
+    That is the one it overlaps most, if by `foreground` at least; below `background` there is
+    none, and in between the box is ignored.
 
     Args:
         iou: (G, B).

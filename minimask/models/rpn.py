@@ -121,33 +121,33 @@ def filter_proposals(
     """
     best = [_top(level, before) for level in logits]  # (N, at most `before`) indices
     level_of = np.repeat(np.arange(len(best)), [b.shape[1] for b in best])
-    pick = [b[:, :, None] for b in best]
-    scores = sigmoid(
-        _joined([np.take_along_axis(x, b, 1) for x, b in zip(logits, best, strict=True)])
-    )
-    moves = _joined([np.take_along_axis(d, b, 1) for d, b in zip(deltas, pick, strict=True)])
-    origins = _joined([a[b] for a, b in zip(anchors, best, strict=True)])
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinity are dropped below
-        moved = box_ops.decode(
-            moves.reshape(-1, 4),
-            origins.reshape(-1, 4),
-            convention.rpn_box_weights,
-            convention.delta_clamp,
-        ).reshape(moves.shape)
+    scores = sigmoid(_pick(logits, best))
+    moves = _pick(deltas, [b[:, :, None] for b in best])
+    origins = np.concatenate([a[b] for a, b in zip(anchors, best, strict=True)], axis=1)
     boxes, chosen, levels = [], [], []
-    for frame, at, score in zip(frames, moved, scores, strict=True):
-        clipped = frame.clip(at)
-        keep = box_ops.remove_small(clipped, convention.rpn_min_size)
-        keep = keep[np.isfinite(clipped[keep]).all(axis=1) & np.isfinite(score[keep])]
-        boxes.append(clipped[keep])
+    for frame, move, origin, score in zip(frames, moves, origins, scores, strict=True):
+        moved = _move(move, origin, frame, convention)
+        keep = box_ops.remove_small(moved, convention.rpn_min_size)
+        keep = keep[np.isfinite(moved[keep]).all(axis=1) & np.isfinite(score[keep])]
+        boxes.append(moved[keep])
         chosen.append(score[keep])
         levels.append(level_of[keep])
     kept = suppress(boxes, chosen, levels, convention.rpn_nms_thresh, after)
     return [(b[k], s[k]) for b, s, k in zip(boxes, chosen, kept, strict=True)]
 
 
-def _joined(levels: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(levels, axis=1)
+def _move(
+    deltas: np.ndarray, anchors: np.ndarray, frame: Frame, convention: Convention
+) -> np.ndarray:
+    weights, clamp = convention.rpn_box_weights, convention.delta_clamp
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller drops NaN and infinity
+        return frame.clip(box_ops.decode(deltas, anchors, weights, clamp))
+
+
+def _pick(levels: Sequence[np.ndarray], indices: Sequence[np.ndarray]) -> np.ndarray:
+    """Some entries of every level, side by side: per level (N, B, ...) -> (N, chosen, ...)."""
+    picked = [np.take_along_axis(x, i, axis=1) for x, i in zip(levels, indices, strict=True)]
+    return np.concatenate(picked, axis=1)
 
 
 def _top(logits: np.ndarray, count: int) -> np.ndarray:
@@ -189,10 +189,8 @@ def sample_anchors(
 def rpn_loss(
     objectness: Tensor,
     deltas: Tensor,
-    anchors: np.ndarray,
-    matches: Sequence[np.ndarray],
-    true_boxes: Sequence[np.ndarray],
     samples: Sequence[tuple[np.ndarray, np.ndarray]],
+    targets: Sequence[np.ndarray],
     convention: Convention,
 ) -> tuple[Tensor, Tensor]:
     """How wrong the objectness and the moves of the sampled anchors are (Faster R-CNN, eq. 1).
@@ -200,45 +198,44 @@ def rpn_loss(
     Args:
         objectness: (N, B) logits.
         deltas: (N, B, 4).
-        anchors: (B, 4).
-        matches: per image the object of each anchor, (B,).
-        true_boxes: per image (G, 4).
         samples: per image the sampled positive and negative anchors.
-        convention: `rpn_loss_beta`, `rpn_loss_divisor`, `rpn_box_weights`.
+        targets: per image the deltas its positive anchors should have, (positives, 4).
+        convention: `rpn_loss_beta`, `rpn_loss_divisor`, `rpn_batch_size_per_image`.
 
     Returns:
         Two scalars: binary cross-entropy, near ln 2 before training, and smooth L1.
     """
-    image_of = [np.full(len(p) + len(q), n) for n, (p, q) in enumerate(samples)]
-    chosen = np.concatenate([np.concatenate(pair) for pair in samples])
-    labels = np.concatenate(
-        [np.repeat(np.array([1, 0], np.float32), [len(p), len(q)]) for p, q in samples]
-    )
-    targets = [
-        box_ops.encode(
-            true_boxes[n][matches[n][positive]].reshape(-1, 4).astype(np.float32),
-            anchors[positive],
-            convention.rpn_box_weights,
-        )
-        for n, (positive, _) in enumerate(samples)
-    ]
-    positive_image = np.concatenate([np.full(len(p), n) for n, (p, _) in enumerate(samples)])
-    positives = np.concatenate([p for p, _ in samples])
-    if len(chosen) == 0:
+    positive, negative = (_with_image(which) for which in zip(*samples, strict=True))
+    chosen = np.concatenate([positive, negative], axis=1)  # (2, sampled): image, anchor
+    if chosen.shape[1] == 0:
         return Tensor(np.float32(0)), Tensor(np.float32(0))
-    divisor = float(len(chosen))
+    labels = (np.arange(chosen.shape[1]) < positive.shape[1]).astype(objectness.dtype)
+    divisor = sampled = float(chosen.shape[1])
     if convention.rpn_loss_divisor == "batch_size":
-        divisor = float(convention.rpn_batch_size_per_image * len(samples))
-    judged = objectness[np.concatenate(image_of), chosen]
-    loss_objectness = (
-        F.binary_cross_entropy_with_logits(judged, labels, reduction="sum") / divisor
-        if convention.rpn_loss_divisor == "batch_size"
-        else F.binary_cross_entropy_with_logits(judged, labels)
+        divisor = sampled = float(convention.rpn_batch_size_per_image * len(samples))
+    elif convention.rpn_loss_divisor == "positives":
+        divisor = 4.0 * max(positive.shape[1], 1)
+    judged = objectness[chosen[0], chosen[1]]
+    moved = deltas[positive[0], positive[1]]
+    return (
+        F.binary_cross_entropy_with_logits(judged, labels, reduction="sum") / sampled,
+        F.smooth_l1(moved, np.concatenate(targets), beta=convention.rpn_loss_beta) / divisor,
     )
-    if convention.rpn_loss_divisor == "positives":
-        divisor = 4.0 * max(len(positives), 1)
-    moved = deltas[positive_image, positives]
-    loss_boxes = F.smooth_l1(
-        moved, np.concatenate(targets), beta=convention.rpn_loss_beta, reduction="sum"
-    )
-    return loss_objectness, loss_boxes / divisor
+
+
+def anchor_targets(
+    anchors: np.ndarray,
+    positive: np.ndarray,
+    matches: np.ndarray,
+    true_boxes: np.ndarray,
+    convention: Convention,
+) -> np.ndarray:
+    """The deltas that move the positive anchors of an image onto their objects: (positives, 4)."""
+    wanted = true_boxes[matches[positive]].astype(np.float32)
+    return box_ops.encode(wanted, anchors[positive], convention.rpn_box_weights)
+
+
+def _with_image(per_image: Sequence[np.ndarray]) -> np.ndarray:
+    """Indices of several images as pairs (image, index): (2, all of them)."""
+    image_of = np.repeat(np.arange(len(per_image)), [len(index) for index in per_image])
+    return np.stack([image_of, np.concatenate(per_image).astype(np.int64)])
