@@ -92,7 +92,13 @@ def predict(
     opened = open_model(weights, model)
     ids = Ids(files, opened.model.classes, annotations)
     writer = Writer(out, score, pictures, cutouts, ids)
-    failed = _run(opened.model, files, writer, batch, not quiet)
+    try:
+        failed = _run(opened.model, files, writer, batch, not quiet)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped after {len(writer.entries)} of {len(files)} images; what was drawn of them "
+            f"is in {out}, JSON files were not written"
+        ) from None
     writer.finish(results)
     if failed:
         typer.echo(f"minimask: {len(failed)} of {len(files)} images failed, see above", err=True)

@@ -176,3 +176,23 @@ def test_one_sentence_for_what_cannot_be(run, images, tmp_path, words, code, sai
     assert said in result.stderr and result.stderr.count("\n") == 1
     assert "bug" not in result.stderr
     assert files_in(tmp_path) == before
+
+
+def test_ctrl_c_says_how_far_it_came(run, images, tmp_path, monkeypatch) -> None:
+    from minimask.models import MaskRCNN
+
+    predict, calls = MaskRCNN.predict, []
+
+    def interrupted(self, batch):
+        calls.append(len(batch))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return predict(self, batch)
+
+    monkeypatch.setattr(MaskRCNN, "predict", interrupted)
+    out = tmp_path / "out"
+    words = ("--weights", run, "--out", out, "--quiet", "--batch", 2)
+    result = invoke("predict", images, *words)
+    assert result.exit_code == 130
+    assert "stopped after 2 of 6 images" in result.stderr
+    assert sorted(files_in(out)) == ["color-2.png", "color.png"]
