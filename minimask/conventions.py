@@ -91,6 +91,7 @@ class Convention:
     best_class_only: bool = False  # a region yields only its most probable class
 
     # --- masks -----------------------------------------------------------------------------------
+    mask_batch_size_per_image: int | None = None  # learn masks on at most this many; None: all
     mask_target: str = "soft"  # "soft": share of each cell; "hard": at least half
     mask_target_aligned: bool = False
     paste: str = "torchvision"  # see minimask.models.paste

@@ -6,6 +6,7 @@ Letters: R regions, C channels, K mask channels, M = 28 side of a predicted mask
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -84,6 +85,20 @@ def mask_targets(
         aligned=convention.mask_target_aligned,
     )[:, 0]
     return share if convention.mask_target == "soft" else (share >= 0.5).astype(np.float32)
+
+
+def draw_regions(regions: Regions, convention: Convention, rng: np.random.Generator) -> Regions:
+    """The regions with as many positives as masks are learned on, drawn by chance.
+
+    The mask branch costs more than all else, and learns as well from a part of the positives.
+    """
+    positives = np.flatnonzero(regions.positive)
+    limit = convention.mask_batch_size_per_image
+    if limit is None or len(positives) <= limit:
+        return regions
+    drawn = np.zeros_like(regions.positive)
+    drawn[rng.choice(positives, limit, replace=False)] = True
+    return replace(regions, positive=drawn)
 
 
 def mask_loss(

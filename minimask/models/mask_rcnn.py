@@ -76,16 +76,17 @@ class MaskRCNN(FasterRCNN):
             if target.masks is None:
                 raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
         losses, lesson = self._box_losses(images, targets, rng, samples)
-        losses["loss_mask"] = self._mask_loss(lesson)
+        losses["loss_mask"] = self._mask_loss(lesson, rng)
         return losses
 
-    def _mask_loss(self, lesson: Lesson) -> Tensor:
+    def _mask_loss(self, lesson: Lesson, rng: np.random.Generator) -> Tensor:
         """Masks are learned only where a region holds an object (3: "only on positive RoIs")."""
-        rois = as_rois([r.boxes[r.positive] for r in lesson.regions])
+        regions = [mask_head.draw_regions(r, self.convention, rng) for r in lesson.regions]
+        rois = as_rois([r.boxes[r.positive] for r in regions])
         if len(rois) == 0:
             return Tensor(np.float32(0))
         logits = self.roi_heads.mask_predictor(
             self.roi_heads.mask_head(self.pool_masks(lesson.pyramid, rois, lesson.image_height))
         )
         masks = [t.masks for t in lesson.targets if t.masks is not None]
-        return mask_head.mask_loss(logits, lesson.regions, masks, self.convention)
+        return mask_head.mask_loss(logits, regions, masks, self.convention)
