@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -18,9 +18,13 @@ class StopRequest:
     An update that stops half-way leaves weights that belong to no step, so training looks at the
     flag between steps.  A second Ctrl-C stops at once.  Outside the main thread, where Python
     delivers no signals, it does nothing.
+
+    Args:
+        say: called with a line for the user when a signal arrives.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None] = lambda line: None) -> None:
+        self._say = say
         self.requested: signal.Signals | None = None
         self._at_once = False
         self._before: dict[signal.Signals, Any] = {}
@@ -52,3 +56,4 @@ class StopRequest:
         again, self.requested = self.requested, signal.Signals(number)
         if self._at_once or again:
             raise KeyboardInterrupt
+        self._say("stopping after this step; press Ctrl-C again to stop at once")

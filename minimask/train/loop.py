@@ -104,7 +104,7 @@ class Run:
         self.best: dict[str, Any] | None = None  # {"step", "AP"}
         self._restore()
         self.progress = Progress(settings.steps, self.trainer.step, show=progress)
-        self.stop = StopRequest()
+        self.stop = StopRequest(self.progress.say)
 
     def go(self) -> dict[str, Any]:
         """Train to the last step, then evaluate."""
@@ -276,7 +276,8 @@ class Run:
         from minimask import draw
 
         draw.loss_curves(self.out / "log.csv", self.out / "losses.png")
-        draw.ap_curves(self.out / "ap.csv", self.out / "ap.png")
+        if self.val is not None:
+            draw.ap_curves(self.out / "ap.csv", self.out / "ap.png")
 
     def _finish(self) -> dict[str, Any]:
         """Write the final weights and their metrics, if that is not done yet."""
@@ -295,6 +296,7 @@ class Run:
             "memory_mb": memory_mb(),
         }
         if self.val is None:
+            self._draw_curves()
             checkpoint.write_json(done, summary)
             return summary
         results = self._evaluate(0)

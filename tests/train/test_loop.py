@@ -272,9 +272,11 @@ def test_ctrl_c_saves_and_resuming_goes_on(run, tmp_path, monkeypatch):
 
 def test_second_ctrl_c_stops_at_once():
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), StopRequest() as stop:
+    said = []
+    with pytest.raises(KeyboardInterrupt), StopRequest(said.append) as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.requested is signal.SIGINT
+        assert "again" in said[0]
         signal.raise_signal(signal.SIGINT)
     with StopRequest() as stop, pytest.raises(KeyboardInterrupt), stop.at_once():
         signal.raise_signal(signal.SIGTERM)
