@@ -23,23 +23,21 @@ def box_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     return out
 
 
-# no fast-math: a NaN has to stay a NaN until the last comparison
+# No fast-math: the comparisons drop a NaN coordinate, but the area keeps it, up to the last line.
 @njit(parallel=True, cache=True, error_model="numpy")
 def _all_pairs(boxes_a, boxes_b, out):
-    nan = boxes_a.dtype.type(np.nan)  # a plain np.nan would turn float32 into float64
-    zero = boxes_a.dtype.type(0)
+    zero = boxes_a.dtype.type(0)  # a plain 0.0 would turn float32 into float64
     count = boxes_b.shape[1]
     runs = (count + RUN - 1) // RUN
     area_b = np.empty(count, boxes_a.dtype)
     for j in range(count):
-        width, height = boxes_b[2, j] - boxes_b[0, j], boxes_b[3, j] - boxes_b[1, j]
-        area_b[j] = width * height if width > 0 and height > 0 else nan
+        area_b[j] = (boxes_b[2, j] - boxes_b[0, j]) * (boxes_b[3, j] - boxes_b[1, j])
     for task in prange(boxes_a.shape[0] * runs):
         i = task // runs
         begin = task % runs * RUN
         end = min(begin + RUN, count)
         ax0, ay0, ax1, ay1 = boxes_a[i]
-        area_a = (ax1 - ax0) * (ay1 - ay0) if ax1 > ax0 and ay1 > ay0 else nan
+        area_a = (ax1 - ax0) * (ay1 - ay0)
         bx0, by0 = boxes_b[0, begin:end], boxes_b[1, begin:end]
         bx1, by1 = boxes_b[2, begin:end], boxes_b[3, begin:end]
         areas, row = area_b[begin:end], out[i, begin:end]

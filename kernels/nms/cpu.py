@@ -36,10 +36,10 @@ def nms(
     return by_score[kept[by_score]].astype(np.int64, copy=False)
 
 
-# no fast-math: a box with no inside carries a NaN area, and IoUs must round as in the reference
+# No fast-math: a NaN coordinate lives on in the area, and IoUs must round as in the reference.
 @njit(parallel=True, cache=True, error_model="numpy")
 def _walk(columns, first, threshold):
-    nan, zero = columns.dtype.type(np.nan), columns.dtype.type(0)
+    zero = columns.dtype.type(0)  # a plain 0.0 would turn float32 into float64
     count = columns.shape[1]
     alive = np.zeros(count, np.bool_)
     areas = np.empty(count, columns.dtype)
@@ -51,7 +51,7 @@ def _walk(columns, first, threshold):
         area = areas[start:stop]
         for i in range(stop - start):
             left, top, right, bottom = x0[i], y0[i], x1[i], y1[i]
-            own = (right - left) * (bottom - top) if right > left and bottom > top else nan
+            own = (right - left) * (bottom - top)
             suppressed = False
             for begin in range(0, kept, RUN):
                 end = min(begin + RUN, kept)
