@@ -49,7 +49,7 @@ def limit(count: int) -> None:
     """
     import numba
 
-    most = numba.config.NUMBA_NUM_THREADS
+    most = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     if not 1 <= count <= most:
         raise ValueError(
             f"count: expected 1 to {most} threads, got {count}; "

@@ -69,7 +69,7 @@ def _correlate(
         packed,
         tile.taps,
         plan.phases,
-        np.zeros(y.shape[1], x.dtype) if bias is None else _flat(bias),
+        _starts(bias, groups, filters, 2 * lane, x.dtype),
         y.reshape(-1),
         y.shape,
         groups,
@@ -95,7 +95,7 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
     panels = -(-filters // (2 * lane))
     positions = g.images * g.output_size[0] * g.output_size[1]
     packed = _scratch("packed", 1, g.groups * panels * positions * 2 * lane, x.dtype)[0]
-    cpu_loops.pack_grad(_flat(grad), grad.shape, g.groups, packed, lane)
+    cpu_loops.pack_grad(_flat(grad), grad.shape, g.groups, panels, packed, lane)
     parts = -(-workers // g.groups)
     taps = -(-g.inner // parts) + 2 * ROWS
     pixels = tile.images * tile.rows * g.output_size[1] + ROWS
@@ -107,7 +107,8 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
         packed,
         grad.shape,
         tile.taps,
-        plan.taps[:, 0],
+        plan.channels,
+        np.zeros(2 * lane, x.dtype),
         dweight.reshape(-1),
         g.groups,
         _numbers(plan, tile, parts),
@@ -128,6 +129,18 @@ def conv2d_backward_bias(grad: np.ndarray) -> np.ndarray:
         flat = np.ascontiguousarray(grad).reshape(images, filters, height * width)
         cpu_loops.channel_sums(flat, total)
     return total
+
+
+def _starts(
+    bias: np.ndarray | None, groups: int, filters: int, width: int, dtype: np.dtype
+) -> np.ndarray:
+    """What the sums of every panel begin with: the bias; and a panel of zeros at the end."""
+    panels = -(-filters // width)
+    starts = np.zeros((groups * panels + 1) * width, dtype)
+    if bias is not None:
+        per_group = starts[: groups * panels * width].reshape(groups, panels * width)
+        per_group[:, :filters] = bias.reshape(groups, filters)
+    return starts
 
 
 def _numbers(plan: Plan, tile: Tiling, parts: int) -> tuple[int, ...]:

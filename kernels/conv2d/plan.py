@@ -35,6 +35,11 @@ class Plan:
     order: np.ndarray  # (taps,): where a tap's weight lies, relative to its filter's first
     phases: np.ndarray  # (phases, 6): first tap, end tap, rows, columns, first row, first column
 
+    @functools.cached_property
+    def channels(self) -> np.ndarray:
+        """(taps,): the channel of every tap."""
+        return self.taps[:, 0].copy()
+
     @property
     def grid(self) -> Pair:
         """Rows and columns of the largest phase."""

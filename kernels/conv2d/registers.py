@@ -6,7 +6,7 @@ there: every number that is loaded is then used several times.  Numba cannot say
 sixteen vectors in registers", so these two functions are spelled out for the compiler below it
 (LLVM).  In NumPy they read
 
-    multiply:   c[i, j] (+)= sum over s of x[rows[i] + steps[s]] * b[s, j]
+    multiply:   c[i, j] (+)= start[j] + sum over s of x[rows[i] + steps[s]] * b[s, j]
     transpose:  out[j, i] = x[i, j]
 
 `multiply` is a matrix product whose left factor is not stored: its element (i, s) is looked up at
@@ -96,22 +96,29 @@ def _multiply(vectors: int) -> Callable[..., Any]:
         count: Any,
         b: Any,
         b_at: Any,
+        start: Any,
+        start_at: Any,
         c: Any,
         c_at: Any,
         c_step: Any,
         add: Any,
     ) -> Any:
         n = types.intp
-        signature = types.void(x, rows, n, steps, n, n, b, n, c, n, n, types.boolean)
+        signature = types.void(x, rows, n, steps, n, n, b, n, start, n, c, n, n, types.boolean)
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            x, rows, first_row, steps, first_step, count, b, b_at, c, c_at, c_step, add = args
+            (x, rows, first_row, steps, first_step, count, b, b_at, start, start_at,
+             c, c_at, c_step, add) = args  # fmt: skip
             vec = _Vectors(context, builder, signature.args[0].dtype)
             index = first_row.type
-            x, rows, steps, b, c = (
+            x, rows, steps, b, start, c = (
                 _data(context, builder, signature.args[i], array)
-                for i, array in ((0, x), (1, rows), (3, steps), (6, b), (8, c))
+                for i, array in ((0, x), (1, rows), (3, steps), (6, b), (8, start), (10, c))
             )
+            first = [
+                vec.load(_offset(builder, start, start_at, index(v * vec.count)))
+                for v in range(vectors)
+            ]
             pointers, cells, sums = [], [], []
             for i in range(ROWS):
                 row = builder.load(_offset(builder, rows, first_row, index(i)))
@@ -120,7 +127,7 @@ def _multiply(vectors: int) -> Callable[..., Any]:
                 for v in range(vectors):
                     cells.append(_offset(builder, here, index(v * vec.count)))
                     sums.append(cgutils.alloca_once(builder, vec.type))
-                    builder.store(ir.Constant(vec.type, None), sums[-1])
+                    builder.store(first[v], sums[-1])
             b, steps = _offset(builder, b, b_at), _offset(builder, steps, first_step)
             with cgutils.for_range(builder, count) as loop:
                 step = builder.load(_offset(builder, steps, loop.index))

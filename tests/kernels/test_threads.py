@@ -43,5 +43,5 @@ def test_a_limit_holds_for_kernels_and_matrix_products(as_before):
 
 @pytest.mark.parametrize("count", [0, -1, 10**6])
 def test_a_limit_out_of_range_says_the_range(count, as_before):
-    with pytest.raises(ValueError, match="count: expected 1 to .* NUMBA_NUM_THREADS"):
+    with pytest.raises(ValueError, match=r"count: expected 1 to .* NUMBA_NUM_THREADS"):
         threads.limit(count)
