@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -61,19 +61,15 @@ def make_app(debug: bool = False) -> typer.Typer:
     )
     app.callback()(_options)
     for name, (module, function) in COMMANDS.items():
-        if importlib.util.find_spec(module) is None:  # INTERIM
-            continue
         home = importlib.import_module(module)
         app.command(name, epilog=_paragraphs(getattr(home, "EPILOG", "")))(
             for_people(getattr(home, function), debug)
         )
     for name, (module, attribute) in GROUPS.items():
-        if importlib.util.find_spec(module) is None:  # INTERIM
-            continue
         group: typer.Typer = getattr(importlib.import_module(module), attribute)
         for command in group.registered_commands:
-            if command.callback is not None:
-                command.callback = for_people(command.callback, debug)
+            if command.callback is not None:  # unwrapped: the group outlives this application
+                command.callback = for_people(inspect.unwrap(command.callback), debug)
         app.add_typer(group, name=name)
     return app
 
