@@ -1,4 +1,4 @@
-"""One live line in a terminal; in a file, a plain line now and then."""
+"""Two live lines in a terminal; in a file, a plain line now and then."""
 
 from __future__ import annotations
 
@@ -32,18 +32,20 @@ class Progress:
         self.started, self.first = time.monotonic(), done
         self._last_line = -EVERY
         self._bar: Any = None
+        self._losses: Any = None
 
     def __enter__(self) -> Self:
         if self.show and self.stream.isatty():
             from tqdm import tqdm
 
+            shared: dict[str, Any] = {"file": self.stream, "dynamic_ncols": True}
             self._bar = tqdm(
                 total=self.total,
                 initial=self.done,
-                file=self.stream,
-                dynamic_ncols=True,
-                bar_format="{n}/{total} {bar:10} {remaining} left | {postfix}",
+                bar_format="{n}/{total} {bar:10} {remaining} left | {desc}",
+                **shared,
             )
+            self._losses = tqdm(position=1, bar_format="{desc}", **shared)  # two lines fit in 80
         return self
 
     def __exit__(
@@ -53,6 +55,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         if self._bar is not None:
+            self._losses.close()
             self._bar.close()
 
     def update(self, row: Mapping[str, Any]) -> None:
@@ -60,15 +63,17 @@ class Progress:
         self.done = int(row["step"])
         if not self.show:
             return
-        text = describe(row)
+        losses, state = describe(row)
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._losses.set_description_str(losses, refresh=False)
+            self._losses.update()
+            self._bar.set_description_str(state, refresh=False)
             self._bar.update(self.done - self._bar.n)
             return
         now = time.monotonic()
         if now - self._last_line >= EVERY or self.done == self.total:
             self._last_line = now
-            self.say(f"{self.done}/{self.total} {self._left(now)} left | {text}")
+            self.say(f"{self.done}/{self.total} {self._left(now)} left | {losses} | {state}")
 
     def say(self, message: str) -> None:
         """A line that stays."""
@@ -86,13 +91,12 @@ class Progress:
         return f"{seconds // 60:02d}:{seconds % 60:02d}"
 
 
-def describe(row: Mapping[str, Any]) -> str:
-    """One step in one line: the total loss and its five parts, rate, speed, memory."""
+def describe(row: Mapping[str, Any]) -> tuple[str, str]:
+    """One step in words: the total loss and its five parts; rate, speed, memory."""
     parts = " ".join(f"{SHORT[n]} {row[n]:.3f}" for n in LOSSES if n in row)
-    return (
-        f"loss {row['loss']:.3f} = {parts} | lr {row['lr']:.1e} | "
-        f"{row['images_per_second']:.1f} images/s | {row['memory_mb']:.0f} MB"
-    )
+    losses = f"loss {row['loss']:.3f} = {parts}"
+    speed = f"{row['images_per_second']:.1f} images/s"
+    return losses, f"lr {row['lr']:.1e} | {speed} | {row['memory_mb']:.0f} MB"
 
 
 def memory_mb() -> float:

@@ -334,6 +334,21 @@ def test_progress_shows_every_loss_in_plain_lines():
         assert text in lines[0]
 
 
+def test_progress_in_a_terminal_is_two_lines():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    stream = Terminal()
+    row = dict.fromkeys(LOSSES, 0.25) | {"loss": 1.25, "lr": 1e-3, "memory_mb": 512.0}
+    with Progress(10, 2, stream) as progress:
+        progress.say("a line that stays")
+        progress.update(row | {"step": 10, "images_per_second": 21.0})
+    text = stream.getvalue()
+    for part in ("a line that stays\n", "10/10", "mask 0.250", "21.0 images/s | 512 MB"):
+        assert part in text
+
+
 def test_a_run_can_be_opened(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no"):
         open_run(tmp_path / "nothing")
