@@ -17,7 +17,7 @@ their sum. Values that start far above those given here, or do not fall, are a s
 
 obj: is there something here? Asked of every anchor. Starts near ln 2 = 0.69.
 
-rpn: how far proposed boxes are from the objects. Starts below 0.1 and stays small.
+rpn: how far proposed boxes are from the objects. Starts at about 0.1 or less and stays small.
 
 cls: which class is it? Asked of every proposal. Starts near ln(K + 1) for K classes (0.69 for 1,
 1.61 for 4) and soon falls, as most proposals are background.
@@ -256,7 +256,7 @@ def opening(
     images = f"{len(dataset)} images" if settings.data.data != "shapes" else "generated images"
     lines = [
         f"{settings.model.model}: {count / 1e6:.1f} million weights; {images}, "
-        f"{len(dataset.classes)} classes: {', '.join(dataset.classes[:8])}"
+        f"classes: {', '.join(dataset.classes[:8])}"
         + (", ..." if len(dataset.classes) > 8 else ""),
         f"{train.steps} steps of {train.batch * train.accumulate} images; all results go to {out}",
     ]
