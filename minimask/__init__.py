@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from minimask.autograd import Tensor, no_grad
     from minimask.kernels.dispatch import using
     from minimask.models.detections import Detections
-    from minimask.weights import load_weights
+    from minimask.train.run import open_run
+    from minimask.weights import load_weights, save_weights
 
 _HOME = {
     "Tensor": "minimask.autograd",
@@ -24,9 +25,21 @@ _HOME = {
     "using": "minimask.kernels.dispatch",
     "Detections": "minimask.models.detections",
     "load_weights": "minimask.weights",
+    "open_run": "minimask.train.run",
+    "save_weights": "minimask.weights",
 }
 
-__all__ = ["Detections", "Tensor", "__version__", "load_weights", "models", "no_grad", "using"]
+__all__ = [
+    "Detections",
+    "Tensor",
+    "__version__",
+    "load_weights",
+    "models",
+    "no_grad",
+    "open_run",
+    "save_weights",
+    "using",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from minimask.data.loader import Loader, LoadError
     from minimask.data.sample import Dataset, Sample, boxes_of_masks
     from minimask.data.shapes import Shapes
-    from minimask.data.show import contact_sheet, show_samples
 
 _HOME = {
     "CocoDataset": "coco",
@@ -28,11 +27,9 @@ _HOME = {
     "Sample": "sample",
     "Shapes": "shapes",
     "boxes_of_masks": "sample",
-    "contact_sheet": "show",
     "find_problems": "check",
     "read_image": "images",
     "read_mask": "images",
-    "show_samples": "show",
 }
 
 __all__ = [
@@ -45,11 +42,9 @@ __all__ = [
     "Sample",
     "Shapes",
     "boxes_of_masks",
-    "contact_sheet",
     "find_problems",
     "read_image",
     "read_mask",
-    "show_samples",
 ]
 
 

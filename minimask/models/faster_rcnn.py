@@ -276,8 +276,13 @@ class FasterRCNN(Module):
         """
         was_training = self.training
         self.eval()
+        steps = trace(self, image)
         try:
-            with no_grad():
-                yield from trace(self, image)
+            while True:
+                with no_grad():  # left before each yield: the caller's code records as it likes
+                    step = next(steps, None)
+                if step is None:
+                    return
+                yield step
         finally:
             self.train(was_training)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minimask.files import write_whole
 from minimask.weights.names import current_name
 from minimask.weights.torch_files import UnsafeFileError, read_torch
 
 if TYPE_CHECKING:
     from minimask.nn import Module
 
-__all__ = ["UnsafeFileError", "load_weights", "read_weights"]
+__all__ = ["UnsafeFileError", "load_weights", "read_weights", "save_weights"]
 
 # torchvision trained these with an epsilon of 0 in their frozen norms, and says so only in code
 _WITHOUT_EPSILON = (
@@ -48,6 +49,27 @@ def load_weights(model: Module, path: str | PathLike[str]) -> None:
         raise ValueError(f"{path}: {error}") from None
     if Path(path).name.startswith(_WITHOUT_EPSILON):
         _set_frozen_epsilon(model, 0.0)
+
+
+def save_weights(model: Module, path: str | PathLike[str]) -> None:
+    """Write a model's weights to a safetensors file, which appears whole or not at all.
+
+    Args:
+        model: what `minimask.models` builds.
+        path: ending in `.safetensors`; replaced when it exists.
+
+    Raises:
+        ValueError: another ending.
+        OSError: it cannot be written; names the path.
+    """
+    from safetensors.numpy import save
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: weights are saved as .safetensors, not {path.suffix!r}")
+    # not ascontiguousarray, which turns a single number into a list of one
+    arrays = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}
+    write_whole(path, save(arrays))
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:

@@ -351,3 +351,11 @@ def test_import_is_light():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_between_two_stages_the_caller_can_record_gradients(laptop):
+    from minimask.autograd import Tensor
+
+    x = Tensor(np.ones(2, np.float32), requires_grad=True)
+    for _, _ in laptop.stages(picture()):
+        assert (x * 2).requires_grad

@@ -371,3 +371,16 @@ def test_weights_of_another_network_change_nothing(weights, tmp_path):
         assert part in str(caught.value)
     after = model.state_dict()
     assert all((before[n] == after[n]).all() for n in before)
+
+
+def test_saved_weights_come_back_bit_for_bit(tmp_path):
+    from minimask.models import maskrcnn_laptop
+    from minimask.weights import save_weights
+
+    model, other = maskrcnn_laptop(["a"], seed=1), maskrcnn_laptop(["a"], seed=2)
+    save_weights(model, tmp_path / "weights.safetensors")
+    load_weights(other, tmp_path / "weights.safetensors")
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name], array)
+    with pytest.raises(ValueError, match=r"saved as \.safetensors, not '\.pth'"):
+        save_weights(model, tmp_path / "weights.pth")
