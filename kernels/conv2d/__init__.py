@@ -19,9 +19,8 @@ from minimask.kernels.dispatch import Variant
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the formula: windows as a view, one sum over them"),
     "im2col": Variant("im2col", "cpu", "copy all windows into columns, one matrix product each"),
-    "cpu": Variant(
-        "cpu", "cpu", "columns of one tile at a time, in cache; workers share the tiles"
-    ),
+    "cpu": Variant("cpu", "cpu", "no columns: tiles in cache, sums in vector registers, all cores"),
+    "winograd": Variant("winograd", "cpu", "3x3 at stride 1: a quarter of the products (Winograd)"),
 }
 
 

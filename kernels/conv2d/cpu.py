@@ -57,19 +57,19 @@ def _correlate(
     tile = tiling(plan, x.shape[0], workers)
     filters = y.shape[1] // groups
     panels = -(-filters // (2 * lane))
-    packed = _scratch("packed", 1, groups * panels * len(plan.order) * 2 * lane, x.dtype)[0]
-    cpu_loops.pack_filters(_flat(weight), weight_steps, plan.order, groups, filters, packed, lane)
+    packed = scratch("packed", 1, groups * panels * len(plan.order) * 2 * lane, x.dtype)[0]
+    cpu_loops.pack_filters(flat(weight), weight_steps, plan.order, groups, filters, packed, lane)
     pixels = tile.images * tile.rows * plan.grid[1] + ROWS
     padded = tile.images * (x.shape[1] // groups) * tile.plane_rows * tile.pitch
     tasks = -(-x.shape[0] // tile.images) * -(-plan.grid[0] // tile.rows) * groups
     parts = min(panels, -(-4 * workers // tasks))
     cpu_loops.correlate(
-        _flat(x),
+        flat(x),
         x.shape,
         packed,
         tile.taps,
         plan.phases,
-        _starts(bias, groups, filters, 2 * lane, x.dtype),
+        starts_of(bias, groups, filters, 2 * lane, x.dtype),
         y.reshape(-1),
         y.shape,
         groups,
@@ -78,8 +78,8 @@ def _correlate(
         plan.in_step,
         plan.out_step,
         lane,
-        _scratch("tiles", workers, padded + 4 * lane * pixels, x.dtype),
-        _scratch("offsets", workers, pixels, np.dtype(np.int64)),
+        scratch("tiles", workers, padded + 4 * lane * pixels, x.dtype),
+        scratch("offsets", workers, pixels, np.dtype(np.int64)),
     )
 
 
@@ -94,15 +94,15 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
     filters = g.filters // g.groups
     panels = -(-filters // (2 * lane))
     positions = g.images * g.output_size[0] * g.output_size[1]
-    packed = _scratch("packed", 1, g.groups * panels * positions * 2 * lane, x.dtype)[0]
-    cpu_loops.pack_grad(_flat(grad), grad.shape, g.groups, panels, packed, lane)
+    packed = scratch("packed", 1, g.groups * panels * positions * 2 * lane, x.dtype)[0]
+    cpu_loops.pack_grad(flat(grad), grad.shape, g.groups, panels, packed, lane)
     parts = -(-workers // g.groups)
     taps = -(-g.inner // parts) + 2 * ROWS
     pixels = tile.images * tile.rows * g.output_size[1] + ROWS
     channels = taps // (g.window[0] * g.window[1]) + 2
     padded = tile.images * channels * tile.plane_rows * tile.pitch
     cpu_loops.correlate_weights(
-        _flat(x),
+        flat(x),
         x.shape,
         packed,
         grad.shape,
@@ -115,8 +115,8 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
         plan.border,
         plan.in_step,
         lane,
-        _scratch("tiles", g.groups * parts, padded + taps * panels * 2 * lane, x.dtype),
-        _scratch("offsets", g.groups * parts, pixels + taps, np.dtype(np.int64)),
+        scratch("tiles", g.groups * parts, padded + taps * panels * 2 * lane, x.dtype),
+        scratch("offsets", g.groups * parts, pixels + taps, np.dtype(np.int64)),
     )
     return dweight
 
@@ -131,7 +131,7 @@ def conv2d_backward_bias(grad: np.ndarray) -> np.ndarray:
     return total
 
 
-def _starts(
+def starts_of(
     bias: np.ndarray | None, groups: int, filters: int, width: int, dtype: np.dtype
 ) -> np.ndarray:
     """What the sums of every panel begin with: the bias; and a panel of zeros at the end."""
@@ -155,13 +155,13 @@ def _numbers(plan: Plan, tile: Tiling, parts: int) -> tuple[int, ...]:
     )
 
 
-def _flat(array: np.ndarray) -> np.ndarray:
+def flat(array: np.ndarray) -> np.ndarray:
     """All numbers in one row, in an array Numba takes for ordinary (a read-only one is not)."""
     flat = np.ascontiguousarray(array).reshape(-1)
     return flat if flat.flags.writeable else flat.copy()
 
 
-def _scratch(use: str, workers: int, size: int, dtype: np.dtype) -> np.ndarray:
+def scratch(use: str, workers: int, size: int, dtype: np.dtype) -> np.ndarray:
     """(workers, size) of working memory, kept between calls: fresh memory costs page faults."""
     line = 64 // dtype.itemsize  # a row per cache line or more, so that no two workers share one
     size = -(-size // line) * line

@@ -44,17 +44,19 @@ def lanes(itemsize: int) -> int:
     return BYTES // itemsize
 
 
-def _data(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+def data_of(context: Any, builder: Any, array_type: Any, array: Any) -> Any:
+    """The pointer to an array's first number."""
     return context.make_array(array_type)(context, builder, array).data
 
 
-def _offset(builder: Any, pointer: Any, *terms: Any) -> Any:
+def offset(builder: Any, pointer: Any, *terms: Any) -> Any:
+    """The pointer so many numbers further on."""
     for term in terms:
         pointer = builder.gep(pointer, [term])
     return pointer
 
 
-class _Vectors:
+class Vectors:
     """Loads and stores of vectors of one element type at any address."""
 
     def __init__(self, context: Any, builder: Any, dtype: Any) -> None:
@@ -63,20 +65,24 @@ class _Vectors:
         self.type = ir.VectorType(context.get_value_type(dtype), self.count)
 
     def load(self, pointer: Any) -> Any:
+        """A register full of the numbers from `pointer` on."""
         value = self.builder.load(self.builder.bitcast(pointer, self.type.as_pointer()))
         value.align = self.size
         return value
 
     def store(self, value: Any, pointer: Any) -> None:
+        """Write a register's numbers from `pointer` on."""
         place = self.builder.bitcast(pointer, self.type.as_pointer())
         self.builder.store(value, place).align = self.size
 
     def shuffle(self, a: Any, b: Any, order: list[int]) -> Any:
+        """Numbers picked from a and, counting on, from b."""
         number = ir.IntType(32)
         mask = ir.Constant(ir.VectorType(number, len(order)), [number(i) for i in order])
         return self.builder.shuffle_vector(a, b, mask)
 
     def repeat(self, value: Any) -> Any:
+        """One number in all lanes."""
         nothing = ir.Constant(self.type, ir.Undefined)
         first = self.builder.insert_element(nothing, value, ir.IntType(32)(0))
         return self.shuffle(first, nothing, [0] * self.count)
@@ -109,34 +115,34 @@ def _multiply(vectors: int) -> Callable[..., Any]:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             (x, rows, first_row, steps, first_step, count, b, b_at, start, start_at,
              c, c_at, c_step, add) = args  # fmt: skip
-            vec = _Vectors(context, builder, signature.args[0].dtype)
+            vec = Vectors(context, builder, signature.args[0].dtype)
             index = first_row.type
             x, rows, steps, b, start, c = (
-                _data(context, builder, signature.args[i], array)
+                data_of(context, builder, signature.args[i], array)
                 for i, array in ((0, x), (1, rows), (3, steps), (6, b), (8, start), (10, c))
             )
             first = [
-                vec.load(_offset(builder, start, start_at, index(v * vec.count)))
+                vec.load(offset(builder, start, start_at, index(v * vec.count)))
                 for v in range(vectors)
             ]
             pointers, cells, sums = [], [], []
             for i in range(ROWS):
-                row = builder.load(_offset(builder, rows, first_row, index(i)))
-                pointers.append(_offset(builder, x, row))
-                here = _offset(builder, c, c_at, builder.mul(c_step, index(i)))
+                row = builder.load(offset(builder, rows, first_row, index(i)))
+                pointers.append(offset(builder, x, row))
+                here = offset(builder, c, c_at, builder.mul(c_step, index(i)))
                 for v in range(vectors):
-                    cells.append(_offset(builder, here, index(v * vec.count)))
+                    cells.append(offset(builder, here, index(v * vec.count)))
                     sums.append(cgutils.alloca_once(builder, vec.type))
                     builder.store(first[v], sums[-1])
-            b, steps = _offset(builder, b, b_at), _offset(builder, steps, first_step)
+            b, steps = offset(builder, b, b_at), offset(builder, steps, first_step)
             with cgutils.for_range(builder, count) as loop:
-                step = builder.load(_offset(builder, steps, loop.index))
-                here = _offset(builder, b, builder.mul(loop.index, index(vectors * vec.count)))
+                step = builder.load(offset(builder, steps, loop.index))
+                here = offset(builder, b, builder.mul(loop.index, index(vectors * vec.count)))
                 factors = [
-                    vec.load(_offset(builder, here, index(v * vec.count))) for v in range(vectors)
+                    vec.load(offset(builder, here, index(v * vec.count))) for v in range(vectors)
                 ]
                 for i in range(ROWS):
-                    value = vec.repeat(builder.load(_offset(builder, pointers[i], step)))
+                    value = vec.repeat(builder.load(offset(builder, pointers[i], step)))
                     for v in range(vectors):
                         total = sums[i * vectors + v]
                         product = builder.fmul(value, factors[v], flags=("contract",))
@@ -170,12 +176,12 @@ def transpose_block(
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         x, x_at, x_step, out, out_at, out_step = args
-        vec = _Vectors(context, builder, signature.args[0].dtype)
-        x = _offset(builder, _data(context, builder, signature.args[0], x), x_at)
-        out = _offset(builder, _data(context, builder, signature.args[3], out), out_at)
+        vec = Vectors(context, builder, signature.args[0].dtype)
+        x = offset(builder, data_of(context, builder, signature.args[0], x), x_at)
+        out = offset(builder, data_of(context, builder, signature.args[3], out), out_at)
         index = x_at.type
         values = [
-            vec.load(_offset(builder, x, builder.mul(x_step, index(i)))) for i in range(vec.count)
+            vec.load(offset(builder, x, builder.mul(x_step, index(i)))) for i in range(vec.count)
         ]
         # swap the off-diagonal halves of ever smaller squares: count, count / 2, ... 2
         half = vec.count // 2
@@ -188,7 +194,7 @@ def transpose_block(
                     values[i], values[i + half] = vec.shuffle(a, b, low), vec.shuffle(a, b, high)
             half //= 2
         for i, value in enumerate(values):
-            vec.store(value, _offset(builder, out, builder.mul(out_step, index(i))))
+            vec.store(value, offset(builder, out, builder.mul(out_step, index(i))))
         return context.get_dummy_value()
 
     return signature, codegen
