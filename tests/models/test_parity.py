@@ -215,7 +215,7 @@ def step(request, golden_model, recorded_step, recorded_forward):
     sum(losses.values()).backward()
     gradients = {name: p.grad for name, p in golden_model.named_parameters()}
     golden_model.zero_grad()
-    bound = 1e-4 if request.param == "network input" else 2e-2
+    bound = 1e-4 if request.param == "network input" else 1e-3
     return {name: loss.item() for name, loss in losses.items()}, gradients, bound
 
 
