@@ -14,9 +14,9 @@ def rows(*values, dtype=np.float32):
 
 
 @st.composite
-def proper_boxes(draw, count=st.integers(0, 8)):
+def proper_boxes(draw, count=None):
     """Boxes with sides between 1 and 100 pixels."""
-    shape = (draw(count), 2)
+    shape = (draw(st.integers(0, 8) if count is None else count), 2)
     corner = draw(hnp.arrays(np.float64, shape, elements=st.floats(-500, 500)))
     sides = draw(hnp.arrays(np.float64, shape, elements=st.floats(1, 100)))
     return np.concatenate([corner, corner + sides], axis=1)
