@@ -125,6 +125,13 @@ _CHOICES = {
 
 TORCHVISION = Convention()
 
+EXACT = Convention(
+    name="exact",  # torchvision's choices with its half pixels put right: for your own training
+    roi_aligned=True,
+    mask_target_aligned=True,
+    paste="detectron2",
+)
+
 DETECTRON2 = Convention(
     name="detectron2",  # its defaults, for weights with the stride in the 1x1 convolution
     channels="bgr",
@@ -223,7 +230,7 @@ PAPER = Convention(
     paste="detectron2",
 )
 
-CONVENTIONS = {c.name: c for c in (TORCHVISION, DETECTRON2, MMDET, MATTERPORT, PAPER)}
+CONVENTIONS = {c.name: c for c in (TORCHVISION, EXACT, DETECTRON2, MMDET, MATTERPORT, PAPER)}
 
 
 def get_convention(which: str | Convention | Mapping[str, Any]) -> Convention:

@@ -37,6 +37,13 @@ def test_facts_that_decide_whether_weights_work():
     assert {c.background for c in (d2, mmdet)} == {"last"}
 
 
+def test_exact_is_torchvision_but_for_half_pixels():
+    exact = dataclasses.asdict(get_convention("exact"))
+    changed = {k for k, v in dataclasses.asdict(TORCHVISION).items() if exact[k] != v}
+    assert changed == {"name", "roi_aligned", "mask_target_aligned", "paste"}
+    assert get_convention("exact").paste == get_convention("detectron2").paste
+
+
 def test_unknown_names_get_a_hint():
     with pytest.raises(ValueError, match="did you mean 'detectron2'"):
         get_convention("detectron")
