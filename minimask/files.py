@@ -1,4 +1,4 @@
-"""Output files that appear whole or not at all."""
+"""Output files that appear whole or not at all, and are on the disk when the writer returns."""
 
 from __future__ import annotations
 
@@ -17,13 +17,33 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         OSError: it cannot be written; names the path.
     """
     target = pathlib.Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = target.with_name(f".writing-{target.name}.{os.getpid()}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
+        write_to_disk(partial, content)
         os.replace(partial, target)
     except OSError as error:
         # writing to a full disk gives an error without a name, or one with the partial file's
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:
         partial.unlink(missing_ok=True)
+    flush_folder(target.parent)
+
+
+def write_to_disk(path: pathlib.Path, content: bytes) -> None:
+    """Write a file and wait until it is on the disk, not only in the system's memory."""
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def flush_folder(folder: pathlib.Path) -> None:
+    """Wait until a folder's list of names is on the disk (where the system can do that)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

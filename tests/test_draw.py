@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minimask import draw
+from minimask import draw, files
 from minimask.draw.colors import PALETTE, of_neighbors, text_on
 from minimask.draw.curves import _running_mean
 from minimask.draw.outlines import crop_of_mask, mask_paths
@@ -275,11 +275,11 @@ def test_a_full_disk_leaves_the_old_picture_and_names_it(tmp_path, monkeypatch) 
     draw.save_image(path, blank())
     before = path.read_bytes()
 
-    def full(self, content: bytes) -> int:
-        self.touch()
+    def full(path: pathlib.Path, content: bytes) -> None:
+        path.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+    monkeypatch.setattr(files, "write_to_disk", full)
     with pytest.raises(OSError, match=r"No space left on device: .*/a\.png"):
         draw.save_image(path, blank() + 1)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]

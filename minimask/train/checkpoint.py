@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minimask.files import flush_folder, write_to_disk, write_whole
+
 if TYPE_CHECKING:  # the command line looks at folders before NumPy may load
     import numpy as np
 
@@ -69,18 +71,6 @@ def room_needed(run: Path) -> Iterator[None]:
         raise DiskFull(error.errno, reason) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that `path` holds either its old content or all of the new one."""
-    part = path.with_name(f".writing-{path.name}")
-    try:
-        _write_to_disk(part, content)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _flush_folder(path.parent)
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write `content` as readable JSON, whole or not at all."""
     write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
@@ -127,15 +117,15 @@ def save(
         try:
             part.mkdir()
             for name, content in arrays.items():
-                _write_to_disk(part / f"{name}.safetensors", _safetensors(content, {}))
+                write_to_disk(part / f"{name}.safetensors", _safetensors(content, {}))
             text = json.dumps({"step": step, **state}, indent=2) + "\n"
-            _write_to_disk(part / "state.json", text.encode())
-            _flush_folder(part)
+            write_to_disk(part / "state.json", text.encode())
+            flush_folder(part)
             os.rename(part, final)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-        _flush_folder(folder)
+        flush_folder(folder)
     _prune(run, keep, {step, *keep_steps})
     return final
 
@@ -210,22 +200,3 @@ def _safetensors(arrays: Mapping[str, Array], about: Mapping[str, str]) -> bytes
     # not ascontiguousarray, which turns a single number into a list of one
     content = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     return to_bytes(content, metadata=dict(about) or None)
-
-
-def _write_to_disk(path: Path, content: bytes) -> None:
-    """Write a file and wait until it is on the disk, not only in the system's memory."""
-    with open(path, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    """Wait until a folder's list of names is on the disk (where the system can do that)."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minimask.files import write_whole
 from minimask.train import checkpoint, folder, log
 from minimask.train.augment import augmentation
 from minimask.train.diagnose import TrainingError
@@ -270,7 +271,7 @@ class Run:
             buffer = io.BytesIO()
             Image.fromarray(draw.compare(sample.image, target, detections)).save(buffer, "PNG")
             name = f"step-{step:06d}-image-{i}.png"
-            checkpoint.write_whole(pictures / name, buffer.getvalue())
+            write_whole(pictures / name, buffer.getvalue())
 
     def _draw_curves(self) -> None:
         from minimask import draw

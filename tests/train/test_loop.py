@@ -232,7 +232,7 @@ def test_nan_in_a_gradient_alone_is_found_before_it_reaches_the_weights(run, tin
 
 
 def test_full_disk_in_the_middle_of_a_run(run, tmp_path, monkeypatch):
-    write = checkpoint._write_to_disk
+    write = checkpoint.write_to_disk
 
     def full(path, content):
         if "step-000010" in str(path):
@@ -240,7 +240,7 @@ def test_full_disk_in_the_middle_of_a_run(run, tmp_path, monkeypatch):
         write(path, content)
 
     with monkeypatch.context() as patch, pytest.raises(DiskFull, match=r"step-000005.*--resume"):
-        patch.setattr(checkpoint, "_write_to_disk", full)
+        patch.setattr(checkpoint, "write_to_disk", full)
         run("a")
     assert steps_saved(tmp_path / "a") == [0, 5]
     assert same(run("a", resume=True), run("b"))
@@ -250,7 +250,7 @@ def test_full_disk_before_the_first_step(run, monkeypatch):
     def full(path, content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(checkpoint, "_write_to_disk", full)
+    monkeypatch.setattr(checkpoint, "write_to_disk", full)
     with pytest.raises(DiskFull, match=r"no room to write .* no checkpoint yet"):
         run("a")
 
