@@ -220,14 +220,19 @@ def _geometry(
     dilation: int | Pair,
     groups: int,
 ) -> Geometry:
+    # the same few layers come again and again: the checked sizes are remembered by their arguments
     return geometry(
-        input_shape,
-        weight_shape,
-        stride=stride,
-        padding=padding,
-        dilation=dilation,
+        tuple(input_shape),
+        tuple(weight_shape),
+        stride=_hashable(stride),
+        padding=_hashable(padding),
+        dilation=_hashable(dilation),
         groups=groups,
     )
+
+
+def _hashable(value: int | Pair) -> int | Pair:
+    return tuple(value) if isinstance(value, list) else value  # type: ignore[return-value]
 
 
 def _check_dtypes(**arrays: np.ndarray | None) -> None:

@@ -23,7 +23,7 @@ SUMS = {"reassoc", "contract", "nsz"}
 
 # What one worker does is compiled apart from the parallel loop around it, which compiles slowly.
 # (The loop's own counter is unsigned: `np.int64` of it saves a second compilation.)
-compiled = njit(cache=True, error_model="numpy")
+compiled = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 @compiled
@@ -177,7 +177,7 @@ def store_tile(sums, width, y, y_shape, images, k, filters, grid, phase, out_ste
                     target[j * out_step[1]] = source[j]
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
 def pack_filters(weight, steps, order, groups, filters, packed, lanes):
     """All panels: packed[group, panel, tap, filter] from weight[group, filter, order[tap]].
 
@@ -259,7 +259,7 @@ def correlate_share(
         )  # fmt: skip
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
 def correlate(
     x, x_shape, packed, taps, phases, starts, y, y_shape, groups, tiling, border, in_step, out_step,
     lanes, scratch, offsets,
@@ -295,7 +295,7 @@ def pack_grad_panel(grad, shape, groups, packed, task, lanes):
     clear_rest(packed, to, pixels, width, some)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
 def pack_grad(grad, shape, groups, panels, packed, lanes):
     """packed[group, panel, pixel, filter] from grad (N, K, pixels), pixels of all images."""
     for task in prange(shape[0] * groups * panels):
@@ -386,7 +386,7 @@ def weights_share(
     transpose(sums, row_width * 0, row_width, dweight, to, inner, end - first, filters, lanes)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
 def correlate_weights(
     x, x_shape, packed, grad_shape, taps, tap_channel, zeros, dweight, groups, tiling, border,
     in_step, lanes, scratch, offsets,

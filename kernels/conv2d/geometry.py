@@ -6,6 +6,7 @@ input, OH OW of the output, kh kw of the window.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,7 @@ def pair(name: str, value: Any, least: int) -> Pair:
     return vertical, horizontal
 
 
+@functools.lru_cache(maxsize=1024)
 def geometry(
     input_shape: tuple[int, ...],
     weight_shape: tuple[int, ...],

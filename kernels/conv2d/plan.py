@@ -63,11 +63,13 @@ def _grid_taps(channels: int, rows: list[int], columns: list[int]) -> np.ndarray
     return np.stack([grid.ravel() for grid in grids], axis=1).astype(np.int64)
 
 
+@functools.lru_cache(maxsize=1024)
 def forward_plan(g: Geometry) -> Plan:
     """Of y from x: one phase, all taps in the order of the weights."""
     return _forward_plan(replace(g, images=0))  # the same for any number of images
 
 
+@functools.lru_cache(maxsize=1024)
 def backward_plan(g: Geometry) -> Plan:
     """Of dx from dy: output i of y meets row `i stride - padding + u dilation` of x."""
     return _backward_plan(replace(g, images=0))

@@ -166,6 +166,23 @@ multiply_1 = _multiply(1)
 multiply_2 = _multiply(2)
 
 
+def _turned(vec: Vectors, x: Any, x_step: Any) -> list[Any]:
+    """The columns of a square as wide as a register, whose rows lie `x_step` numbers apart."""
+    builder, index, count = vec.builder, x_step.type, vec.count
+    values = [vec.load(offset(builder, x, builder.mul(x_step, index(i)))) for i in range(count)]
+    # swap the off-diagonal halves of ever smaller squares: count, count / 2, ... 2
+    half = count // 2
+    while half:
+        low = [j if not j & half else j - half + count for j in range(count)]
+        high = [j + half if not j & half else j + count for j in range(count)]
+        for i in range(count):
+            if not i & half:
+                a, b = values[i], values[i + half]
+                values[i], values[i + half] = vec.shuffle(a, b, low), vec.shuffle(a, b, high)
+        half //= 2
+    return values
+
+
 @intrinsic
 def transpose_block(
     typingctx: Any, x: Any, x_at: Any, x_step: Any, out: Any, out_at: Any, out_step: Any
@@ -179,22 +196,30 @@ def transpose_block(
         vec = Vectors(context, builder, signature.args[0].dtype)
         x = offset(builder, data_of(context, builder, signature.args[0], x), x_at)
         out = offset(builder, data_of(context, builder, signature.args[3], out), out_at)
-        index = x_at.type
-        values = [
-            vec.load(offset(builder, x, builder.mul(x_step, index(i)))) for i in range(vec.count)
-        ]
-        # swap the off-diagonal halves of ever smaller squares: count, count / 2, ... 2
-        half = vec.count // 2
-        while half:
-            for i in range(vec.count):
-                if not i & half:
-                    a, b = values[i], values[i + half]
-                    low = [j if not j & half else j - half + vec.count for j in range(vec.count)]
-                    high = [j + half if not j & half else j + vec.count for j in range(vec.count)]
-                    values[i], values[i + half] = vec.shuffle(a, b, low), vec.shuffle(a, b, high)
-            half //= 2
-        for i, value in enumerate(values):
-            vec.store(value, offset(builder, out, builder.mul(out_step, index(i))))
+        for i, value in enumerate(_turned(vec, x, x_step)):
+            vec.store(value, offset(builder, out, builder.mul(out_step, out_step.type(i))))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def transpose_to(
+    typingctx: Any, x: Any, x_at: Any, x_step: Any, out: Any, out_at: Any, places: Any, first: Any
+) -> Any:
+    """Transpose a square; row i of the result goes to `out_at + places[first + i]`."""
+    n = types.intp
+    signature = types.void(x, n, n, out, n, places, n)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, x_at, x_step, out, out_at, places, first = args
+        vec = Vectors(context, builder, signature.args[0].dtype)
+        x = offset(builder, data_of(context, builder, signature.args[0], x), x_at)
+        out = offset(builder, data_of(context, builder, signature.args[3], out), out_at)
+        places = offset(builder, data_of(context, builder, signature.args[5], places), first)
+        for i, value in enumerate(_turned(vec, x, x_step)):
+            place = builder.load(offset(builder, places, first.type(i)))
+            vec.store(value, offset(builder, out, place))
         return context.get_dummy_value()
 
     return signature, codegen

@@ -42,7 +42,12 @@ class Blocks:
     def field_size(self, channels: int) -> int:
         """Numbers in the padded pixels of a block."""
         border = TILE - OUT
-        return self.images * (self.rows * OUT + border) * (self.columns * OUT + border) * channels
+        pixels = (self.rows * OUT + border) * (self.columns * OUT + border)
+        return (self.images * pixels + 1) * channels
+
+    def pixels(self, width: int) -> int:
+        """Pixels of one image that a block reads at most."""
+        return (self.rows * OUT + TILE - OUT) * max(width, self.columns * OUT)
 
     @property
     def spill(self) -> int:
@@ -122,6 +127,7 @@ def _convolve(
         border,
         lane,
         scratch("tiles", workers, size, x.dtype),
+        scratch("offsets", workers, blocks.pixels(x.shape[3]), np.dtype(np.int64)),
     )
 
 
@@ -150,6 +156,7 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
         lane,
         all_sums,
         scratch("tiles", workers, size, x.dtype),
+        scratch("offsets", workers, blocks.pixels(g.size[1]), np.dtype(np.int64)),
     )
     winograd_loops.finish_weights(
         all_sums, g.channels, g.filters, padded_channels, dweight.reshape(-1), lane

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit, prange
 
 from minimask.kernels.conv2d.cpu_loops import compiled, pack_panel, store_tile, transpose
-from minimask.kernels.conv2d.registers import ROWS, multiply_1, multiply_2
+from minimask.kernels.conv2d.registers import ROWS, multiply_1, multiply_2, transpose_to
 from minimask.kernels.conv2d.transforms import (
     ELEMENTS,
     OUT,
@@ -33,28 +33,54 @@ from minimask.kernels.conv2d.transforms import (
 
 
 @compiled
-def load_field(x, x_shape, images, first_row, rows, border, pitch, field, lanes):
-    """Padded rows of some images with channels last; a negative border cuts pixels off."""
+def clear(field, at, count):
+    """Zeros."""
+    target = field[at : at + count]
+    for i in range(count):
+        target[i] = 0
+
+
+@compiled
+def spread(x, at, area, pixels, channels, field, places, lanes):
+    """Pixels of one image, which lie side by side in every channel, to places in the field."""
+    for c in range(0, channels, lanes):
+        if pixels < lanes:
+            for i in range(lanes):
+                for p in range(pixels):
+                    field[places[p] + c + i] = x[at + (c + i) * area + p]
+            continue
+        for p in range(0, pixels, lanes):
+            first = min(p, pixels - lanes)  # the last square overlaps the one before
+            transpose_to(x, at + c * area + first, area, field, c, places, first)
+
+
+@compiled
+def load_field(x, x_shape, images, first_row, rows, border, pitch, field, places, lanes):
+    """Padded rows of some images with channels last; a negative border cuts pixels off.
+
+    What is cut off goes to the one place beyond the field.
+    """
     channels, height, width = x_shape[1:]
-    left = min(max(border[1], 0), pitch)
-    right = max(left, min(width + border[1], pitch))
+    first = max(0, first_row - border[0])
+    end = max(first, min(height, first_row - border[0] + rows))
+    line = pitch * channels
+    waste = (images[1] - images[0]) * rows * line
+    left, right = max(border[1], 0), min(width + border[1], pitch)
     for n in range(images[0], images[1]):
-        for i in range(rows):
-            row = first_row + i - border[0]
-            at = ((n - images[0]) * rows + i) * pitch * channels
-            target = field[at : at + pitch * channels]
-            if row < 0 or row >= height:
-                for j in range(target.size):
-                    target[j] = 0
-                continue
-            source = (n * x_shape[1] * height + row) * width + left - border[1]
-            to = at + left * channels
-            area = height * width
-            transpose(x, source, area, field, to, channels, channels, right - left, lanes)
-            for j in range(left * channels):
-                target[j] = 0
-            for j in range(right * channels, target.size):
-                target[j] = 0
+        top = (n - images[0]) * rows * line
+        above = first + border[0] - first_row if end > first else rows
+        clear(field, top, above * line)
+        clear(field, top + (above + end - first) * line, (rows - above - end + first) * line)
+        for row in range(first, end):
+            start = top + (row + border[0] - first_row) * line
+            clear(field, start, left * channels)
+            clear(field, start + right * channels, (pitch - right) * channels)
+            for j in range(width):
+                inside = j + border[1] >= 0 and j + border[1] < pitch
+                place = start + (j + border[1]) * channels
+                places[(row - first) * width + j] = place if inside else waste
+        at = (n * channels * height + first) * width
+        spread(x, at, height * width, (end - first) * width, channels, field, places, lanes)
 
 
 @compiled
@@ -93,7 +119,7 @@ def filters_of(weight, steps, order, count, packed, flip, channels, filters, p, 
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
 def all_filters(weight, steps, order, count, packed, flip, channels, filters, lanes):
     """The panels' filters; `weight`, `steps` and `order` as in `cpu_loops.pack_filters`."""
     for p in prange((count + 2 * lanes - 1) // (2 * lanes)):
@@ -150,8 +176,9 @@ def outputs_of(products, step, images, grid, out_size, bias, bias_at, width, lan
 
 @compiled
 def convolve_share(
-    worker, x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, lanes, scratch
-):
+    worker, x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, lanes, scratch,
+    offsets,
+):  # fmt: skip
     """What one worker does of `convolve`: its share of the tasks, in order."""
     tile_images, tile_rows, parts, tile_columns = tiling
     channels, count, out_h, out_w = x_shape[1], y_shape[1], y_shape[2], y_shape[3]
@@ -161,8 +188,9 @@ def convolve_share(
     pitch = tile_columns * OUT + TILE - OUT
     padded_tiles = rows.size // ELEMENTS
     zeros = starts[starts.size - 2 * lanes :]
-    memory, workers = scratch[worker], scratch.shape[0]
-    field_size = tile_images * (tile_rows * OUT + TILE - OUT) * pitch * channels
+    memory, places, workers = scratch[worker], offsets[worker], scratch.shape[0]
+    pixels = tile_images * (tile_rows * OUT + TILE - OUT) * pitch
+    field_size = (pixels + 1) * channels
     field, memory = memory[:field_size], memory[field_size:]
     spectrum_size = ELEMENTS * padded_tiles * channels
     spectrum, memory = memory[:spectrum_size], memory[spectrum_size:]
@@ -175,7 +203,7 @@ def convolve_share(
         out_rows = min(tile_rows * OUT, out_h - first_row)
         grid = ((out_rows + OUT - 1) // OUT, tile_columns)
         field_rows = grid[0] * OUT + TILE - OUT
-        load_field(x, x_shape, images, first_row, field_rows, border, pitch, field, lanes)
+        load_field(x, x_shape, images, first_row, field_rows, border, pitch, field, places, lanes)
         some = images[1] - images[0]
         spectrum_of(
             field, some, grid[0], tile_columns, field_rows, pitch, channels, spectrum,
@@ -199,8 +227,10 @@ def convolve_share(
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True)
-def convolve(x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, lanes, scratch):
+@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
+def convolve(
+    x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, lanes, scratch, offsets
+):
     """One task: one block of tiles, a part of the panels.
 
     `rows` and `steps` are where tiles and channels lie in a spectrum, `tiling` the images and tile
@@ -209,7 +239,7 @@ def convolve(x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, borde
     for worker in prange(scratch.shape[0]):
         convolve_share(
             np.int64(worker), x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border,
-            lanes, scratch,
+            lanes, scratch, offsets,
         )  # fmt: skip
 
 
@@ -260,7 +290,7 @@ def add_products(
 @compiled
 def weights_share(
     worker, x, x_shape, grad, grad_shape, rows, steps, zeros, tiling, border, lanes, all_sums,
-    scratch,
+    scratch, offsets,
 ):  # fmt: skip
     """What one worker does of `correlate_weights`: the sum over its blocks, in order."""
     tile_images, tile_rows, _, tile_columns = tiling
@@ -270,7 +300,9 @@ def weights_share(
     pitch = tile_columns * OUT + TILE - OUT
     padded_tiles, padded_channels = steps.size, rows.size // ELEMENTS
     sums, memory, workers = all_sums[worker], scratch[worker], scratch.shape[0]
-    field_size = tile_images * (tile_rows * OUT + TILE - OUT) * pitch * max(channels, filters)
+    places = offsets[worker]
+    pixels = tile_images * (tile_rows * OUT + TILE - OUT) * pitch
+    field_size = (pixels + 1) * max(channels, filters)
     field, memory = memory[:field_size], memory[field_size:]
     spectrum_size = ELEMENTS * padded_tiles * channels
     spectrum, grads = memory[:spectrum_size], memory[spectrum_size:]
@@ -284,14 +316,14 @@ def weights_share(
         out_rows = min(tile_rows * OUT, out_h - first_row)
         grid = ((out_rows + OUT - 1) // OUT, tile_columns)
         field_rows = grid[0] * OUT + TILE - OUT
-        load_field(x, x_shape, images, first_row, field_rows, border, pitch, field, lanes)
+        load_field(x, x_shape, images, first_row, field_rows, border, pitch, field, places, lanes)
         spectrum_of(
             field, some, grid[0], tile_columns, field_rows, pitch, channels, spectrum,
             padded_tiles * channels, lanes,
         )  # fmt: skip
         load_field(
             grad, grad_shape, images, first_row, grid[0] * OUT, (border[0] * 0, border[1] * 0),
-            tile_columns * OUT, field, lanes,
+            tile_columns * OUT, field, places, lanes,
         )  # fmt: skip
         grads_of(field, some, grid, tile_columns * OUT, filters, grads, padded_tiles, lanes)
         tiles = some * grid[0] * tile_columns
@@ -301,15 +333,16 @@ def weights_share(
         )  # fmt: skip
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
 def correlate_weights(
-    x, x_shape, grad, grad_shape, rows, steps, zeros, tiling, border, lanes, all_sums, scratch
-):
+    x, x_shape, grad, grad_shape, rows, steps, zeros, tiling, border, lanes, all_sums, scratch,
+    offsets,
+):  # fmt: skip
     """Every worker sums up its own blocks of tiles: all_sums[worker, element, channel, filter]."""
     for worker in prange(scratch.shape[0]):
         weights_share(
             np.int64(worker), x, x_shape, grad, grad_shape, rows, steps, zeros, tiling, border,
-            lanes, all_sums, scratch,
+            lanes, all_sums, scratch, offsets,
         )  # fmt: skip
 
 
@@ -339,7 +372,7 @@ def finish_part(all_sums, channels, filters, padded_channels, dweight, task, lan
     transpose(window, 0 * to, width, dweight, to, channels * 9, lanes * 9, width, lanes)
 
 
-@njit(parallel=True, cache=True)
+@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
 def finish_weights(all_sums, channels, filters, padded_channels, dweight, lanes):
     """One task: a panel of filters, as many channels as a register has lanes."""
     panels = (filters + 2 * lanes - 1) // (2 * lanes)
