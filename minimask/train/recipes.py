@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 RECIPES: dict[str, dict[str, Any]] = {
-    # Generated images, the small network, two minutes on two cores: `make demo`.
+    # Generated images, the small network, two to three minutes on two cores: `make demo`.
     "demo": {
         "data": "shapes",
         "shapes_size": 128,
@@ -13,12 +13,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "min_size": (128,),
         "max_size": 128,
         "anchors": (8, 16, 32, 64, 128),
-        "steps": 440,
+        "steps": 450,
         "batch": 8,
         "lr": 1.5e-3,
         "warmup": 40,
-        "eval_every": 220,
-        "val_limit": 25,
+        "eval_every": 225,
+        "val_limit": 20,
     },
     # Cell nuclei under the microscope, ten minutes on two cores.  Nuclei have no upright
     # orientation, so flips and transposition make eight images of one; there are many per image
