@@ -37,11 +37,11 @@ RECIPES: dict[str, dict[str, Any]] = {
             "rpn_post_nms_top_n_test=600",
             "mask_batch_size_per_image=16",
         ),
-        "steps": 900,
+        "steps": 780,
         "batch": 4,
         "warmup": 100,
         "augment": ("flip", "vflip", "transpose", "photometric"),
-        "eval_every": 300,
+        "eval_every": 390,
         "val_limit": 10,
     },
 }
