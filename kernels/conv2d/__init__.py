@@ -232,7 +232,7 @@ def _geometry(
 
 
 def _hashable(value: int | Pair) -> int | Pair:
-    return tuple(value) if isinstance(value, list) else value  # type: ignore[return-value]
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _check_dtypes(**arrays: np.ndarray | None) -> None:

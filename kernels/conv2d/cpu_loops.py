@@ -11,6 +11,8 @@ a *panel* is as many filters as two vector registers hold numbers.  `lanes` is h
 # mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="call-arg"
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit, prange
 
@@ -23,7 +25,10 @@ SUMS = {"reassoc", "contract", "nsz"}
 
 # What one worker does is compiled apart from the parallel loop around it, which compiles slowly.
 # (The loop's own counter is unsigned: `np.int64` of it saves a second compilation.)
-compiled = njit(cache=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+PARALLEL: dict[str, Any] = {"cache": True, "no_cfunc_wrapper": True, "parallel": True}
+SERIAL: dict[str, Any] = {"cache": True, "no_cfunc_wrapper": True, "no_cpython_wrapper": True}
+compiled = njit(error_model="numpy", **SERIAL)
+parallel = njit(**PARALLEL)
 
 
 @compiled
@@ -113,7 +118,7 @@ def pack_panel(weight, steps, order, filters, packed, p, lanes):
             target = packed[to + t * width : to + t * width + some]
             source = weight[at + order[t] :]
             for f in range(some):
-                target[f] = source[f * steps[1]]
+                target[f] = source[np.uintp(f * steps[1])]
     clear_rest(packed, to, taps, width, some)
 
 
@@ -174,10 +179,10 @@ def store_tile(sums, width, y, y_shape, images, k, filters, grid, phase, out_ste
                 source = spare[(f * rows + i) * columns : (f * rows + i + 1) * columns]
                 target = y[start : start + (columns - 1) * out_step[1] + 1]
                 for j in range(columns):
-                    target[j * out_step[1]] = source[j]
+                    target[np.uintp(j * out_step[1])] = source[j]
 
 
-@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
+@parallel
 def pack_filters(weight, steps, order, groups, filters, packed, lanes):
     """All panels: packed[group, panel, tap, filter] from weight[group, filter, order[tap]].
 
@@ -259,7 +264,7 @@ def correlate_share(
         )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
+@parallel
 def correlate(
     x, x_shape, packed, taps, phases, starts, y, y_shape, groups, tiling, border, in_step, out_step,
     lanes, scratch, offsets,
@@ -295,7 +300,7 @@ def pack_grad_panel(grad, shape, groups, packed, task, lanes):
     clear_rest(packed, to, pixels, width, some)
 
 
-@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
+@parallel
 def pack_grad(grad, shape, groups, panels, packed, lanes):
     """packed[group, panel, pixel, filter] from grad (N, K, pixels), pixels of all images."""
     for task in prange(shape[0] * groups * panels):
@@ -386,7 +391,7 @@ def weights_share(
     transpose(sums, row_width * 0, row_width, dweight, to, inner, end - first, filters, lanes)
 
 
-@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
+@parallel
 def correlate_weights(
     x, x_shape, packed, grad_shape, taps, tap_channel, zeros, dweight, groups, tiling, border,
     in_step, lanes, scratch, offsets,

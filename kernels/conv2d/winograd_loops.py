@@ -16,9 +16,9 @@ tiles: some rows of tiles of one image, or some small images whole.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 
-from minimask.kernels.conv2d.cpu_loops import compiled, pack_panel, store_tile, transpose
+from minimask.kernels.conv2d.cpu_loops import compiled, pack_panel, parallel, store_tile, transpose
 from minimask.kernels.conv2d.registers import ROWS, multiply_1, multiply_2, transpose_to
 from minimask.kernels.conv2d.transforms import (
     ELEMENTS,
@@ -119,7 +119,7 @@ def filters_of(weight, steps, order, count, packed, flip, channels, filters, p, 
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
+@parallel
 def all_filters(weight, steps, order, count, packed, flip, channels, filters, lanes):
     """The panels' filters; `weight`, `steps` and `order` as in `cpu_loops.pack_filters`."""
     for p in prange((count + 2 * lanes - 1) // (2 * lanes)):
@@ -227,7 +227,7 @@ def convolve_share(
             )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
+@parallel
 def convolve(
     x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, lanes, scratch, offsets
 ):
@@ -333,7 +333,7 @@ def weights_share(
         )  # fmt: skip
 
 
-@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
+@parallel
 def correlate_weights(
     x, x_shape, grad, grad_shape, rows, steps, zeros, tiling, border, lanes, all_sums, scratch,
     offsets,
@@ -372,7 +372,7 @@ def finish_part(all_sums, channels, filters, padded_channels, dweight, task, lan
     transpose(window, 0 * to, width, dweight, to, channels * 9, lanes * 9, width, lanes)
 
 
-@njit(parallel=True, cache=True, no_cfunc_wrapper=True)
+@parallel
 def finish_weights(all_sums, channels, filters, padded_channels, dweight, lanes):
     """One task: a panel of filters, as many channels as a register has lanes."""
     panels = (filters + 2 * lanes - 1) // (2 * lanes)

@@ -46,30 +46,51 @@ def max_pool2d_backward(
     return dx
 
 
+@njit(cache=True, error_model="numpy")
+def _keep_larger(source, step, at, best, argmax):
+    """Where the value is larger than the best so far, or the first NaN, it takes its place.
+
+    Without branches, so that it runs on vectors of windows.
+    """
+    for j in range(best.size):
+        value, old, position = source[np.uintp(step * j)], best[j], argmax[j]
+        better = (not (value <= old)) & (old == old)
+        best[j] = value if better else old
+        argmax[j] = np.int32(at + step * j) if better else position
+
+
+@njit(cache=True, error_model="numpy")
+def _pool_plane(x, window, stride, padding, output, argmax):
+    """One plane, row by row; each pixel of the window for all windows of a row at once."""
+    height, width = x.shape
+    count = output.shape[1]
+    for i in range(output.shape[0]):
+        top = max(0, i * stride[0] - padding[0])
+        best, argbest = output[i], argmax[i]
+        for j in range(count):
+            left = max(0, j * stride[1] - padding[1])
+            best[j] = x[top, left]
+            argbest[j] = top * width + left
+        for h in range(top, min(height, i * stride[0] - padding[0] + window[0])):
+            for v in range(window[1]):
+                shift = v - padding[1]
+                first = max(0, -(shift // stride[1]))
+                end = min(count, (width - 1 - shift) // stride[1] + 1)
+                if first >= end:
+                    continue
+                start = first * stride[1] + shift
+                source, at = x[h, start:], h * width + start
+                if stride[1] == 2:  # a constant, for the compiler to load pairs
+                    _keep_larger(source, 2, at, best[first:end], argbest[first:end])
+                else:
+                    _keep_larger(source, stride[1], at, best[first:end], argbest[first:end])
+
+
 @njit(parallel=True, cache=True)
 def _pool(x, window, stride, padding, output, argmax):
-    """One worker per plane; row by row, so that neighboring windows read neighboring pixels."""
-    planes, height, width = x.shape
-    for p in prange(planes):
-        for i in range(output.shape[1]):
-            top = i * stride[0] - padding[0]
-            bottom = min(top + window[0], height)
-            top = max(top, 0)
-            for j in range(output.shape[2]):
-                left = j * stride[1] - padding[1]
-                right = min(left + window[1], width)
-                left = max(left, 0)
-                best = x[p, top, left]
-                at = top * width + left
-                for h in range(top, bottom):
-                    for w in range(left, right):
-                        value = x[p, h, w]
-                        # the first NaN wins over every number and stays
-                        if value > best or (value != value and best == best):
-                            best = value
-                            at = h * width + w
-                output[p, i, j] = best
-                argmax[p, i, j] = at
+    """One worker per plane."""
+    for p in prange(x.shape[0]):
+        _pool_plane(x[p], window, stride, padding, output[p], argmax[p])
 
 
 @njit(parallel=True, cache=True)

@@ -48,8 +48,8 @@ def _axes(
     """(low, high, weight) of the vertical axis, then of the horizontal one."""
     found = []
     for length, new_length in zip(size, new_size, strict=True):
-        low, high, weight = taps(length, new_length, mode, dtype)
-        found += [low, high, weight]
+        low, high, weight = taps(length, new_length, mode)
+        found += [low, high, weight.astype(dtype)]
     return tuple(found)
 
 
@@ -61,7 +61,8 @@ def _double(x, y):
             for j in range(x.shape[2]):
                 y[p, 2 * i, 2 * j] = x[p, i, j]
                 y[p, 2 * i, 2 * j + 1] = x[p, i, j]
-            y[p, 2 * i + 1] = y[p, 2 * i]
+            for j in range(y.shape[2]):
+                y[p, 2 * i + 1, j] = y[p, 2 * i, j]
 
 
 @njit(parallel=True, cache=True)
@@ -102,7 +103,8 @@ def _backward(grad, top, bottom, down, left, right, across, dx):
     for p in prange(grad.shape[0]):
         row = np.empty(dx.shape[2], dx.dtype)
         for i in range(grad.shape[1]):
-            row[:] = 0
+            for j in range(row.size):
+                row[j] = 0
             for j in range(grad.shape[2]):
                 row[left[j]] += (1 - across[j]) * grad[p, i, j]
                 row[right[j]] += across[j] * grad[p, i, j]
