@@ -48,8 +48,8 @@ def _axes(
     """(low, high, weight) of the vertical axis, then of the horizontal one."""
     found = []
     for length, new_length in zip(size, new_size, strict=True):
-        low, high, weight = taps(length, new_length, mode)
-        found += [low, high, weight.astype(dtype)]
+        low, high, weight = taps(length, new_length, mode, dtype)
+        found += [low, high, weight]
     return tuple(found)
 
 

@@ -9,7 +9,7 @@ from minimask.kernels.resize.axes import taps
 
 def matrix(length: int, new_length: int, mode: str, dtype: np.dtype) -> np.ndarray:
     """(new_length, length): row i holds the weights of output pixel i."""
-    low, high, weight = taps(length, new_length, mode)
+    low, high, weight = taps(length, new_length, mode, dtype)
     rows = np.arange(new_length)
     a = np.zeros((new_length, length))
     a[rows, low] += 1 - weight
