@@ -141,6 +141,20 @@ def test_bilinear_keeps_a_ramp(variant):
 
 
 @every_variant
+def test_positions_have_the_precision_of_the_image(variant):
+    """A float32 image is sampled at float32 positions, as PyTorch does."""
+    i, half = np.arange(1067, dtype="f4"), np.float32(0.5)
+    position = (i + half) * (np.float32(640) / np.float32(1067)) - half
+    exact = (np.arange(1067) + 0.5) * (640 / 1067) - 0.5
+    assert np.abs(position - exact).max() > 2e-5  # so the two can be told apart
+    ramp = np.arange(640, dtype="f4")[None, None, None]  # its value is its position
+    y = resize(ramp, (1, 1067), mode="bilinear", variant=variant)[0, 0, 0, 1:-1]
+    assert y.dtype == np.float32
+    near = np.abs(y - position[1:-1]).mean()
+    assert near < 0.5 * np.abs(y - exact[1:-1]).mean(), near
+
+
+@every_variant
 @every_mode
 def test_the_same_size_changes_nothing_and_layout_does_not_matter(variant, mode):
     x = normal(0, 2, 3, 6, 5)
