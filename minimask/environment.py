@@ -18,7 +18,6 @@ from typing import Any
 PACKAGES = (
     "numpy",
     "numba",
-    "scipy",
     "threadpoolctl",
     "pillow",
     "matplotlib",
@@ -112,7 +111,6 @@ def blas() -> Section:
     """The libraries that multiply matrices, the kernels they chose, and how fast they are."""
     try:
         import numpy as np
-        import scipy.linalg.blas  # noqa: F401  loads SciPy's own copy
         from threadpoolctl import threadpool_info
     except ImportError as error:
         return Section("BLAS", {}, (f"cannot be examined: {error}",))
