@@ -27,8 +27,8 @@ def prepare() -> None:
         # OpenBLAS knows processors by model number and takes its AVX2 kernels on those it does
         # not know, virtual ones above all, which halves the speed of matrix products.
         os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
-    # OpenMP's threads wait for the next parallel loop by spinning; asleep they leave the core to the
-    # thread that loads the next batch.  A training step of the laptop model takes 15 % less time.
+    # OpenMP's threads wait for the next parallel loop by spinning; asleep they leave the core to
+    # the thread that loads the next batch.  A step of the laptop model takes 15 % less time.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_memory()
 
