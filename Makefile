@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 
-.PHONY: help demo test nuclei lint types unit package clean
+.PHONY: help demo test lint types unit package clean
 
 help:
 	@echo "make demo     train on generated images, evaluate, leave pictures in $(DEMO)"
