@@ -201,8 +201,12 @@ def test_a_finished_loader_has_no_threads():
     assert wait_until(lambda: not loader_threads())
 
 
+# A process started in the background may inherit that Ctrl-C is ignored; in a terminal it is not.
 CTRL_C = """
+import signal
 import time
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from minimask.data.loader import Loader
 from minimask.data.shapes import Shapes
 
@@ -226,7 +230,10 @@ def test_ctrl_c_ends_the_process():
     assert process.stdout.readline() == "running\n"
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
-    _, stderr = process.communicate(timeout=20)
+    try:
+        _, stderr = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert "KeyboardInterrupt" in stderr
     assert process.returncode != 0
     assert time.monotonic() - started < 8
