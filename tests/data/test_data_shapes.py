@@ -243,3 +243,22 @@ def test_coco_gives_back_the_same_masks():
                 rle.toBbox(annotation["segmentation"]), annotation["bbox"]
             )
             assert annotation["bbox"][0] + annotation["bbox"][2] == box[2]
+
+
+def test_without_rotation_squares_fill_their_boxes():
+    def shares(rotation):
+        shapes = Shapes(
+            8,
+            seed=3,
+            classes=("square",),
+            objects=(1, 1),
+            object_size=(0.4, 0.4),
+            rotation=rotation,
+        )
+        for i in range(8):
+            sample = shapes[i]
+            x0, y0, x1, y1 = sample.boxes[0]
+            yield sample.masks[0].sum() / ((x1 - x0) * (y1 - y0))
+
+    assert min(shares(0.0)) > 0.97
+    assert min(shares(45.0)) < 0.9

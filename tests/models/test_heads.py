@@ -250,3 +250,19 @@ def test_probabilities_are_of_the_own_class():
     logits[0, 2], logits[1, 0] = 100, -100
     probs = mask_head.mask_probabilities(logits, np.array([2, 0]))
     np.testing.assert_allclose(probs, [np.ones((2, 2)), np.zeros((2, 2))], atol=1e-6)
+
+
+def test_masks_are_learned_on_as_many_positives_as_asked_for():
+    positive = np.array([True, False, True, True, False, True])
+    zeros = np.zeros(6, np.int64)
+    boxes = np.zeros((6, 4), np.float32)
+    regions = box_head.Regions(boxes, zeros, zeros, boxes, positive)
+    some = dataclasses.replace(TORCHVISION, mask_batch_size_per_image=2)
+    drawn = [
+        mask_head.draw_regions(regions, some, np.random.default_rng(seed)).positive
+        for seed in range(20)
+    ]
+    assert all(d.sum() == 2 and not (d & ~positive).any() for d in drawn)
+    assert np.any(drawn, axis=0).tolist() == positive.tolist()  # each has its turn
+    rng = np.random.default_rng(0)
+    assert mask_head.draw_regions(regions, TORCHVISION, rng) is regions
