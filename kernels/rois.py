@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minimask.kernels.box_iou import as_float
+from minimask.kernels.dispatch import checks_values
 
 Shape = tuple[int, int, int, int]
 
@@ -34,8 +35,11 @@ def check_features(features: np.ndarray) -> np.ndarray:
     return features
 
 
-def check_rois(rois: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
-    """Split `rois` (R, 5) into the image each lies in, (R,) int64, and its box, (R, 4) float.
+def check_rois(rois: np.ndarray, images: int) -> np.ndarray:
+    """`rois` as (R, 5) of float32 or float64: the index of an image, and a box in it.
+
+    On a GPU, looking at the indices means waiting for them; inside `unchecked()` nobody does, and
+    a kernel treats a RoI of no image as one without samples.
 
     Raises:
         ValueError: another shape, or an image index that is not one of 0 .. images - 1.
@@ -48,14 +52,21 @@ def check_rois(rois: np.ndarray, images: int) -> tuple[np.ndarray, np.ndarray]:
             f"rois: expected shape (R, 5), image index x0 y0 x1 y1, got {rois.shape}{hint}"
         )
     index = rois[:, 0]
+    if not checks_values(index):
+        return rois
     wrong = ~((index >= 0) & (index < images) & (index == np.floor(index)))  # NaN is wrong too
     if wrong.any():
-        i = int(np.flatnonzero(wrong)[0])
+        i = int(wrong.argmax())
         raise ValueError(
-            f"rois[{i}]: image index {index[i]:g} is not one of the {images} images "
+            f"rois[{i}]: image index {float(index[i]):g} is not one of the {images} images "
             f"(0 to {images - 1}); the columns are image index, x0, y0, x1, y1"
         )
-    return index.astype(np.int64), rois[:, 1:]
+    return rois
+
+
+def split_rois(rois: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The image each RoI lies in, (R,) int64, and its box, (R, 4) in the type of `rois`."""
+    return rois[:, 0].astype(np.int64), rois[:, 1:]
 
 
 def check_size(output_size: int | tuple[int, int]) -> tuple[int, int]:

@@ -14,6 +14,8 @@ VARIANTS = {
     "cpu": Variant(
         "cpu", "cpu", "compiled loops over both cores: no temporaries, one write a pair"
     ),
+    "numba_1_naive": Variant("numba_1_naive", "gpu", "one thread a pair", by_name=True),
+    "cuda_1_naive": Variant("cuda", "gpu", "the same in CUDA C++: one thread a pair", rung="naive"),
 }
 
 

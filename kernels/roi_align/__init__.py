@@ -83,14 +83,13 @@ def roi_align(
     if reduce not in ("mean", "max"):
         raise ValueError(f'reduce: expected "mean" or "max", got {reduce!r}')
     features = check_features(features)
-    image, boxes = check_rois(rois, features.shape[0])
+    rois = check_rois(rois, features.shape[0])
     return call(
         __name__,
         VARIANTS,
         "forward",
         features,
-        image,
-        boxes,
+        rois,
         variant=variant,
         size=check_size(output_size),
         scale=check_scale(spatial_scale),
@@ -134,14 +133,13 @@ def roi_align_backward(
     """
     shape = check_shape(input_shape)
     grad = check_grad(grad, len(rois), shape)
-    image, boxes = check_rois(rois, shape[0])
+    rois = check_rois(rois, shape[0])
     return call(
         __name__,
         VARIANTS,
         "backward",
         grad,
-        image,
-        boxes,
+        rois,
         variant=variant,
         shape=shape,
         scale=check_scale(spatial_scale),

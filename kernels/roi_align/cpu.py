@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit, prange, uint32, uint64
 
 from minimask.kernels.roi_align.geometry import Axis, axes
-from minimask.kernels.rois import by_image
+from minimask.kernels.rois import by_image, split_rois
 
 GROUP = 4  # taps worked on together; a bin's taps are padded to a multiple with weight 0
 FAST = {"contract", "reassoc", "nsz"}  # may reorder sums, but NaN and infinity stay what they are
@@ -37,8 +37,7 @@ class Taps(NamedTuple):
 
 def forward(
     features: np.ndarray,
-    image: np.ndarray,
-    boxes: np.ndarray,
+    rois: np.ndarray,
     *,
     size: tuple[int, int],
     scale: float,
@@ -46,7 +45,8 @@ def forward(
     aligned: bool,
     reduce: str,
 ) -> np.ndarray:
-    """(N, C, H, W), (R,), (R, 4) -> (R, C, PH, PW)."""
+    """(N, C, H, W), (R, 5) -> (R, C, PH, PW)."""
+    image, boxes = split_rois(rois)
     features = np.ascontiguousarray(features)
     out = np.empty((len(boxes), features.shape[1], *size), features.dtype)
     if not out.size:
@@ -64,15 +64,15 @@ def forward(
 
 def backward(
     grad: np.ndarray,
-    image: np.ndarray,
-    boxes: np.ndarray,
+    rois: np.ndarray,
     *,
     shape: tuple[int, int, int, int],
     scale: float,
     ratio: int,
     aligned: bool,
 ) -> np.ndarray:
-    """(R, C, PH, PW), (R,), (R, 4) -> (N, C, H, W)."""
+    """(R, C, PH, PW), (R, 5) -> (N, C, H, W)."""
+    image, boxes = split_rois(rois)
     out = np.zeros(shape, grad.dtype)
     if not grad.size:
         return out

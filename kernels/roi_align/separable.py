@@ -17,12 +17,12 @@ from __future__ import annotations
 import numpy as np
 
 from minimask.kernels.roi_align.geometry import Axis, axes, corners
+from minimask.kernels.rois import split_rois
 
 
 def forward(
     features: np.ndarray,
-    image: np.ndarray,
-    boxes: np.ndarray,
+    rois: np.ndarray,
     *,
     size: tuple[int, int],
     scale: float,
@@ -30,7 +30,8 @@ def forward(
     aligned: bool,
     reduce: str,
 ) -> np.ndarray:
-    """(N, C, H, W), (R,), (R, 4) -> (R, C, PH, PW)."""
+    """(N, C, H, W), (R, 5) -> (R, C, PH, PW)."""
+    image, boxes = split_rois(rois)
     channels, height, width = features.shape[1:]
     out = np.zeros((len(boxes), channels, *size), features.dtype)
     rows, columns = axes(boxes, size, scale, ratio, aligned)
@@ -51,15 +52,15 @@ def forward(
 
 def backward(
     grad: np.ndarray,
-    image: np.ndarray,
-    boxes: np.ndarray,
+    rois: np.ndarray,
     *,
     shape: tuple[int, int, int, int],
     scale: float,
     ratio: int,
     aligned: bool,
 ) -> np.ndarray:
-    """(R, C, PH, PW), (R,), (R, 4) -> (N, C, H, W): the sum of A^T G B over the RoIs."""
+    """(R, C, PH, PW), (R, 5) -> (N, C, H, W): the sum of A^T G B over the RoIs."""
+    image, boxes = split_rois(rois)
     size = grad.shape[2:]
     out = np.zeros(shape, grad.dtype)
     rows, columns = axes(boxes, size, scale, ratio, aligned)

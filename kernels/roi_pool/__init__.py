@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minimask.kernels.dispatch import Variant, call
+from minimask.kernels.dispatch import Variant, call, checks_values
 from minimask.kernels.rois import (
     Shape,
     check_features,
@@ -64,9 +64,9 @@ def roi_pool(
         TypeError: arrays that hold no real numbers.
     """
     features = check_features(features)
-    image, boxes = check_rois(rois, features.shape[0])
+    rois = check_rois(rois, features.shape[0])
     size, scale = check_size(output_size), check_scale(spatial_scale)
-    arrays = (features, image, boxes)
+    arrays = (features, rois)
     return call(__name__, VARIANTS, "forward", *arrays, size=size, scale=scale, variant=variant)
 
 
@@ -99,14 +99,18 @@ def roi_pool_backward(
     """
     shape = check_shape(input_shape)
     grad = check_grad(grad, len(rois), shape)
-    image, _ = check_rois(rois, shape[0])
+    rois = check_rois(rois, shape[0])
     if argmax.shape != grad.shape:
         raise ValueError(f"argmax: expected grad's shape {grad.shape}, got {argmax.shape}")
-    if argmax.size and not (-1 <= argmax.min() and argmax.max() < shape[2] * shape[3]):
+    if (
+        argmax.size
+        and checks_values(argmax)
+        and not (-1 <= argmax.min() and argmax.max() < shape[2] * shape[3])
+    ):
         raise ValueError(
             f"argmax: expected -1 or a cell of the {shape[2]} x {shape[3]} plane, at most "
             f"{shape[2] * shape[3] - 1}, got {argmax.min()} to {argmax.max()}; "
             "is input_shape that of the features?"
         )
-    arrays = (grad, image, argmax)
+    arrays = (grad, rois, argmax)
     return call(__name__, VARIANTS, "backward", *arrays, shape=shape, variant=variant)

@@ -15,18 +15,18 @@ import numpy as np
 from numba import njit, prange
 
 from minimask.kernels.roi_pool.geometry import bins
-from minimask.kernels.rois import by_image
+from minimask.kernels.rois import by_image, split_rois
 
 
 def forward(
     features: np.ndarray,
-    image: np.ndarray,
-    boxes: np.ndarray,
+    rois: np.ndarray,
     *,
     size: tuple[int, int],
     scale: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C, H, W), (R,), (R, 4) -> output and argmax, (R, C, PH, PW) each."""
+    """(N, C, H, W), (R, 5) -> output and argmax, (R, C, PH, PW) each."""
+    image, boxes = split_rois(rois)
     out = np.empty((len(boxes), features.shape[1], *size), features.dtype)
     argmax = np.empty(out.shape, np.int32)
     if out.size:
@@ -37,9 +37,10 @@ def forward(
 
 
 def backward(
-    grad: np.ndarray, image: np.ndarray, argmax: np.ndarray, *, shape: tuple[int, int, int, int]
+    grad: np.ndarray, rois: np.ndarray, argmax: np.ndarray, *, shape: tuple[int, int, int, int]
 ) -> np.ndarray:
-    """(R, C, PH, PW), (R,), (R, C, PH, PW) -> (N, C, H, W)."""
+    """(R, C, PH, PW), (R, 5), (R, C, PH, PW) -> (N, C, H, W)."""
+    image, _ = split_rois(rois)
     out = np.zeros(shape, grad.dtype)
     if grad.size:
         argmax = np.ascontiguousarray(argmax, np.int32)

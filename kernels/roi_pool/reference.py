@@ -11,17 +11,18 @@ import itertools
 import numpy as np
 
 from minimask.kernels.roi_pool.geometry import bins
+from minimask.kernels.rois import split_rois
 
 
 def forward(
     features: np.ndarray,
-    image: np.ndarray,
-    boxes: np.ndarray,
+    rois: np.ndarray,
     *,
     size: tuple[int, int],
     scale: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, C, H, W), (R,), (R, 4) -> output and argmax, (R, C, PH, PW) each."""
+    """(N, C, H, W), (R, 5) -> output and argmax, (R, C, PH, PW) each."""
+    image, boxes = split_rois(rois)
     channels, height, width = features.shape[1:]
     out = np.zeros((len(boxes), channels, *size), features.dtype)
     argmax = np.full(out.shape, -1, np.int32)
@@ -40,9 +41,10 @@ def forward(
 
 
 def backward(
-    grad: np.ndarray, image: np.ndarray, argmax: np.ndarray, *, shape: tuple[int, int, int, int]
+    grad: np.ndarray, rois: np.ndarray, argmax: np.ndarray, *, shape: tuple[int, int, int, int]
 ) -> np.ndarray:
-    """(R, C, PH, PW), (R,), (R, C, PH, PW) -> (N, C, H, W)."""
+    """(R, C, PH, PW), (R, 5), (R, C, PH, PW) -> (N, C, H, W)."""
+    image, _ = split_rois(rois)
     out = np.zeros((*shape[:2], shape[2] * shape[3]), grad.dtype)
     r, c, p, q = np.nonzero(argmax >= 0)
     np.add.at(out, (image[r], c, argmax[r, c, p, q]), grad[r, c, p, q])

@@ -8,7 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from minimask.kernels.box_iou import VARIANTS, box_iou
 
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
+CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
+every_variant = pytest.mark.parametrize("variant", CPU)
 
 
 def assert_close(actual, desired, rtol=1e-12, atol=0.0):
@@ -71,7 +72,7 @@ whole_boxes = hnp.arrays(
 )
 
 
-@given(whole_boxes, whole_boxes, st.sampled_from(list(VARIANTS)))
+@given(whole_boxes, whole_boxes, st.sampled_from(CPU))
 def test_counting_cells_gives_the_same(a, b, variant):
     def cells(box):
         grid = np.zeros((10, 10), bool)
@@ -129,7 +130,7 @@ def test_variants_agree_with_the_reference_in_float64(a, b, layout):
     elif layout == "reversed":
         a, b = a[::-1], b[::-1]
     expected = box_iou(a.astype("f8"), b.astype("f8"), variant="reference")
-    for variant in VARIANTS:
+    for variant in CPU:
         assert_close(box_iou(a.astype("f8"), b.astype("f8"), variant=variant), expected)
         single = box_iou(a, b, variant=variant)
         assert single.dtype == np.float32

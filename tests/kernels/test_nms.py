@@ -10,7 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from minimask.kernels.nms import VARIANTS, batched_nms, nms
 
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
+CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
+every_variant = pytest.mark.parametrize("variant", CPU)
 NAN = np.nan
 
 
@@ -142,7 +143,7 @@ def test_fractions_and_a_sorted_list_give_the_same(boxes, data, threshold, dtype
     for names in (groups, np.zeros_like(groups)):
         expected = one_at_a_time(plain, scores.tolist(), names.tolist(), threshold)
         arrays = boxes.astype(dtype), scores.astype(dtype)
-        for variant in VARIANTS:
+        for variant in CPU:
             assert_kept(batched_nms(*arrays, names, threshold, variant=variant), expected)
             if not names.any():
                 assert_kept(nms(*arrays, threshold, variant=variant), expected)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from minimask.kernels.roi_pool import VARIANTS, roi_pool, roi_pool_backward
 
-every_variant = pytest.mark.parametrize("variant", VARIANTS)
+CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
+every_variant = pytest.mark.parametrize("variant", CPU)
 NAN, INF = np.nan, np.inf
 RAMP = np.arange(16.0).reshape(1, 1, 4, 4)  # 0 1 2 3 / 4 5 6 7 / 8 9 10 11 / 12 13 14 15
 
@@ -156,7 +157,7 @@ def cell_by_cell(features, rois, size, scale):
     return out
 
 
-@given(cases(("whole", "any")), st.sampled_from(list(VARIANTS)))
+@given(cases(("whole", "any")), st.sampled_from(CPU))
 def test_asking_each_cell_gives_the_same(case, variant):
     features, rois, size, scale = case
     out, argmax = roi_pool(features, rois.astype("f8"), size, spatial_scale=scale, variant=variant)
@@ -189,7 +190,7 @@ def test_torchvision_gives_the_same(variant):
 # -------------------------------------------------------------------------------- invariances
 
 
-@given(cases(("whole",)), st.sampled_from(list(VARIANTS)))
+@given(cases(("whole",)), st.sampled_from(CPU))
 def test_a_mirrored_image_gives_the_mirrored_crop(case, variant):
     features, rois, size, _ = case
     rois[:, 3:] = np.maximum(rois[:, 3:], rois[:, 1:3])  # an inverted box has no mirror image
@@ -215,7 +216,7 @@ def test_shifted_by_whole_cells(variant):
     np.testing.assert_array_equal(where[~outside], row * 14 + column + 5)
 
 
-@given(cases(), st.sampled_from(list(VARIANTS)))
+@given(cases(), st.sampled_from(CPU))
 def test_rois_do_not_know_of_each_other(case, variant):
     features, rois, size, scale = case
     out, argmax = roi_pool(features, rois, size, spatial_scale=scale, variant=variant)
@@ -249,7 +250,7 @@ def test_variants_agree_with_the_reference_in_float64(case, layout):
         assert_close(back, expected.astype(dtype), rtol=0, atol=1e-5 if dtype == "f4" else 1e-13)
 
 
-@given(cases(), st.sampled_from(list(VARIANTS)))
+@given(cases(), st.sampled_from(CPU))
 def test_the_gradient_is_the_adjoint(case, variant):
     """Near x the output is linear in it: out = J x, the rows of J picking one cell each."""
     features, rois, size, scale = case

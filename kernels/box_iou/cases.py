@@ -1,0 +1,61 @@
+"""What box_iou is checked and timed with.  Letters: A boxes in the first list, B in the second."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from minimask.kernels.case import Case, Workload
+
+SIZES = (0, 1, 63, 64, 65, 200)  # around the sizes of warps and tiles
+
+
+def random_boxes(count: int, seed: int, extent: float = 100.0) -> np.ndarray:
+    """(count, 4) float32, x0 y0 x1 y1, of many sizes, in a square of `extent`."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(0, 0.8 * extent, (count, 2))
+    side = rng.uniform(0.01, 0.5, (count, 2)) * extent
+    return np.concatenate([corner, corner + side], axis=1).astype(np.float32)
+
+
+def odd_boxes() -> np.ndarray:
+    """Boxes with no inside, beside some that have one."""
+    nan, inf = np.nan, np.inf
+    return np.array(
+        [
+            [0, 0, 10, 10],
+            [5, 5, 5, 9],  # zero area
+            [8, 8, 2, 2],  # inverted
+            [8, 2, 2, 8],  # inverted in x
+            [nan, 0, 10, 10],
+            [0, 0, inf, 10],
+            [-inf, -inf, inf, inf],
+            [2, 2, 8, 8],
+        ],
+        np.float32,
+    )
+
+
+def cases() -> Iterator[Case]:
+    """Every size against an odd one, and boxes with no inside."""
+    for i, count in enumerate(SIZES):
+        other = SIZES[(i + 2) % len(SIZES)]
+        pair = (random_boxes(count, i), random_boxes(other, i + 10))
+        yield Case(f"{count} x {other}", "box_iou", pair, small=count * other < 300)
+    yield Case("no inside", "box_iou", (odd_boxes(), odd_boxes()), small=True)
+    yield Case("37 x 19", "box_iou", (random_boxes(37, 3), random_boxes(19, 4)), small=True)
+
+
+def workloads() -> Iterator[Workload]:
+    """All anchors of an 800 x 1088 image against 50 objects."""
+    anchors, objects = random_boxes(268569, 0, 1000.0), random_boxes(50, 1, 1000.0)
+    bytes_moved = 4.0 * (4 * len(anchors) + 4 * len(objects) + len(anchors) * len(objects))
+    yield Workload(
+        "268569 x 50",
+        "box_iou",
+        (anchors, objects),
+        bytes=bytes_moved,
+        operations=13.0 * len(anchors) * len(objects),
+        peer="box_iou",
+    )

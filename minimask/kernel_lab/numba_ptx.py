@@ -1,0 +1,59 @@
+"""Numba-CUDA kernels to PTX, in a process of its own and without a driver.
+
+The kernels are found by running the rung on its small cases with a launcher that only notes which
+kernel was launched with which types of arguments.  Run by `compile_gate.py`.
+"""
+
+# mypy: allow-untyped-defs
+from __future__ import annotations
+
+import json
+import sys
+import types
+from typing import Any
+
+import numpy as np
+
+
+def main(op: str, variant: str, architecture: int) -> dict[str, str]:
+    """PTX of every kernel of a rung, by the kernel's name."""
+    from numba import types as nb
+    from numba.cuda import compile_ptx, dispatcher
+
+    from minimask.kernel_lab import values
+    from minimask.kernels import numba_cuda
+    from minimask.kernels.numba_cuda import cuda
+
+    capability = divmod(architecture, 10)
+    # typing a kernel that calls a device function asks the driver which device there is
+    dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=capability)
+    launched: dict[str, tuple[Any, Any]] = {}
+
+    def note(kernel: Any, grid: Any, block: Any, *arguments: Any) -> None:
+        signature = nb.void(*(typeof(nb, a) for a in arguments))
+        launched[kernel.py_func.__name__] = (kernel, signature)
+
+    numba_cuda.launch = note
+    for case in values.cases(op, small=True):
+        if values.has(op, variant, case.function):
+            module = values.module(op, variant)
+            module.launch = note
+            values.compute(case, variant)
+    del cuda
+    return {
+        name: compile_ptx(kernel.py_func, signature, cc=capability)[0]
+        for name, (kernel, signature) in launched.items()
+    }
+
+
+def typeof(nb: Any, argument: Any) -> Any:
+    """The type Numba gives an argument at launch."""
+    from numba import typeof as numba_typeof
+
+    if isinstance(argument, np.ndarray):
+        return nb.Array(numba_typeof(argument).dtype, argument.ndim, "C")
+    return numba_typeof(argument)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]))), flush=True)

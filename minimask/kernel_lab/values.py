@@ -1,0 +1,97 @@
+"""Tier 1: does a variant compute what the float64 reference does?"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from minimask import kernels
+from minimask.kernels.case import Case
+from minimask.kernels.dispatch import Variant, using
+from minimask.testing import assert_close
+
+
+class Wrong(AssertionError):
+    """A variant's result differs from the reference's; the message says where and by how much."""
+
+
+def variants(op: str) -> dict[str, Variant]:
+    """The rungs of an operation, slowest to fastest."""
+    found: dict[str, Variant] = importlib.import_module(f"minimask.kernels.{op}").VARIANTS
+    return found
+
+
+def cases(op: str, *, small: bool = False) -> Iterator[Case]:
+    """The inputs of an operation; only those for slow tiers if `small`."""
+    module = importlib.import_module(f"minimask.kernels.{op}.cases")
+    return (case for case in module.cases() if case.small or not small)
+
+
+def module(op: str, variant: str) -> Any:
+    """The module a variant's functions are in."""
+    return importlib.import_module(f"minimask.kernels.{op}.{variants(op)[variant].module}")
+
+
+def has(op: str, variant: str, function: str) -> bool:
+    """Whether a variant implements a public function of its operation (e.g. a backward pass)."""
+    from minimask.kernels.dispatch import implements
+
+    return implements(
+        f"minimask.kernels.{op}", variants(op)[variant], PARTS.get(function, function)
+    )
+
+
+# the name inside a variant's module of each public function whose name differs
+PARTS = {
+    "batched_nms": "nms",
+    "roi_align": "forward",
+    "roi_align_backward": "backward",
+    "roi_pool": "forward",
+    "roi_pool_backward": "backward",
+}
+
+
+def expected(case: Case) -> tuple[np.ndarray, ...]:
+    """What the reference gives in float64."""
+    function = getattr(kernels, case.function)
+    return results(function(*case.in_float64(), **case.options, variant="reference"))
+
+
+def compute(case: Case, variant: str, move: Any = None) -> tuple[np.ndarray, ...]:
+    """What a variant gives: emulated on NumPy arrays, or on arrays that `move` puts on a device."""
+    function = getattr(kernels, case.function)
+    arguments = [move(a) if move and isinstance(a, np.ndarray) else a for a in case.arguments]
+    with using(emulate=move is None):
+        found = results(function(*arguments, **case.options, variant=variant))
+    return tuple(a.get() if hasattr(a, "get") else a for a in found)
+
+
+def results(value: Any) -> tuple[Any, ...]:
+    """The arrays an operation returned, as a tuple."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def compare(case: Case, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> None:
+    """Hold a result against the reference's.
+
+    Raises:
+        Wrong: they differ by more than the case allows.
+    """
+    if len(found) != len(wanted):
+        raise Wrong(f"{case.name}: {len(found)} arrays came, the reference returns {len(wanted)}")
+    rtol = 16 * float(np.finfo(np.float32).eps) * case.terms**0.5
+    for i, (got, want) in enumerate(zip(found, wanted, strict=True)):
+        try:
+            wide = got.astype(np.float64) if got.dtype.kind == "f" else got
+            half = 8192 if got.dtype == np.float16 else 1  # a rounding of float16 is so much larger
+            limits = {} if got.dtype.kind != "f" else {"rtol": rtol * half, "atol": case.atol}
+            with contextlib.redirect_stdout(io.StringIO()):  # it reports the share of the tolerance
+                assert_close(wide, want, **limits)
+        except AssertionError as error:
+            which = f", result {i}" if len(found) > 1 else ""
+            raise Wrong(f"{case.function}, {case.name!r}{which}: {error}") from None

@@ -1,0 +1,43 @@
+"""A process of its own for the tiers that need one: the sanitizers, the simulator.
+
+Run by `processes.py`; prints one line of JSON at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from minimask.kernel_lab import values
+from minimask.kernels.host_shim import emulator
+
+
+def main(request: dict[str, Any]) -> dict[str, Any]:
+    """Check the small cases of one operation's variants; a wrong value ends a variant's run.
+
+    Args:
+        request: `op`; `variants`, the names; `kind`, of the shim's build, or "" for the simulator;
+            `seeds`, orders of threads; `cases`, their names, or None for all small ones.
+    """
+    report: dict[str, Any] = {}
+    chosen = [c for c in values.cases(request["op"], small=True)]
+    if request.get("cases"):
+        chosen = [c for c in chosen if c.name in request["cases"]]
+    for variant in request["variants"]:
+        report[variant] = {"cases": 0, "wrong": None}
+        mine = [c for c in chosen if values.has(request["op"], variant, c.function)]
+        try:
+            for case in mine:
+                wanted = values.expected(case)
+                for seed in request["seeds"]:
+                    with emulator.running(seed=seed, kind=request["kind"] or None):
+                        values.compare(case, values.compute(case, variant), wanted)
+                report[variant]["cases"] += 1
+        except (values.Wrong, emulator.KernelError, IndexError) as error:
+            report[variant]["wrong"] = str(error)
+    return report
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(json.loads(sys.argv[1]))), flush=True)
