@@ -19,23 +19,30 @@ from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, sc
 from minimask.kernels.box_iou import box_iou
 from minimask.kernels.conv2d import (
     conv2d,
+    conv2d_backward_bias,
     conv2d_backward_input,
     conv2d_backward_weight,
     conv_transpose2d,
 )
 from minimask.kernels.dispatch import Variant, using
 from minimask.kernels.max_pool2d import max_pool2d, max_pool2d_backward
-from minimask.kernels.nms import batched_nms, nms
+from minimask.kernels.nms import batched_nms, batched_nms_padded, nms
 from minimask.kernels.resize import resize, resize_backward
 from minimask.kernels.roi_align import roi_align, roi_align_backward
 from minimask.kernels.roi_pool import roi_pool, roi_pool_backward
 
 OPERATIONS = {
     "box_iou": ("box_iou",),
-    "nms": ("nms", "batched_nms"),
+    "nms": ("nms", "batched_nms", "batched_nms_padded"),
     "roi_pool": ("roi_pool", "roi_pool_backward"),
     "roi_align": ("roi_align", "roi_align_backward"),
-    "conv2d": ("conv2d", "conv2d_backward_input", "conv2d_backward_weight", "conv_transpose2d"),
+    "conv2d": (
+        "conv2d",
+        "conv2d_backward_input",
+        "conv2d_backward_weight",
+        "conv2d_backward_bias",
+        "conv_transpose2d",
+    ),
     "max_pool2d": ("max_pool2d", "max_pool2d_backward"),
     "resize": ("resize", "resize_backward"),
     "batch_norm": ("channel_moments", "scale_shift", "batch_norm_backward"),
@@ -46,9 +53,11 @@ __all__ = [
     "Variant",
     "batch_norm_backward",
     "batched_nms",
+    "batched_nms_padded",
     "box_iou",
     "channel_moments",
     "conv2d",
+    "conv2d_backward_bias",
     "conv2d_backward_input",
     "conv2d_backward_weight",
     "conv_transpose2d",

@@ -18,10 +18,12 @@ from typing import Any
 # CuPy's own stream, where the order is right by itself.
 os.environ.setdefault("NUMBA_CUDA_ARRAY_INTERFACE_SYNC", "0")
 
-from numba import config, cuda
+from numba import config
+from numba import cuda as numba_cuda
 
 from minimask.kernels.launch import check_shape
 
+cuda: Any = numba_cuda  # inside a kernel its names mean other things than type checkers see
 SIMULATED = bool(config.ENABLE_CUDASIM)
 
 

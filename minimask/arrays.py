@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,6 +29,23 @@ def array_module(*arrays: Array) -> Any:
         "inputs must all be on the CPU (numpy) or all on the GPU (cupy), got "
         f"{' and '.join(sorted(modules))}; move them to one device first"
     )
+
+
+def constant(values: tuple[float, ...], like: Array) -> Array:
+    """A short list of numbers as an array of the device and dtype of `like`; do not write to it.
+
+    On a GPU it is made once and kept: sending a few bytes there costs as much as a kernel.
+    """
+    if type(like) is np.ndarray:
+        return np.asarray(values, like.dtype)
+    return _kept(tuple(values), like.dtype, like.device)
+
+
+@functools.lru_cache(256)
+def _kept(values: tuple[float, ...], dtype: Any, device: Any) -> Array:
+    import cupy
+
+    return cupy.asarray(values, dtype)
 
 
 def as_arrays(inputs: list[Any], dtype: np.dtype[Any]) -> list[Array]:

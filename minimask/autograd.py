@@ -24,7 +24,7 @@ from minimask.arrays import Array, array_module, as_arrays, unbroadcast
 from minimask.backpropagation import topological_order
 
 __all__ = ["AnomalyError", "Array", "Context", "Function", "Tensor", "array_module"]
-__all__ += ["detect_anomaly", "no_grad", "topological_order", "unbroadcast"]
+__all__ += ["detect_anomaly", "no_grad", "topological_order", "unbroadcast", "zero_like"]
 
 # A context variable, not a global: a thread that predicts must not stop another from training.
 _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("recording", default=True)
@@ -278,3 +278,8 @@ class Tensor:
     exp, log, sqrt, abs = map(_operation, ("exp", "log", "sqrt", "abs"))
     sum, mean, max, min = map(_operation, ("sum", "mean", "max", "min"))
     reshape, transpose, clip, astype = map(_operation, ("reshape", "transpose", "clip", "astype"))
+
+
+def zero_like(tensor: Tensor) -> Tensor:
+    """A constant 0 of the device and dtype of `tensor`: a loss with nothing to learn from."""
+    return Tensor(array_module(tensor.data).zeros((), tensor.dtype))

@@ -107,7 +107,7 @@ def _is_unshared(i: int, gradients: tuple[Any, ...], arrived: Array, ctx: Contex
     """
     g = gradients[i]
     return (
-        type(g) is np.ndarray
+        not isinstance(g, np.generic)
         and g.base is None
         and g is not arrived
         and not any(g is other for j, other in enumerate(gradients) if j != i)

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from minimask.arrays import constant
+
 Array = Any  # a NumPy array, or a CuPy array on the GPU
 
 LARGEST_GROWTH = math.log(1000 / 16)  # a box of 16 px may grow to 1000 px: exp() cannot overflow
@@ -68,7 +70,7 @@ def encode(
     anchor_centers = anchors[:, :2] + 0.5 * anchor_sizes
     shifts = (box_centers - anchor_centers) / anchor_sizes
     growths = np.log(box_sizes / anchor_sizes)
-    return np.concatenate([shifts, growths], axis=1) * np.asarray(weights, boxes.dtype)
+    return np.concatenate([shifts, growths], axis=1) * constant(weights, boxes)
 
 
 def decode(
@@ -93,7 +95,7 @@ def decode(
         raise ValueError(f"clamp: expected 'upper', 'both' or 'none', got {clamp!r}")
     sizes = check_boxes(anchors, "anchors")[:, 2:] - anchors[:, :2]
     centers = anchors[:, :2] + 0.5 * sizes
-    moves = check_boxes(deltas, "deltas") / np.asarray(weights, deltas.dtype)
+    moves = check_boxes(deltas, "deltas") / constant(weights, deltas)
     growths = moves[:, 2:]
     if clamp != "none":
         growths = np.clip(growths, -LARGEST_GROWTH if clamp == "both" else None, LARGEST_GROWTH)
@@ -109,9 +111,16 @@ def remove_small(boxes: Array, min_size: float) -> Array:
 
     boxes (R, 4) -> (kept,) int64, rising
     """
+    return np.nonzero(is_large(boxes, min_size))[0]
+
+
+def is_large(boxes: Array, min_size: float) -> Array:
+    """Whether both sides are at least `min_size` pixels, or positive if that is 0.
+
+    boxes (R, 4) -> (R,) bool, False for a box with a NaN
+    """
     sides = check_boxes(boxes)[:, 2:] - boxes[:, :2]
-    large = sides >= min_size if min_size > 0 else sides > 0
-    return np.nonzero(large.all(axis=1))[0]
+    return (sides >= min_size if min_size > 0 else sides > 0).all(axis=1)
 
 
 def scale(boxes: Array, y_factor: float, x_factor: float) -> Array:
@@ -119,7 +128,7 @@ def scale(boxes: Array, y_factor: float, x_factor: float) -> Array:
 
     boxes (R, 4) -> (R, 4)
     """
-    return boxes * np.asarray([x_factor, y_factor, x_factor, y_factor], boxes.dtype)
+    return boxes * constant((x_factor, y_factor, x_factor, y_factor), boxes)
 
 
 def xywh_to_xyxy(boxes: Array) -> Array:

@@ -196,9 +196,15 @@ def gpu() -> Section:
     if reason:
         facts["GPU"] = f"none: {reason}"
     facts["cupy"] = _cupy(bool(devices))
-    if not _gpu_kernels():
-        facts["used by minimask"] = "no: the kernels of this version run on the CPU"
-    return Section("GPU", facts)
+    problems = []
+    if devices:
+        try:
+            from minimask.device import find
+
+            facts["used by minimask"] = f"yes, with --device {find('cuda')}"
+        except OSError as error:
+            problems.append(str(error))
+    return Section("GPU", facts, tuple(problems))
 
 
 def cuda_devices() -> tuple[list[str], str]:
@@ -206,18 +212,14 @@ def cuda_devices() -> tuple[list[str], str]:
 
     Asks the driver itself, so that no CUDA package is needed and nothing is loaded for nothing.
     """
-    name = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
+    from minimask.device import DeviceError, load_driver
+
     try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return [], f"no NVIDIA driver ({name} cannot be loaded)"
-    status = driver.cuInit(0)
-    if status != 0:
-        return [], f"the NVIDIA driver does not start: {_error_name(driver, status)}"
+        driver = load_driver()
+    except DeviceError as error:
+        return [], str(error)
     count = ctypes.c_int()
-    status = driver.cuDeviceGetCount(ctypes.byref(count))
-    if status != 0 or count.value == 0:
-        return [], "the NVIDIA driver sees no device (check CUDA_VISIBLE_DEVICES)"
+    driver.cuDeviceGetCount(ctypes.byref(count))
     return [_device(driver, i) for i in range(count.value)], ""
 
 
@@ -242,13 +244,6 @@ def _device(driver: Any, index: int) -> str:
     )
 
 
-def _error_name(driver: Any, status: int) -> str:
-    text = ctypes.c_char_p()
-    if driver.cuGetErrorName(status, ctypes.byref(text)) == 0 and text.value:
-        return text.value.decode()
-    return f"error {status}"
-
-
 def _cupy(has_device: bool) -> str:
     """The installed CuPy; what to install when it is missing and would be of use."""
     for package in importlib.metadata.distributions():
@@ -256,20 +251,6 @@ def _cupy(has_device: bool) -> str:
         if re.fullmatch(r"cupy(-cuda\d+x|-rocm.*)?", name):
             return f"{name} {package.version}"
     return "not installed" + (": pip install 'minimask[cuda12]' or [cuda13]" if has_device else "")
-
-
-def _gpu_kernels() -> bool:
-    """Whether any operation of this version has a variant for a GPU."""
-    from minimask.kernels import OPERATIONS
-
-    for operation in OPERATIONS:
-        try:
-            package = importlib.import_module(f"minimask.kernels.{operation}")
-        except ImportError:
-            continue
-        if any(v.device != "cpu" for v in getattr(package, "VARIANTS", {}).values()):
-            return True
-    return False
 
 
 def _cpuinfo(key: str) -> str:

@@ -15,7 +15,13 @@ VARIANTS = {
         "cpu", "cpu", "compiled loops over both cores: no temporaries, one write a pair"
     ),
     "numba_1_naive": Variant("numba_1_naive", "gpu", "one thread a pair", by_name=True),
+    "numba_2_tiled": Variant(
+        "numba_2_tiled", "gpu", "a thread keeps a box of B, a block shares a tile of A", by_name=True
+    ),
     "cuda_1_naive": Variant("cuda", "gpu", "the same in CUDA C++: one thread a pair", rung="naive"),
+    "cuda_2_tiled": Variant(
+        "cuda", "gpu", "a thread keeps four boxes of B and writes four values at once", rung="tiled"
+    ),
 }
 
 

@@ -38,24 +38,31 @@ def odd_boxes() -> np.ndarray:
 
 
 def cases() -> Iterator[Case]:
-    """Every size against an odd one, and boxes with no inside."""
+    """Sizes against each other, every remainder of B modulo 4, and boxes with no inside."""
     for i, count in enumerate(SIZES):
         other = SIZES[(i + 2) % len(SIZES)]
         pair = (random_boxes(count, i), random_boxes(other, i + 10))
         yield Case(f"{count} x {other}", "box_iou", pair, small=count * other < 300)
     yield Case("no inside", "box_iou", (odd_boxes(), odd_boxes()), small=True)
     yield Case("37 x 19", "box_iou", (random_boxes(37, 3), random_boxes(19, 4)), small=True)
+    # rows of 1 to 8 values: those of four neighbors at once span up to four rows
+    for count in range(1, 9):
+        pair = (random_boxes(23, count), random_boxes(count, 20 + count))
+        yield Case(f"23 x {count}", "box_iou", pair, small=count in (1, 2, 3, 6))
+    # more rows, or columns, than a block owns; 50 is what anchors are matched with
+    for count, other in ((1300, 50), (4099, 3), (9, 1031), (5, 2050)):
+        pair = (random_boxes(count, 5), random_boxes(other, 6))
+        yield Case(f"{count} x {other}", "box_iou", pair)
 
 
 def workloads() -> Iterator[Workload]:
-    """All anchors of an 800 x 1088 image against 50 objects."""
-    anchors, objects = random_boxes(268569, 0, 1000.0), random_boxes(50, 1, 1000.0)
-    bytes_moved = 4.0 * (4 * len(anchors) + 4 * len(objects) + len(anchors) * len(objects))
-    yield Workload(
-        "268569 x 50",
-        "box_iou",
-        (anchors, objects),
-        bytes=bytes_moved,
-        operations=13.0 * len(anchors) * len(objects),
-        peer="box_iou",
-    )
+    """All anchors of an 800 x 1088 image against 50 objects; a square one."""
+    for a, b in ((268569, 50), (4000, 4000)):
+        yield Workload(
+            f"{a} x {b}",
+            "box_iou",
+            (random_boxes(a, 0, 1000.0), random_boxes(b, 1, 1000.0)),
+            bytes=4.0 * (4 * a + 4 * b + a * b),
+            operations=13.0 * a * b,
+            peer="box_iou",
+        )

@@ -20,6 +20,7 @@ namespace shim {
 using u64 = unsigned long long;
 constexpr int WARP = 32;
 constexpr int MOST_WARPS = 32;
+constexpr int MOST_WORDS = 8;
 enum Failure { FINE, DEADLOCK, DIVERGED, TOO_LARGE };
 
 struct Block {
@@ -28,6 +29,7 @@ struct Block {
   int count = 0;                 // threads of a block
   std::vector<char> dynamic;     // shared memory whose size the launch decides
   u64 slot[MOST_WARPS][WARP];    // what the lanes of a warp exchange
+  unsigned words[MOST_WARPS][WARP][MOST_WORDS];  // the same, of whole matrices
   // What ThreadSanitizer sees of a barrier.  Two take turns: with one, a thread that runs ahead to
   // the next barrier would be ordered before a thread that has not yet left this one.
   char barrier[2], warp_barrier[MOST_WARPS][2], start, finish;
@@ -85,6 +87,19 @@ SHIM_OWN T exchange(unsigned mask, T value, int source, Place place) {
   wait_for_warp(mask, place);
   memcpy(&value, &raw, sizeof value);
   return value;
+}
+
+// Every lane of the warp sees the words of all 32: what instructions on matrices do.
+template <int WORDS>
+SHIM_OWN void lay_open(unsigned mask, const unsigned (&mine)[WORDS], unsigned (&all)[WARP][WORDS],
+                       Place place) {
+  static_assert(WORDS <= MOST_WORDS);
+  const int warp = running->number / WARP, lane = running->number % WARP;
+  for (int i = 0; i < WORDS; ++i) block.words[warp][lane][i] = mine[i];
+  wait_for_warp(mask, place);
+  for (int other = 0; other < WARP; ++other)
+    for (int i = 0; i < WORDS; ++i) all[other][i] = block.words[warp][other][i];
+  wait_for_warp(mask, place);
 }
 
 SHIM_OWN inline unsigned ballot(unsigned mask, bool vote, Place place) {

@@ -7,7 +7,7 @@
 // the 32 banks of shared memory is how many rounds it takes there.  After a branch that threads
 // take different numbers of times the pairing is a guess; the numbers of single threads are exact.
 //
-// The same calls see when two blocks meet in one word, which on a GPU is a race: blocks run in no
+// The same calls see when two blocks meet in one byte, which on a GPU is a race: blocks run in no
 // order.
 #include "counting.hpp"
 
@@ -30,8 +30,8 @@ struct Request {
   bool write;
   std::vector<uintptr_t> words;
 };
-struct Word {  // who touched it last, one more than the block's number
-  unsigned writer = 0, reader = 0;
+struct Byte {  // who touched it last, one more than the block's number
+  unsigned writer = 0, reader = 0, second_reader = 0;
   bool atomic = false;
 };
 
@@ -39,9 +39,17 @@ std::vector<Array> arrays;
 std::vector<ShimCount> counts;  // shared memory first
 std::unordered_map<uint64_t, Request> requests;
 std::unordered_map<uint64_t, unsigned> executions;
-std::unordered_map<uintptr_t, Word> words;
+std::unordered_map<uintptr_t, Byte> touched;
 std::vector<ShimConflict> conflicts;
 bool counting = false;
+// Templates of the standard library that both halves use exist once in the library, instrumented:
+// what is done here must not be counted, nor call itself.
+bool inside = false;
+
+struct Inside {
+  Inside() { inside = true; }
+  ~Inside() { inside = false; }
+};
 
 int whose(const char* address, const ShimView& v) {
   if (address >= v.stack && address < v.stack + v.stack_bytes) return PRIVATE;
@@ -54,21 +62,25 @@ int whose(const char* address, const ShimView& v) {
 
 void meet(int array, const char* address, size_t bytes, bool write, bool atomic, const void* place,
           unsigned block) {
-  for (uintptr_t w = uintptr_t(address) / WORD; w <= (uintptr_t(address) + bytes - 1) / WORD; ++w) {
-    Word& word = words[w];
-    const unsigned other = word.writer && word.writer != block + 1 ? word.writer
-                           : write && word.reader && word.reader != block + 1 ? word.reader : 0;
-    if (other && !(atomic && word.atomic) && conflicts.empty())
+  const unsigned me = block + 1;
+  for (size_t i = 0; i < bytes; ++i) {
+    Byte& byte = touched[uintptr_t(address) + i];
+    unsigned other = 0;
+    if (byte.writer && byte.writer != me && !(atomic && byte.atomic)) other = byte.writer;
+    if (write && byte.reader) other = byte.reader != me ? byte.reader : byte.second_reader;
+    if (other && conflicts.empty())
       conflicts.push_back({array, size_t(address - arrays[array].start), other - 1, block, place, write});
-    if (write) word.writer = block + 1, word.atomic = atomic;
-    else word.reader = block + 1;
+    if (write) byte.writer = me, byte.atomic = atomic;
+    else if (!byte.reader) byte.reader = me;
+    else if (byte.reader != me) byte.second_reader = me;
   }
 }
 
 void touch(const void* p, size_t bytes, bool write, bool atomic, const void* place) {
-  if (!counting) return;
+  if (!counting || inside) return;
+  const Inside guard;
   ShimView view;
-  shim_view(&view);
+  if (!shim_view(&view)) return;
   const char* address = static_cast<const char*>(p);
   const int array = whose(address, view);
   if (array == PRIVATE) return;
@@ -83,7 +95,9 @@ void touch(const void* p, size_t bytes, bool write, bool atomic, const void* pla
   Request& request = requests[key];
   request.array = array;
   request.write = write;
-  for (uintptr_t w = uintptr_t(address) / WORD; w <= (uintptr_t(address) + bytes - 1) / WORD; ++w)
+  // a GPU's allocations begin at a multiple of 256 bytes, so offsets fall into its sectors
+  const uintptr_t from = array == SHARED ? uintptr_t(address) : address - arrays[array].start;
+  for (uintptr_t w = from / WORD; w <= (from + bytes - 1) / WORD; ++w)
     request.words.push_back(w);
 }
 
@@ -93,15 +107,17 @@ size_t distinct(std::vector<T>& values) {
   return std::unique(values.begin(), values.end()) - values.begin();
 }
 
-size_t transactions(Request& request) {
+// What a request costs, and what its bytes would cost at best.
+std::pair<size_t, size_t> transactions(Request& request) {
+  const size_t words = distinct(request.words);
+  request.words.resize(words);
   if (request.array != SHARED) {
     for (uintptr_t& w : request.words) w = w * WORD / SECTOR;
-    return distinct(request.words);
+    return {distinct(request.words), (words * WORD + SECTOR - 1) / SECTOR};
   }
-  request.words.resize(distinct(request.words));
   size_t bank[BANKS] = {};
   for (uintptr_t w : request.words) ++bank[w % BANKS];
-  return *std::max_element(bank, bank + BANKS);
+  return {*std::max_element(bank, bank + BANKS), (words + BANKS - 1) / BANKS};
 }
 
 }  // namespace
@@ -109,18 +125,22 @@ size_t transactions(Request& request) {
 extern "C" {
 
 void shim_count_begin(int n, const char** starts, const size_t* bytes) {
+  const Inside guard;
   arrays.clear();
   for (int i = 0; i < n; ++i) arrays.push_back({starts[i], bytes[i]});
   counts.assign(n + 1, ShimCount{});
-  requests.clear(), executions.clear(), words.clear(), conflicts.clear();
+  requests.clear(), executions.clear(), touched.clear(), conflicts.clear();
   counting = true;
 }
 
 void shim_block_has_run() {
+  const Inside guard;
   for (auto& [key, request] : requests) {
     ShimCount& count = counts[request.array + 1];
     (request.write ? count.write_requests : count.read_requests) += 1;
-    (request.write ? count.write_transactions : count.read_transactions) += transactions(request);
+    const auto [spent, least] = transactions(request);
+    (request.write ? count.write_transactions : count.read_transactions) += spent;
+    (request.write ? count.write_least : count.read_least) += least;
   }
   requests.clear(), executions.clear();
 }

@@ -14,6 +14,7 @@ struct ShimCount {  // of one array, or of shared memory
   double read_bytes, write_bytes;               // atomics count as both
   double read_requests, write_requests;         // by warps: one instruction of its threads at once
   double read_transactions, write_transactions; // 32-byte sectors, or for shared memory rounds
+  double read_least, write_least;               // as many as the bytes need at best
 };
 
 struct ShimConflict {  // two blocks met in one word of global memory, not both atomically
@@ -25,7 +26,7 @@ struct ShimConflict {  // two blocks met in one word of global memory, not both 
 };
 
 extern "C" {
-void shim_view(ShimView* view);
+int shim_view(ShimView* view);  // 0: no thread runs
 void shim_block_has_run();
 void shim_count_begin(int arrays, const char** starts, const size_t* bytes);
 int shim_count_result(int array, ShimCount* count);  // array -1: shared memory

@@ -64,9 +64,10 @@ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 inline void __threadfence_block() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
-// ---- atomics
+// ---- atomics; inlined, so that reports name the kernel's line
+#define SHIM_ATOMIC inline __attribute__((always_inline))
 template <class T, class U>
-inline T atomicAdd(T* address, U operand) {
+SHIM_ATOMIC T atomicAdd(T* address, U operand) {
   const T value = T(operand);
   if constexpr (std::is_integral_v<T>) {
     return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
@@ -79,23 +80,23 @@ inline T atomicAdd(T* address, U operand) {
   }
 }
 template <class T, class F>
-inline T shim_atomic_update(T* address, F update) {
+SHIM_ATOMIC T shim_atomic_update(T* address, F update) {
   T old = __atomic_load_n(address, __ATOMIC_RELAXED);
   while (!__atomic_compare_exchange_n(address, &old, update(old), true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
   return old;
 }
 template <class T, class U>
-inline T atomicMax(T* address, U v) { return shim_atomic_update(address, [=](T o) { return o > T(v) ? o : T(v); }); }
+SHIM_ATOMIC T atomicMax(T* address, U v) { return shim_atomic_update(address, [=](T o) { return o > T(v) ? o : T(v); }); }
 template <class T, class U>
-inline T atomicMin(T* address, U v) { return shim_atomic_update(address, [=](T o) { return o < T(v) ? o : T(v); }); }
+SHIM_ATOMIC T atomicMin(T* address, U v) { return shim_atomic_update(address, [=](T o) { return o < T(v) ? o : T(v); }); }
 template <class T, class U>
-inline T atomicOr(T* address, U v) { return __atomic_fetch_or(address, T(v), __ATOMIC_RELAXED); }
+SHIM_ATOMIC T atomicOr(T* address, U v) { return __atomic_fetch_or(address, T(v), __ATOMIC_RELAXED); }
 template <class T, class U>
-inline T atomicAnd(T* address, U v) { return __atomic_fetch_and(address, T(v), __ATOMIC_RELAXED); }
+SHIM_ATOMIC T atomicAnd(T* address, U v) { return __atomic_fetch_and(address, T(v), __ATOMIC_RELAXED); }
 template <class T, class U>
-inline T atomicExch(T* address, U v) { return __atomic_exchange_n(address, T(v), __ATOMIC_RELAXED); }
+SHIM_ATOMIC T atomicExch(T* address, U v) { return __atomic_exchange_n(address, T(v), __ATOMIC_RELAXED); }
 template <class T, class U, class V>
-inline T atomicCAS(T* address, U compare, V v) {
+SHIM_ATOMIC T atomicCAS(T* address, U compare, V v) {
   T expected = T(compare);
   __atomic_compare_exchange_n(address, &expected, T(v), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   return expected;
@@ -138,7 +139,8 @@ inline T __ldg(const T* p) { return *p; }
 #ifdef MINIMASK_COUNT
 #include "counting.hpp"
 // What counting.cpp, which is compiled without instrumentation, must know of the running thread.
-extern "C" SHIM_OWN void shim_view(ShimView* view) {
+extern "C" SHIM_OWN int shim_view(ShimView* view) {
+  if (!shim::running) return 0;
   const shim::Index i = shim::block.index, g = shim::block.grid;
   view->thread = shim::running->number;
   view->block = i.x + g.x * (i.y + g.y * i.z);
@@ -148,6 +150,7 @@ extern "C" SHIM_OWN void shim_view(ShimView* view) {
   view->fixed_bytes = __stop_minimask_shared - __start_minimask_shared;
   view->dynamic = shim::block.dynamic.data();
   view->dynamic_bytes = shim::block.dynamic.size();
+  return 1;
 }
 #endif
 
@@ -192,7 +195,8 @@ SHIM_OWN int launch(void (*kernel)(A...), const unsigned* shape, size_t bytes, v
 }  // namespace shim
 
 extern "C" const char* shim_error() { return shim::block.error; }
+// `::kernel`, so that a kernel may be called "bytes" or "seed" too
 #define SHIM_EXPORT(kernel)                                                                      \
   extern "C" int host_##kernel(const unsigned* shape, size_t bytes, void** arguments, unsigned seed) { \
-    return shim::launch(kernel, shape, bytes, arguments, seed);                                  \
+    return shim::launch(::kernel, shape, bytes, arguments, seed);                                \
   }

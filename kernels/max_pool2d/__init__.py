@@ -6,13 +6,39 @@ import numpy as np
 
 from minimask.kernels import dispatch
 from minimask.kernels.dispatch import Variant
+from minimask.kernels.max_pool2d.windows import Pair, Windows, output_shape
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "windows as a view, argmax over each"),
     "cpu": Variant("cpu", "cpu", "compiled loops over the windows, workers share the channels"),
+    "numba_1_naive": Variant(
+        "numba_1_naive", "gpu", "one thread an output; backward by atomic additions", by_name=True
+    ),
+    "numba_2_gather": Variant(
+        "numba_2_gather", "gpu", "backward: one thread a pixel, no atomics", by_name=True
+    ),
+    "numba_3_strips": Variant(
+        "numba_3_strips", "gpu", "one thread a strip of four neighbors", by_name=True
+    ),
+    "cuda_1_naive": Variant(
+        "cuda",
+        "gpu",
+        "one thread an output; backward by atomic additions, in any order",
+        rung="naive",
+    ),
+    "cuda_2_gather": Variant(
+        "cuda",
+        "gpu",
+        "backward: one thread a pixel asks its windows; no atomics, the same bits in every run",
+        rung="gather",
+    ),
+    "cuda_3_strips": Variant(
+        "cuda",
+        "gpu",
+        "one thread a strip of four neighbors, windows of 3x3 from registers, float4 writes",
+        rung="strips",
+    ),
 }
-
-Pair = tuple[int, int]
 
 
 def max_pool2d(
@@ -47,9 +73,7 @@ def max_pool2d(
         raise ValueError(f"x: expected shape (N, C, H, W), got {x.shape}")
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(f"x: expected float32 or float64, got {x.dtype}; convert with .astype")
-    window = _pair("kernel_size", kernel_size, 1)
-    step = window if stride is None else _pair("stride", stride, 1)
-    border = _pair("padding", padding, 0)
+    window, step, border = _windows(kernel_size, stride, padding)
     for axis in (0, 1):
         if border[axis] > window[axis] // 2:
             raise ValueError(
@@ -77,22 +101,33 @@ def max_pool2d_backward(
     grad: np.ndarray,
     argmax: np.ndarray,
     input_shape: tuple[int, int, int, int],
+    kernel_size: int | Pair | None = None,
     *,
+    stride: int | Pair | None = None,
+    padding: int | Pair = 0,
     variant: str | None = None,
 ) -> np.ndarray:
     """How much the loss changes with every input pixel: each value's gradient goes to its maximum.
+
+    The result does not depend on the windows once `argmax` is known, and they may be left out.
+    On a GPU they save time, since each pixel then collects its gradients from the windows that
+    contain it, in one order.  Without them gradients are added by atomics, in an order, and so
+    with rounding errors, that vary from run to run.
 
     Args:
         grad: (N, C, OH, OW) float32 or float64, the gradient with respect to the output.
         argmax: (N, C, OH, OW) integer, as `max_pool2d` returned it.
         input_shape: (N, C, H, W).
+        kernel_size: the window, as given to `max_pool2d`; None: not known.
+        stride: likewise; default: the window's size.
+        padding: likewise.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:
         (N, C, H, W), the dtype of grad.
 
     Raises:
-        ValueError: shapes that do not belong together.
+        ValueError: shapes that do not belong together, windows that do not fit them.
         TypeError: grad is not float32 or float64, or argmax is not an integer array.
     """
     if grad.dtype not in (np.float32, np.float64):
@@ -108,11 +143,32 @@ def max_pool2d_backward(
             f"input_shape: expected ({grad.shape[0]}, {grad.shape[1]}, H, W) for grad "
             f"{grad.shape}, got {tuple(input_shape)}"
         )
-    function = "max_pool2d_backward"
     shape = tuple(int(n) for n in input_shape)
+    windows = None
+    if kernel_size is not None:
+        windows = _windows(kernel_size, stride, padding)
+        if output_shape(shape, windows) != grad.shape:
+            raise ValueError(
+                f"kernel_size: {windows.size} with stride {windows.stride} and padding "
+                f"{windows.padding} makes {output_shape(shape, windows)} of {shape}, but grad is "
+                f"{grad.shape}; give what max_pool2d was given"
+            )
     return dispatch.call(
-        __name__, VARIANTS, function, grad, argmax, input_shape=shape, variant=variant
+        __name__,
+        VARIANTS,
+        "max_pool2d_backward",
+        grad,
+        argmax,
+        input_shape=shape,
+        windows=windows,
+        variant=variant,
     )
+
+
+def _windows(kernel_size: int | Pair, stride: int | Pair | None, padding: int | Pair) -> Windows:
+    window = _pair("kernel_size", kernel_size, 1)
+    step = window if stride is None else _pair("stride", stride, 1)
+    return Windows(window, step, _pair("padding", padding, 0))
 
 
 def _pair(name: str, value: int | Pair, least: int) -> Pair:

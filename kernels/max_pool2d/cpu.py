@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
-Pair = tuple[int, int]
+from minimask.kernels.max_pool2d.windows import Pair, Windows, output_shape
 
 
 def max_pool2d(
@@ -19,19 +19,21 @@ def max_pool2d(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Output = max over the window; argmax = where in the image that was."""
     n, c, h, w = x.shape
-    out_h = (h + 2 * padding[0] - window[0]) // stride[0] + 1
-    out_w = (w + 2 * padding[1] - window[1]) // stride[1] + 1
-    output = np.empty((n, c, out_h, out_w), x.dtype)
-    argmax = np.empty((n, c, out_h, out_w), np.int32)
+    output = np.empty(output_shape(x.shape, Windows(window, stride, padding)), x.dtype)
+    argmax = np.empty(output.shape, np.int32)
     if output.size:
         planes = np.ascontiguousarray(x).reshape(n * c, h, w)
-        shape = (n * c, out_h, out_w)
+        shape = (n * c, *output.shape[2:])
         _pool(planes, window, stride, padding, output.reshape(shape), argmax.reshape(shape))
     return output, argmax
 
 
 def max_pool2d_backward(
-    grad: np.ndarray, argmax: np.ndarray, *, input_shape: tuple[int, ...]
+    grad: np.ndarray,
+    argmax: np.ndarray,
+    *,
+    input_shape: tuple[int, ...],
+    windows: Windows | None = None,  # argmax says it all
 ) -> np.ndarray:
     """dx[argmax] += grad, image by image and channel by channel."""
     n, c, h, w = input_shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-Pair = tuple[int, int]
+from minimask.kernels.max_pool2d.windows import Pair, Windows
 
 
 def max_pool2d(
@@ -30,7 +30,11 @@ def max_pool2d(
 
 
 def max_pool2d_backward(
-    grad: np.ndarray, argmax: np.ndarray, *, input_shape: tuple[int, ...]
+    grad: np.ndarray,
+    argmax: np.ndarray,
+    *,
+    input_shape: tuple[int, ...],
+    windows: Windows | None = None,  # argmax says it all
 ) -> np.ndarray:
     """dx[argmax] += grad, image by image and channel by channel."""
     n, c, h, w = input_shape

@@ -5,6 +5,8 @@ Letters: R boxes.
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 from minimask.kernels.box_iou import as_float, check_boxes
@@ -14,6 +16,22 @@ VARIANTS = {
     "reference": Variant("reference", "cpu", "all pairs at once, then one pass down the scores"),
     "cpu": Variant(
         "cpu", "cpu", "compares with the kept boxes alone and stops at the first that suppresses"
+    ),
+    "numba_1_naive": Variant(
+        "numba_1_naive", "gpu", "all pairs in a matrix, one barrier a box", by_name=True
+    ),
+    "numba_2_bitmask": Variant(
+        "numba_2_bitmask", "gpu", "64 pairs a word, half the matrix", by_name=True
+    ),
+    "cuda_1_naive": Variant("cuda", "gpu", "all pairs in a matrix, one barrier a box", rung="naive"),
+    "cuda_2_bitmask": Variant(
+        "cuda", "gpu", "64 pairs a word, half the matrix, a barrier every 64 boxes", rung="bitmask"
+    ),
+    "cuda_3_ballot": Variant(
+        "cuda", "gpu", "ballots resolve 64 boxes while the next words are read", rung="ballot"
+    ),
+    "cuda_4_grouped": Variant(
+        "cuda", "gpu", "a block a group, small groups in shared memory", rung="grouped"
     ),
 }
 
@@ -72,6 +90,53 @@ def batched_nms(
         ValueError: shapes that do not fit, a threshold outside [0, 1], an unknown variant.
         TypeError: boxes or scores that are no real numbers, groups that are no integers.
     """
+    arrays, threshold = _check(boxes, scores, groups, iou_threshold)
+    return call(__name__, VARIANTS, "nms", *arrays, threshold=threshold, variant=variant)
+
+
+def batched_nms_padded(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    groups: np.ndarray | None,
+    iou_threshold: float,
+    *,
+    limit: int,
+    variant: str | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The first `limit` boxes that `batched_nms` keeps, in arrays whose length is known before.
+
+    How many boxes are kept only the GPU knows, and an array of just those makes the CPU wait for
+    it.  This function does not wait, so that it can stand between others in a model.
+
+    Args:
+        boxes: (R, 4), x0 y0 x1 y1 in any one unit.
+        scores: (R,), larger is better.
+        groups: (R,) integers; None: all boxes are one group.
+        iou_threshold: between 0 and 1; an IoU equal to it does not suppress.
+        limit: how many boxes to keep at most, over all groups.
+        variant: a name in VARIANTS; default: the fastest for these arrays.
+
+    Returns:
+        (limit,) int64, positions in `boxes` by falling score over all groups, ties by index; -1
+        where no more are kept.  (1,) int32, how many are not -1.
+
+    Raises:
+        ValueError: shapes that do not fit, a threshold outside [0, 1], a negative limit, an
+            unknown variant.
+        TypeError: boxes or scores that are no real numbers, groups or a limit that are no integers.
+    """
+    limit = operator.index(limit)
+    if limit < 0:
+        raise ValueError(f"limit: expected a number of boxes, got {limit}")
+    arrays, threshold = _check(boxes, scores, groups, iou_threshold)
+    options = {"threshold": threshold, "limit": limit}
+    return call(__name__, VARIANTS, "nms_padded", *arrays, **options, variant=variant)
+
+
+def _check(
+    boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray | None, iou_threshold: float
+) -> tuple[tuple[np.ndarray, ...], float]:
+    """The arrays as the variants want them, and the threshold."""
     boxes = check_boxes("boxes", boxes)
     count = len(boxes)
     scores = as_float("scores", scores)
@@ -85,5 +150,4 @@ def batched_nms(
         if groups.dtype.kind not in "iu":
             raise TypeError(f"groups: expected integers, got {groups.dtype}")
     arrays = (boxes, scores) if groups is None else (boxes, scores, groups)
-    threshold = float(iou_threshold)
-    return call(__name__, VARIANTS, "nms", *arrays, threshold=threshold, variant=variant)
+    return arrays, float(iou_threshold)

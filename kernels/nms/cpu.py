@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit, prange
 
+from minimask.kernels.nms.reference import pad
+
 RUN = 64  # kept boxes compared before asking whether one suppresses
 
 
@@ -34,6 +36,18 @@ def nms(
     alive = _walk(columns, first, boxes.dtype.type(threshold))
     kept[order] = alive
     return by_score[kept[by_score]].astype(np.int64, copy=False)
+
+
+def nms_padded(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    threshold: float,
+    limit: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(R, 4), (R,), (R,) -> (limit,) int64 padded with -1, and (1,) int32, how many are kept."""
+    return pad(nms(boxes, scores, groups, threshold=threshold), limit)
 
 
 # No fast-math: a NaN coordinate lives on in the area, and IoUs must round as in the reference.

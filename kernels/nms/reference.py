@@ -25,3 +25,23 @@ def nms(
         if alive[i]:
             alive[i + 1 :] &= ~suppresses[i, i + 1 :]
     return order[alive].astype(np.int64, copy=False)
+
+
+def nms_padded(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    groups: np.ndarray | None = None,
+    *,
+    threshold: float,
+    limit: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(R, 4), (R,), (R,) -> (limit,) int64 padded with -1, and (1,) int32, how many are kept."""
+    return pad(nms(boxes, scores, groups, threshold=threshold), limit)
+
+
+def pad(kept: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `limit` of `kept`, then -1; how many are not -1."""
+    indices = np.full(limit, -1, np.int64)
+    kept = kept[:limit]
+    indices[: len(kept)] = kept
+    return indices, np.array([len(kept)], np.int32)

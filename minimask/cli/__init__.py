@@ -125,6 +125,10 @@ def sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     text = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
+    if type(error).__module__.startswith(("cupy", "cupy_backends")):
+        from minimask.device import explain
+
+        return explain(error)
     if isinstance(error, MemoryError):
         return (
             f"not enough memory ({text or 'no details'}); try a smaller --batch or smaller images"

@@ -75,6 +75,9 @@ def evaluate(
         int, typer.Option(help="That count per image and class; COCO takes 100.")
     ] = 100,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU.")
+    ] = "cpu",
     threads: Annotated[
         int | None, typer.Option(help="Processor cores to use.", show_default="all")
     ] = None,
@@ -112,6 +115,8 @@ def evaluate(
     ):
         is_positive(value, option)
     environment.use_threads(threads)
+    from minimask.device import find
+
     is_folder(out, "--out")
     keep_existing((out, results), force)
     if detections is not None:
@@ -120,7 +125,9 @@ def evaluate(
         _finish(found, out, results)
         return
     assert run is not None
+    find(device)
     opened = open_model(run, model)
+    opened.model.to(device)
     dataset = _dataset(opened, annotations, images, data, count, size)
     folder = out if out is not None else _default_folder(opened, run)
     found = _evaluate(opened, dataset, folder, limit, batch, max_detections, pictures, not quiet)

@@ -70,6 +70,9 @@ def predict(
         bool, typer.Option("--pictures/--no-pictures", help="Draw the objects over the images.")
     ] = True,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU.")
+    ] = "cpu",
     threads: Annotated[
         int | None, typer.Option(help="Processor cores to use.", show_default="all")
     ] = None,
@@ -86,10 +89,14 @@ def predict(
     is_positive(batch, "--batch")
     is_positive(threads, "--threads")
     environment.use_threads(threads)
+    from minimask.device import find
+
     files = find_images(images)
     is_folder(out, "--out")
     keep_existing((out, results), force)
+    find(device)
     opened = open_model(weights, model)
+    opened.model.to(device)
     ids = Ids(files, opened.model.classes, annotations)
     writer = Writer(out, score, pictures, cutouts, ids)
     try:

@@ -150,6 +150,9 @@ def train(
         float | None, _option("Evaluate weights averaged with this decay.", TRAINING, "off")
     ] = None,
     seed: Annotated[int | None, _option("Of everything random.", TRAINING, 0)] = None,
+    device: Annotated[
+        str | None, _option("cpu, cuda, or cuda:1 for the second GPU.", TRAINING, "cpu")
+    ] = None,
     threads: Annotated[int | None, _option("Processor cores to use.", TRAINING, "all")] = None,
     eval_every: Annotated[
         int | None, _option("Steps between evaluations.", RUN, "at the end")
@@ -174,21 +177,40 @@ def train(
 def run(given: dict[str, Any]) -> None:
     """Do what the options in `given` say; see `train`."""
     out, resume, quiet = given.pop("out"), given.pop("resume"), given.pop("quiet")
+    device = given.pop("device", "cpu")
     settings = choose_settings(given, out, resume)
     environment.use_threads(settings.train.threads)
 
+    from minimask.device import find
     from minimask.train import folder, open_data
     from minimask.train.loop import train as train_model
     from minimask.train.run import new_model
 
     folder.check(out, settings, resume=resume)  # before anything slow
+    find(device)
     dataset, val = open_data(settings)
-    model = new_model(settings, dataset.classes)
+    model = new_model(settings, dataset.classes).to(device)
     started = out if resume and folder.is_run(out) else None
     if not quiet:
         typer.echo(opening(settings, model, dataset, out, started), err=True)
+    if device != "cpu":
+        typer.echo(memory_needed(settings, model, dataset), err=True)
     summary = train_model(model, dataset, settings, out, val=val, resume=resume, progress=not quiet)
     typer.echo(closing(summary, out))
+
+
+def memory_needed(settings: RunSettings, model: Any, dataset: Any) -> str:
+    """What a step needs on the GPU, from the first image's size; DeviceError if it is too much."""
+    from minimask.models.transform import resized_size
+    from minimask.train import memory
+
+    image = dataset[0].image
+    sizes = model.min_size
+    largest = max(sizes) if isinstance(sizes, tuple | list) else sizes
+    given = image.shape[0], image.shape[1]
+    height, width = resized_size(*given, largest, model.max_size, model.convention)
+    states = 1 if settings.train.optimizer == "sgd" else 2
+    return memory.check(model, settings.train.batch, height, width, states)
 
 
 def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettings:

@@ -11,7 +11,7 @@ from minimask.functional.losses import (
     smooth_l1,
 )
 from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
-from minimask.functional.regions import roi_align, roi_pool
+from minimask.functional.regions import roi_align, roi_align_levels, roi_pool
 from minimask.ops import log_softmax, relu, sigmoid, softmax
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "relu",
     "resize",
     "roi_align",
+    "roi_align_levels",
     "roi_pool",
     "sigmoid",
     "smooth_l1",

@@ -7,11 +7,11 @@ R rows (boxes, anchors)   K classes
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from minimask.arrays import Array, array_module
 from minimask.autograd import Context, Function, Tensor
+from minimask.kernels.dispatch import checks_values
 from minimask.ops import mean, sum
 from minimask.ops.elementwise import stable_sigmoid
 
@@ -23,7 +23,9 @@ class CrossEntropy(Function):
     def forward(ctx: Context, logits: Array, labels: Array) -> Array:
         xp = array_module(logits, labels)
         rows = xp.arange(len(logits))
-        shifted = logits - logits.max(axis=1, keepdims=True, initial=-math.inf)
+        # without a class or a row there is no largest logit
+        largest = logits.max(axis=1, keepdims=True) if logits.size else logits[:, :1]
+        shifted = logits - largest
         exponentials = xp.exp(shifted)
         totals = exponentials.sum(axis=1, keepdims=True)
         ctx.save(exponentials, totals, rows, labels)
@@ -123,8 +125,8 @@ def cross_entropy(logits: Any, labels: Any) -> Tensor:
         )
     if labels.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy: `labels` must be integers, got {labels.dtype}")
-    wrong = (labels < 0) | (labels >= logits.shape[1])
-    if wrong.any():
+    wrong = (labels < 0) | (labels >= logits.shape[1]) if checks_values(labels) else None
+    if wrong is not None and wrong.any():
         row = int(wrong.argmax())
         raise ValueError(
             f"cross_entropy: labels must be in 0..{logits.shape[1] - 1}, got {int(labels[row])} "

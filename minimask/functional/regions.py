@@ -7,12 +7,15 @@ N images   C channels   H, W height and width   R regions   P pooled size
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from minimask.arrays import Array
 from minimask.autograd import Context, Function, Tensor
 from minimask.kernels.roi_align import roi_align as align
 from minimask.kernels.roi_align import roi_align_backward as align_gradient
+from minimask.kernels.roi_align import roi_align_levels as align_levels
+from minimask.kernels.roi_align import roi_align_levels_backward as align_levels_gradient
 from minimask.kernels.roi_pool import roi_pool as pool
 from minimask.kernels.roi_pool import roi_pool_backward as pool_gradient
 
@@ -33,6 +36,27 @@ class RoIAlign(Function):
     def backward(ctx: Context, grad: Array) -> Any:  # to the features; boxes are given, not learned
         rois, shape, options = ctx.saved
         return align_gradient(grad, rois, shape, **options), None
+
+
+class RoIAlignLevels(Function):
+    """RoIAlign over a pyramid: every region from the level it belongs to."""
+
+    @staticmethod
+    def forward(
+        ctx: Context,
+        rois: Array,
+        levels: Array,
+        *features: Array,
+        output_size: OutputSize,
+        **options: Any,
+    ) -> Array:
+        ctx.save(rois, levels, [f.shape for f in features], options)
+        return align_levels(features, rois, levels, output_size, **options)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # each level gets its own regions' gradients
+        rois, levels, shapes, options = ctx.saved
+        return None, None, *align_levels_gradient(grad, rois, levels, shapes, **options)
 
 
 class RoIPool(Function):
@@ -88,6 +112,41 @@ def roi_align(
         _constant("roi_align", rois),
         output_size=output_size,
         spatial_scale=spatial_scale,
+        sampling_ratio=sampling_ratio,
+        aligned=aligned,
+    )
+
+
+def roi_align_levels(
+    pyramid: Sequence[Any],
+    rois: Any,
+    levels: Any,
+    output_size: OutputSize,
+    *,
+    spatial_scales: Sequence[float],
+    sampling_ratio: int = 0,
+    aligned: bool = True,
+) -> Tensor:
+    """`roi_align`, each region on its own level of a pyramid.
+
+    Args:
+        pyramid: levels (N, C, H, W).
+        rois: (R, 5) array: image index, then x0 y0 x1 y1 in pixels of the input image.
+        levels: (R,) integers: the place in `pyramid` that each region is cut from.
+        output_size: cells P, or (PH, PW).
+        spatial_scales: of each level, feature pixels per image pixel.
+        sampling_ratio: as in `roi_align`.
+        aligned: as in `roi_align`.
+
+    Returns:
+        (R, C, PH, PW); the gradient goes to the levels only.
+    """
+    return RoIAlignLevels.apply(
+        _constant("roi_align_levels", rois),
+        _constant("roi_align_levels", levels),
+        *pyramid,
+        output_size=output_size,
+        spatial_scales=tuple(spatial_scales),
         sampling_ratio=sampling_ratio,
         aligned=aligned,
     )

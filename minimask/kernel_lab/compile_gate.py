@@ -78,8 +78,8 @@ def _nvrtc() -> Any:
         nvrtc.nvrtcVersion()
     except Exception as error:  # the package is missing, or it finds no library
         raise NoToolkit(
-            "compiling for a GPU needs NVRTC: pip install cuda-bindings 'nvidia-cuda-nvrtc==13.0.*' "
-            f"({type(error).__name__})"
+            "compiling for a GPU needs NVRTC: pip install cuda-bindings "
+            f"'nvidia-cuda-nvrtc==13.0.*' ({type(error).__name__})"
         ) from None
     return nvrtc
 
@@ -185,8 +185,8 @@ def compile_numba(op: str, variant: str, architecture: int) -> list[Compiled]:
         NoToolkit: a compiler is missing.
         ValueError: Numba cannot compile it; the message is Numba's.
     """
-    problem, assembler = why_not_numba(), ptxas()
-    if problem or assembler is None:
+    problem = why_not_numba()
+    if problem:
         raise NoToolkit(problem)
     command = [sys.executable, "-W", "ignore", "-m", "minimask.kernel_lab.numba_ptx"]
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0"}
@@ -199,13 +199,22 @@ def compile_numba(op: str, variant: str, architecture: int) -> list[Compiled]:
     )
     if done.returncode:
         raise ValueError(f"{op}, {variant} does not compile:\n{done.stderr.strip()[-3000:]}")
-    compiled = []
+    compiled: list[Compiled] = []
     for kernel, ptx in json.loads(done.stdout.splitlines()[-1]).items():
-        compiled += _assemble(assembler, kernel, ptx, architecture)
+        compiled += assemble(kernel, ptx, architecture)
     return compiled
 
 
-def _assemble(assembler: str, kernel: str, ptx: str, architecture: int) -> Iterator[Compiled]:
+def assemble(kernel: str, ptx: str, architecture: int) -> Iterator[Compiled]:
+    """PTX to machine code by ptxas.
+
+    Raises:
+        NoToolkit: there is no ptxas.
+        ValueError: it refuses the PTX.
+    """
+    assembler = ptxas()
+    if assembler is None:
+        raise NoToolkit(why_not_numba())
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "kernel.ptx")
         source.write_text(ptx)

@@ -18,15 +18,12 @@ import numpy as np
 def main(op: str, variant: str, architecture: int) -> dict[str, str]:
     """PTX of every kernel of a rung, by the kernel's name."""
     from numba import types as nb
-    from numba.cuda import compile_ptx, dispatcher
+    from numba.cuda import compile_ptx
 
     from minimask.kernel_lab import values
     from minimask.kernels import numba_cuda
-    from minimask.kernels.numba_cuda import cuda
 
-    capability = divmod(architecture, 10)
-    # typing a kernel that calls a device function asks the driver which device there is
-    dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=capability)
+    capability = without_a_driver(architecture)
     launched: dict[str, tuple[Any, Any]] = {}
 
     def note(kernel: Any, grid: Any, block: Any, *arguments: Any) -> None:
@@ -39,11 +36,22 @@ def main(op: str, variant: str, architecture: int) -> dict[str, str]:
             module = values.module(op, variant)
             module.launch = note
             values.compute(case, variant)
-    del cuda
     return {
         name: compile_ptx(kernel.py_func, signature, cc=capability)[0]
         for name, (kernel, signature) in launched.items()
     }
+
+
+def without_a_driver(architecture: int) -> tuple[int, int]:
+    """Let Numba compile where there is no driver; returns the compute capability.
+
+    Typing a kernel that calls a device function asks the driver which device there is.
+    """
+    from numba.cuda import dispatcher
+
+    capability = divmod(architecture, 10)
+    dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=capability)
+    return capability
 
 
 def typeof(nb: Any, argument: Any) -> Any:

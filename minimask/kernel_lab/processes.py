@@ -19,6 +19,7 @@ from typing import Any
 from minimask.kernels.host_shim.build import compiler
 
 SECONDS = 900
+WORKER = "minimask.kernel_lab.worker"
 _RUNTIMES = {"address": ("libasan.so", "libubsan.so"), "thread": ("libtsan.so",)}
 _SETTINGS = {
     "address": {
@@ -60,25 +61,33 @@ def sanitize(
         seeds: orders of the threads.
         cases: names of small cases; default: all.
     """
-    environment = {**os.environ, **_SETTINGS[kind], "LD_PRELOAD": ":".join(_runtimes(kind))}
+    environment = environment_for(kind)
     request = {"op": op, "kind": kind, "seeds": list(seeds), "cases": cases and list(cases)}
     outcomes = {}
     for variant in variants:  # one process each, so that a finding has an owner
-        done = _run({**request, "variants": [variant]}, environment, fixed_addresses=True)
+        done = run_worker(WORKER, {**request, "variants": [variant]}, environment)
         outcomes[variant] = _outcome(done, variant)
     return outcomes
 
 
 def simulate(op: str, variants: Sequence[str]) -> dict[str, Outcome]:
     """Run Numba-CUDA variants of one operation on its small cases in Numba's simulator."""
-    environment = {
-        **os.environ,
-        "NUMBA_ENABLE_CUDASIM": "1",
-        "NUMBA_DISABLE_PERFORMANCE_WARNINGS": "1",
-    }
     request = {"op": op, "kind": "", "seeds": [0], "variants": list(variants)}
-    done = _run(request, environment, fixed_addresses=False)
+    done = run_worker(WORKER, request, environment_for("simulator"))
     return {variant: _outcome(done, variant) for variant in variants}
+
+
+def environment_for(kind: str) -> dict[str, str]:
+    """The environment of a process for a kind of the shim's build, or for the "simulator"."""
+    if kind == "simulator":
+        return {
+            **os.environ,
+            "NUMBA_ENABLE_CUDASIM": "1",
+            "NUMBA_DISABLE_PERFORMANCE_WARNINGS": "1",
+        }
+    if kind not in _RUNTIMES:
+        return dict(os.environ)
+    return {**os.environ, **_SETTINGS[kind], "LD_PRELOAD": ":".join(_runtimes(kind))}
 
 
 def _runtimes(kind: str) -> list[str]:
@@ -93,21 +102,19 @@ def _runtimes(kind: str) -> list[str]:
     return paths
 
 
-def _run(
-    request: dict[str, Any], environment: dict[str, str], *, fixed_addresses: bool
+def run_worker(
+    module: str, request: Any, environment: dict[str, str], seconds: float = SECONDS
 ) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable,
-        "-W",
-        "ignore",
-        "-m",
-        "minimask.kernel_lab.worker",
-        json.dumps(request),
-    ]
-    if fixed_addresses and shutil.which("setarch"):  # older sanitizers fail with random addresses
-        command = ["setarch", "-R", *command]
+    """Run a module with a request in a process of its own, and wait for it.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer than `seconds`.
+    """
+    command = [sys.executable, "-W", "ignore", "-m", module, json.dumps(request)]
+    if "LD_PRELOAD" in environment and shutil.which("setarch"):
+        command = ["setarch", "-R", *command]  # older sanitizers fail with random addresses
     return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+        command, env=environment, capture_output=True, text=True, timeout=seconds, check=False
     )
 
 
@@ -124,6 +131,7 @@ def _outcome(done: subprocess.CompletedProcess[str], variant: str) -> Outcome:
 _UNDEFINED = re.compile(r"([\w./]+\.cuh?):(\d+):\d+: runtime error: (.*)")
 _HEADLINE = re.compile(r"(?:ERROR: AddressSanitizer|WARNING: ThreadSanitizer): (.*)")
 _FRAME = re.compile(r"#\d+ (?:0x[0-9a-f]+ in )?(\w+).* ([\w./]+\.cuh?):(\d+)")
+_ACCESS = re.compile(r"^(READ|WRITE) of size (\d+)", re.MULTILINE)
 
 
 def findings(text: str) -> tuple[str, ...]:
@@ -140,5 +148,8 @@ def findings(text: str) -> tuple[str, ...]:
         ).strip()
         places = [f"{os.path.basename(m[2])}:{m[3]}" for m in _FRAME.finditer(block)]
         where = " and ".join(dict.fromkeys(places[:2])) or "outside the kernel"
+        access = _ACCESS.search(block)
+        if access is not None and "AddressSanitizer" in block:
+            what = f"{access[1].lower()} of {access[2]} bytes outside an array ({what})"
         found[f"{where}: {what}"] = None
     return tuple(found)

@@ -1,24 +1,27 @@
 """Every tier that a machine can run, for the rungs of one operation.
 
-python -m minimask.kernel_lab.tiers roi_align [RUNG ...] [--only values,address]
+python -m minimask.kernel_lab.tiers roi_align [RUNG ...] [--only values,address] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from minimask.kernel_lab import compile_gate, processes, values
+from minimask import environment
+from minimask.kernel_lab import compile_gate, counting, processes, values
 from minimask.kernels import OPERATIONS
 from minimask.kernels.dispatch import Variant
 from minimask.kernels.host_shim import build, emulator
 from minimask.kernels.launch import Program
 
 SEEDS = (0, 1, 7)
-CUDA_TIERS = ("values", "address", "thread", "compiled")
-NUMBA_TIERS = ("simulator", "compiled")
+CUDA_TIERS = ("values", "address", "thread", "compiled", "gpu")
+NUMBA_TIERS = ("simulator", "compiled", "gpu")
 CPU_TIERS = ("values",)
 
 
@@ -33,7 +36,7 @@ class Result:
 
 
 def tiers_of(variant: Variant) -> tuple[str, ...]:
-    """The tiers a rung has to pass; "gpu" comes after all of them."""
+    """The tiers a rung has to pass."""
     if variant.device == "cpu":
         return CPU_TIERS
     return NUMBA_TIERS if variant.module.startswith("numba") else CUDA_TIERS
@@ -63,11 +66,16 @@ def _run(op: str, name: str, tier: str) -> Result:
         return _values(op, name, SEEDS if variant.emulated else (0,))
     if tier == "compiled":
         return _compiled(op, name)
+    if tier == "gpu":
+        return _gpu(op, name)
     if tier == "simulator":
         outcome = processes.simulate(op, [name])[name]
     else:
         outcome = processes.sanitize(op, [name], tier)[name]
     problems = [*outcome.findings, *([outcome.wrong] if outcome.wrong else [])]
+    if tier == "thread" and outcome.passed:  # a sanitizer sees the threads of one block
+        problems += dict.fromkeys(counting.conflicts(op, name))
+        return Result(name, tier, not problems, "; ".join(problems) or f"{outcome.cases} cases")
     text = "; ".join(problems) or f"{outcome.cases} cases"
     return Result(name, tier, outcome.passed, text)
 
@@ -75,10 +83,41 @@ def _run(op: str, name: str, tier: str) -> Result:
 def _why_not(variant: Variant, tier: str) -> str | None:
     if variant.device == "cpu":
         return None
+    if tier == "gpu":
+        return why_no_gpu()
     if tier == "compiled":
         numba = variant.module.startswith("numba")
         return compile_gate.why_not_numba() if numba else compile_gate.why_not()
     return None if tier == "simulator" else build.why_not()
+
+
+def why_no_gpu() -> str | None:
+    """Why no kernel runs on a GPU here, in a sentence; None if it can."""
+    devices, reason = environment.cuda_devices()
+    if not devices:
+        return reason
+    try:
+        import cupy
+
+        cupy.zeros(1)
+    except Exception as error:  # missing, or a driver too old for it
+        return f"CuPy does not work: {type(error).__name__}: {error}"
+    return None
+
+
+def _gpu(op: str, name: str) -> Result:
+    import cupy
+
+    count = 0
+    for case in values.cases(op):
+        if values.has(op, name, case.function):
+            try:
+                found = values.compute(case, name, cupy.asarray)
+                values.compare(case, found, values.expected(case))
+            except values.Wrong as error:
+                return Result(name, "gpu", False, str(error))
+            count += 1
+    return Result(name, "gpu", count > 0, f"{count} cases, {environment.cuda_devices()[0][0]}")
 
 
 def _values(op: str, name: str, seeds: Sequence[int]) -> Result:
@@ -141,9 +180,13 @@ def main() -> None:
     parser.add_argument("op", choices=OPERATIONS)
     parser.add_argument("rungs", nargs="*")
     parser.add_argument("--only", default="")
+    parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     failed, start = False, time.perf_counter()
     for result in check(given.op, given.rungs, [t for t in given.only.split(",") if t]):
+        if given.json:
+            print(json.dumps(dataclasses.asdict(result)), flush=True)
+            continue
         mark = {True: "passed", False: "FAILED", None: "not run"}[result.passed]
         now = time.perf_counter()
         print(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,10 @@ from minimask import kernels
 from minimask.kernels.case import Case
 from minimask.kernels.dispatch import Variant, using
 from minimask.testing import assert_close
+
+
+# bytes of arrays that a student's kernel is to write: a NaN, or a huge number
+UNWRITTEN = {"f": 0xFF, "i": 0x7F, "u": 0x7F}
 
 
 class Wrong(AssertionError):
@@ -49,6 +53,8 @@ def has(op: str, variant: str, function: str) -> bool:
 # the name inside a variant's module of each public function whose name differs
 PARTS = {
     "batched_nms": "nms",
+    "batched_nms_padded": "nms_padded",
+    "conv_transpose2d": "conv2d_backward_input",
     "roi_align": "forward",
     "roi_align_backward": "backward",
     "roi_pool": "forward",
@@ -86,12 +92,33 @@ def compare(case: Case, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray
         raise Wrong(f"{case.name}: {len(found)} arrays came, the reference returns {len(wanted)}")
     rtol = 16 * float(np.finfo(np.float32).eps) * case.terms**0.5
     for i, (got, want) in enumerate(zip(found, wanted, strict=True)):
+        wide = got.astype(np.float64) if got.dtype.kind == "f" else got
+        half = 8192 if got.dtype == np.float16 else 1  # a rounding of float16 is so much larger
+        limits = {} if got.dtype.kind != "f" else {"rtol": rtol * half, "atol": case.atol}
         try:
-            wide = got.astype(np.float64) if got.dtype.kind == "f" else got
-            half = 8192 if got.dtype == np.float16 else 1  # a rounding of float16 is so much larger
-            limits = {} if got.dtype.kind != "f" else {"rtol": rtol * half, "atol": case.atol}
             with contextlib.redirect_stdout(io.StringIO()):  # it reports the share of the tolerance
                 assert_close(wide, want, **limits)
         except AssertionError as error:
             which = f", result {i}" if len(found) > 1 else ""
-            raise Wrong(f"{case.function}, {case.name!r}{which}: {error}") from None
+            first = _first_wrong(got, want, limits)
+            raise Wrong(f"{case.function}, {case.name!r}{which}: {first}{error}") from None
+
+
+def _first_wrong(got: np.ndarray, want: np.ndarray, limits: Mapping[str, float | None]) -> str:
+    """Where the first value beyond the tolerance is, what it is and what it should be."""
+    if got.shape != want.shape:
+        return ""
+    rtol, atol = limits.get("rtol") or 0.0, limits.get("atol")
+    a, b = (x.astype(np.float64) for x in (got, want))
+    if atol is None:
+        atol = rtol * float(np.abs(b[np.isfinite(b)]).max(initial=0))
+    with np.errstate(invalid="ignore"):
+        close = (np.abs(a - b) <= atol + rtol * np.abs(b)) & np.isfinite(a) & np.isfinite(b)
+    wrong = ~(close | (a == b) | (np.isnan(a) & np.isnan(b)))
+    if not wrong.any():
+        return ""
+    index = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
+    value = str(got[index])
+    if got.dtype.kind in UNWRITTEN and set(got[index].tobytes()) == {UNWRITTEN[got.dtype.kind]}:
+        value = f"{value} (nothing was written there)"
+    return f"[{', '.join(map(str, index))}] is {value}, should be {want[index]}; "

@@ -6,10 +6,13 @@ Letters: A anchors per cell, H W height and width of a feature map.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from minimask.arrays import Array
 from minimask.conventions import TORCHVISION, Convention
+from minimask.device import on_gpu, upload
 
 
 def cell_anchors(
@@ -55,16 +58,20 @@ class AnchorGrid:
         if len(counts) != 1:
             raise ValueError(f"anchor sizes: every level needs as many, got {per_level}")
         self.per_cell = counts.pop()
-        self._known: dict[tuple, list[np.ndarray]] = {}
+        self._known: dict[tuple, list[Array]] = {}
 
     def __call__(
-        self, feature_shapes: Sequence[tuple[int, int]], image_shape: tuple[int, int]
-    ) -> list[np.ndarray]:
+        self,
+        feature_shapes: Sequence[tuple[int, int]],
+        image_shape: tuple[int, int],
+        like: Array | None = None,
+    ) -> list[Array]:
         """The anchors of each level, in the order rows, columns, anchors of a cell.
 
         Args:
             feature_shapes: (H, W) of each level.
             image_shape: height and width of the padded images.
+            like: an array of the device they are needed on; default: the CPU.
 
         Returns:
             For each level (H * W * A, 4) float32 in pixels of the padded image. Do not change
@@ -76,6 +83,8 @@ class AnchorGrid:
                 f"but {len(feature_shapes)} feature maps"
             )
         key = (tuple(feature_shapes), tuple(image_shape))
+        if like is not None and on_gpu(like):
+            return self._on_gpu(key, like)
         if key not in self._known:
             if len(self._known) >= 64:  # images of ever new shapes must not fill the memory
                 self._known.clear()
@@ -84,6 +93,13 @@ class AnchorGrid:
                 for cell, shape in zip(self.cells, feature_shapes, strict=True)
             ]
         return self._known[key]
+
+    def _on_gpu(self, key: tuple[Any, Any], like: Array) -> list[Array]:
+        """A copy on the GPU of `like`, kept beside the anchors themselves."""
+        there = (*key, like.device)
+        if there not in self._known:
+            self._known[there] = [upload(level, like, "anchors") for level in self(*key)]
+        return self._known[there]
 
     def _level(
         self, cell: np.ndarray, shape: tuple[int, int], image_shape: tuple[int, int]

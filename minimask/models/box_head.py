@@ -13,8 +13,9 @@ import numpy as np
 from minimask import boxes as box_ops
 from minimask import functional as F
 from minimask import ops
-from minimask.autograd import Tensor
+from minimask.autograd import Tensor, zero_like
 from minimask.conventions import Convention
+from minimask.device import upload
 from minimask.kernels.box_iou import box_iou
 from minimask.models.initialization import linear
 from minimask.models.matching import match
@@ -169,17 +170,19 @@ def box_loss(
         Two scalars: cross-entropy, near ln K before training, and smooth L1.
     """
     if logits.shape[0] == 0:
-        return Tensor(np.float32(0)), Tensor(np.float32(0))
+        return zero_like(logits), zero_like(logits)
     labels = np.concatenate([r.labels for r in regions])
     positives = np.flatnonzero(np.concatenate([r.positive for r in regions]))
     targets = np.concatenate([r.targets for r in regions])[positives]
     per_class = ops.reshape(deltas, (len(labels), -1, 4))
-    moved = per_class[positives, labels[positives]]
+    there = logits.data
+    moved = per_class[upload(positives, there), upload(labels[positives], there)]
     divisor = float(len(labels))
     if convention.box_loss_divisor == "positives":
         divisor = 4.0 * max(len(positives), 1)
+    targets = upload(targets, there, "region targets")
     loss = F.smooth_l1(moved, targets, beta=convention.box_loss_beta, reduction="sum")
-    return F.cross_entropy(logits, labels), loss / divisor
+    return F.cross_entropy(logits, upload(labels, there, "labels")), loss / divisor
 
 
 @dataclass(frozen=True)

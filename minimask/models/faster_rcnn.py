@@ -11,8 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from minimask.autograd import Tensor, no_grad
+from minimask.arrays import Array, array_module
+from minimask.autograd import Tensor, no_grad, zero_like
 from minimask.conventions import Convention
+from minimask.device import download
+from minimask.kernels.dispatch import unchecked
 from minimask.models import box_head, rpn
 from minimask.models.box_head import BoxBranch, Found, Regions
 from minimask.models.detections import Detections, Target
@@ -95,7 +98,9 @@ class FasterRCNN(Module):
         logits, deltas = self.roi_heads.box_predictor(
             self.roi_heads.box_head(self.pool_boxes(pyramid, rois, image_height))
         )
-        return box_head.find_objects(logits.data, deltas.data, proposals, frames, self.convention)
+        said = download(array_module(logits.data).concatenate([logits.data, deltas.data], 1), "boxes")
+        logits_of, deltas_of = np.split(said, [logits.shape[1]], axis=1)
+        return box_head.find_objects(logits_of, deltas_of, proposals, frames, self.convention)
 
     def pool_boxes(self, pyramid: Sequence[Tensor], rois: np.ndarray, image_height: int) -> Tensor:
         """Features of each region for the box head: (R, 5) -> (R, C, 7, 7)."""
@@ -128,7 +133,8 @@ class FasterRCNN(Module):
 
     def _predict(self, images: Sequence[np.ndarray]) -> list[Detections]:
         batch = self.prepare(images)
-        found = self.forward(Tensor(batch.images), batch.frames)
+        with unchecked():
+            found = self.forward(Tensor(batch.images), batch.frames)
         return [self.to_image(f, frame) for f, frame in zip(found, batch.frames, strict=True)]
 
     def to_image(self, found: Found, frame: Frame) -> Detections:
@@ -150,7 +156,8 @@ class FasterRCNN(Module):
         size = self.min_size
         if isinstance(size, Sequence):
             size = size[-1] if rng is None else int(rng.choice(np.asarray(size)))
-        return make_batch(images, size, self.max_size, self.convention)
+        like = next(self.parameters()).data
+        return make_batch(images, size, self.max_size, self.convention, like=like)
 
     def losses(
         self,
@@ -171,7 +178,8 @@ class FasterRCNN(Module):
         Returns:
             Scalars: loss_objectness, loss_rpn_box_reg, loss_classifier, loss_box_reg.
         """
-        losses, _ = self._box_losses(images, targets, rng, samples)
+        with unchecked():
+            losses, _ = self._box_losses(images, targets, rng, samples)
         return losses
 
     def _box_losses(
@@ -196,7 +204,7 @@ class FasterRCNN(Module):
             logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
             classifier, box_reg = box_head.box_loss(logits, deltas, regions, self.convention)
         else:
-            classifier, box_reg = Tensor(np.float32(0)), Tensor(np.float32(0))
+            classifier = box_reg = zero_like(losses["loss_objectness"])
         losses |= {"loss_classifier": classifier, "loss_box_reg": box_reg}
         return losses, Lesson(pyramid, regions, targets, batch.shape[0])
 
@@ -211,9 +219,10 @@ class FasterRCNN(Module):
         """The two losses of the proposal network, and its proposals."""
         c, true_boxes = self.convention, [t.boxes for t in targets]
         objectness, deltas = self.rpn.head(pyramid)
-        levels = self.rpn.anchors([level.shape[2:] for level in pyramid], batch.shape)
-        anchors = np.concatenate(levels)
-        matches = [rpn.assign_anchors(anchors, boxes, c) for boxes in true_boxes]
+        shapes = [level.shape[2:] for level in pyramid]
+        levels = self.rpn.anchors(shapes, batch.shape, like=pyramid[0].data)
+        anchors = np.concatenate(self.rpn.anchors(shapes, batch.shape))
+        matches = self._match_anchors(levels, true_boxes)
         if samples is None:
             chosen = rpn.sample_anchors(matches, c, rng)
             made = self.rpn.propose(objectness, deltas, levels, batch.frames, training=True)
@@ -228,6 +237,16 @@ class FasterRCNN(Module):
         logits = rpn.flatten_levels(objectness, 1).reshape((len(targets), -1))
         loss = rpn.rpn_loss(logits, rpn.flatten_levels(deltas, 4), chosen, wanted, c)
         return {"loss_objectness": loss[0], "loss_rpn_box_reg": loss[1]}, proposals
+
+    def _match_anchors(
+        self, levels: Sequence[Array], true_boxes: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """The object each anchor of each image is to find, on the CPU, where chance decides."""
+        xp = array_module(*levels)
+        anchors = xp.concatenate(list(levels))
+        matches = [rpn.assign_anchors(anchors, boxes, self.convention) for boxes in true_boxes]
+        together = xp.stack(matches).astype(np.int32)
+        return [m.astype(np.int64) for m in download(together, "matched anchors")]
 
     def _choose_regions(
         self,
@@ -283,6 +302,6 @@ class FasterRCNN(Module):
                     step = next(steps, None)
                 if step is None:
                     return
-                yield step
+                yield step[0], download(step[1], step[0])
         finally:
             self.train(was_training)

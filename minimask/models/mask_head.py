@@ -12,12 +12,14 @@ from itertools import pairwise
 import numpy as np
 
 from minimask import functional as F
-from minimask.autograd import Tensor
+from minimask.arrays import Array, array_module
+from minimask.autograd import Tensor, zero_like
 from minimask.conventions import Convention
+from minimask.device import download, upload
 from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import BoxBranch, BoxHead, BoxPredictor, Regions
 from minimask.models.initialization import conv, conv_transpose, tiny_normal
-from minimask.models.rpn import sigmoid
+from minimask.models.proposals import sigmoid
 from minimask.nn import Module, ReLU, Sequential
 
 
@@ -59,12 +61,12 @@ class MaskBranch(BoxBranch):
 
 
 def mask_targets(
-    masks: np.ndarray, boxes: np.ndarray, matched: np.ndarray, size: int, convention: Convention
-) -> np.ndarray:
+    masks: Array, boxes: np.ndarray, matched: np.ndarray, size: int, convention: Convention
+) -> Array:
     """What each region's mask should be: its object's mask, cut out by the region.
 
     Args:
-        masks: (G, H, W) uint8, the true masks in the network's input.
+        masks: (G, H, W) uint8, the true masks in the network's input, where the network is.
         boxes: (R, 4) the regions.
         matched: (R,) the object each region stands for.
         size: M.
@@ -74,11 +76,11 @@ def mask_targets(
         (R, M, M) float32: the share of each cell that is object, or 0 and 1.
     """
     if len(boxes) == 0:
-        return np.zeros((0, size, size), np.float32)
+        return array_module(masks).zeros((0, size, size), np.float32)
     rois = np.concatenate([matched[:, None].astype(np.float32), boxes.astype(np.float32)], axis=1)
     share = roi_align(
         masks[:, None],
-        rois,
+        upload(rois, masks, "regions"),
         size,
         spatial_scale=1.0,
         sampling_ratio=0,
@@ -119,20 +121,27 @@ def mask_loss(
         A scalar: mean binary cross-entropy, near ln 2 before training; 0 without regions.
     """
     if logits.shape[0] == 0:
-        return Tensor(np.float32(0))
-    targets = np.concatenate(
+        return zero_like(logits)
+    there = logits.data
+    targets = array_module(there).concatenate(
         [
             mask_targets(
-                m, r.boxes[r.positive], r.matched[r.positive], logits.shape[-1], convention
+                upload(m, there, "true masks"),
+                r.boxes[r.positive],
+                r.matched[r.positive],
+                logits.shape[-1],
+                convention,
             )
             for m, r in zip(masks, regions, strict=True)
+            if r.positive.any()
         ]
     )
     labels = np.concatenate([r.labels[r.positive] for r in regions])
-    chosen = logits[np.arange(len(labels)), labels]
+    chosen = logits[array_module(there).arange(len(labels)), upload(labels, there)]
     return F.binary_cross_entropy_with_logits(chosen, targets)
 
 
-def mask_probabilities(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """The predicted class's mask of each region: (R, K, M, M), (R,) -> (R, M, M) in 0 .. 1."""
-    return sigmoid(logits[np.arange(len(labels)), labels])
+def mask_probabilities(logits: Array, labels: np.ndarray) -> np.ndarray:
+    """The predicted class's mask of each region, (R, K, M, M), (R,) -> (R, M, M), on the CPU."""
+    chosen = logits[array_module(logits).arange(len(labels)), upload(labels, logits)]
+    return download(sigmoid(chosen), "masks")

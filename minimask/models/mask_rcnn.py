@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from minimask.autograd import Tensor
+from minimask.autograd import Tensor, zero_like
+from minimask.kernels.dispatch import unchecked
 from minimask.models import mask_head
 from minimask.models.box_head import Found, network_labels
 from minimask.models.detections import Target
@@ -75,8 +76,9 @@ class MaskRCNN(FasterRCNN):
         for i, target in enumerate(targets):
             if target.masks is None:
                 raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
-        losses, lesson = self._box_losses(images, targets, rng, samples)
-        losses["loss_mask"] = self._mask_loss(lesson, rng)
+        with unchecked():
+            losses, lesson = self._box_losses(images, targets, rng, samples)
+            losses["loss_mask"] = self._mask_loss(lesson, rng)
         return losses
 
     def _mask_loss(self, lesson: Lesson, rng: np.random.Generator) -> Tensor:
@@ -84,7 +86,7 @@ class MaskRCNN(FasterRCNN):
         regions = [mask_head.draw_regions(r, self.convention, rng) for r in lesson.regions]
         rois = as_rois([r.boxes[r.positive] for r in regions])
         if len(rois) == 0:
-            return Tensor(np.float32(0))
+            return zero_like(lesson.pyramid[0])
         logits = self.roi_heads.mask_predictor(
             self.roi_heads.mask_head(self.pool_masks(lesson.pyramid, rois, lesson.image_height))
         )

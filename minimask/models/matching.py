@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from minimask.arrays import Array, array_module
+
 BACKGROUND = -1
 IGNORED = -2
 
 
 def match(
-    iou: np.ndarray,
+    iou: Array,
     foreground: float,
     background: float,
     *,
     best_iou_min: float | None = None,
-) -> np.ndarray:
+) -> Array:
     """The object each box stands for, by overlap.
 
     That is the one it overlaps most, if by `foreground` at least; below `background` there is
@@ -40,9 +42,8 @@ def match(
         )
     objects, boxes = iou.shape
     if objects == 0:
-        return np.full(boxes, BACKGROUND, np.int64)
-    nearest = iou.argmax(axis=0)
-    overlap = iou[nearest, np.arange(boxes)]
+        return array_module(iou).full(boxes, BACKGROUND, np.int64)
+    nearest, overlap = iou.argmax(axis=0), iou.max(axis=0)
     matches = np.where(
         overlap >= foreground, nearest, np.where(overlap < background, BACKGROUND, IGNORED)
     )
@@ -50,5 +51,5 @@ def match(
         best = iou.max(axis=1, keepdims=True)
         # an object nothing overlaps has IoU 0 with every box: none of them is its match
         chosen = ((iou == best) & (best >= best_iou_min) & (best > 0)).any(axis=0)
-        matches[chosen] = nearest[chosen]
-    return matches.astype(np.int64)
+        matches = np.where(chosen, nearest, matches)
+    return matches.astype(np.int64, copy=False)

@@ -11,9 +11,9 @@ import numpy as np
 
 from minimask import boxes as box_ops
 from minimask import functional as F
-from minimask import ops
 from minimask.autograd import Tensor
 from minimask.conventions import TORCHVISION, Convention
+from minimask.device import upload
 
 CANONICAL_SIZE = 224  # FPN, section 4.2: a region as large as an ImageNet crop ...
 CANONICAL_LEVEL = 4  # ... comes from C4's level, as in the network without a pyramid
@@ -87,21 +87,13 @@ def pool_regions(
     strides = [2.0 ** round(np.log2(image_height / level.shape[2])) for level in pyramid]
     lowest = round(np.log2(strides[0]))
     levels = pyramid_levels(rois[:, 1:], convention.level_rule, lowest, lowest + len(pyramid) - 1)
-    parts, places = [], []
-    for i, (level, stride) in enumerate(zip(pyramid, strides, strict=True)):
-        here = np.flatnonzero(levels == lowest + i)
-        if len(here) or (i == 0 and not len(rois)):
-            parts.append(
-                F.roi_align(
-                    level,
-                    np.ascontiguousarray(rois[here]),
-                    output_size,
-                    spatial_scale=1 / stride,
-                    sampling_ratio=convention.sampling_ratio,
-                    aligned=convention.roi_aligned,
-                )
-            )
-            places.append(here)
-    if len(parts) == 1:
-        return parts[0]
-    return ops.take(ops.concatenate(parts, axis=0), np.argsort(np.concatenate(places)))
+    there = pyramid[0].data
+    return F.roi_align_levels(
+        pyramid,
+        upload(rois, there, "regions"),
+        upload(levels - lowest, there, "levels"),
+        output_size,
+        spatial_scales=[1 / stride for stride in strides],
+        sampling_ratio=convention.sampling_ratio,
+        aligned=convention.roi_aligned,
+    )

@@ -12,14 +12,16 @@ import numpy as np
 from minimask import boxes as box_ops
 from minimask import functional as F
 from minimask import ops
-from minimask.autograd import Tensor
+from minimask.arrays import Array, array_module
+from minimask.autograd import Tensor, zero_like
 from minimask.conventions import Convention
+from minimask.device import upload
 from minimask.kernels.box_iou import box_iou
 from minimask.models.anchors import AnchorGrid
 from minimask.models.initialization import conv, small_normal
 from minimask.models.matching import match
+from minimask.models.proposals import filter_proposals
 from minimask.models.sampling import sample
-from minimask.models.suppression import suppress
 from minimask.models.transform import Frame
 from minimask.nn import Module, Sequential
 
@@ -52,20 +54,21 @@ class RPN(Module):
     ) -> list[np.ndarray]:
         """For each image, proposals (R, 4) in pixels of the network's input, best first."""
         objectness, deltas = self.head(pyramid)
-        anchors = self.anchors([level.shape[2:] for level in pyramid], image_shape)
+        shapes = [level.shape[2:] for level in pyramid]
+        anchors = self.anchors(shapes, image_shape, like=pyramid[0].data)
         return [boxes for boxes, _ in self.propose(objectness, deltas, anchors, frames)]
 
     def propose(
         self,
         objectness: Sequence[Tensor],
         deltas: Sequence[Tensor],
-        anchors: Sequence[np.ndarray],
+        anchors: Sequence[Array],
         frames: Sequence[Frame],
         training: bool = False,
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each image the proposals (R, 4) and their scores (R,), best first.
+        """For each image the proposals (R, 4) and their scores (R,), best first, on the CPU.
 
-        No gradient flows through the coordinates (Faster R-CNN: approximate joint training).
+        The levels and their anchors are where the network is.  No gradient flows through the coordinates (Faster R-CNN: approximate joint training).
         """
         c = self.convention
         limits = (
@@ -77,12 +80,13 @@ class RPN(Module):
         moves = [flatten_level(level.data, 4) for level in deltas]
         boxes = list(anchors)
         if not c.proposals_per_level:
-            logits, moves = [np.concatenate(logits, 1)], [np.concatenate(moves, 1)]
-            boxes = [np.concatenate(boxes)]
+            xp = array_module(*boxes)
+            logits, moves = [xp.concatenate(logits, 1)], [xp.concatenate(moves, 1)]
+            boxes = [xp.concatenate(boxes)]
         return filter_proposals(logits, moves, boxes, frames, c, *limits)
 
 
-def flatten_level(level: np.ndarray, values: int) -> np.ndarray:
+def flatten_level(level: Array, values: int) -> Array:
     """(N, A * values, H, W) -> (N, H * W * A, values): the order of the anchors."""
     n, channels, h, w = level.shape
     level = level.reshape(n, channels // values, values, h, w)
@@ -99,79 +103,14 @@ def flatten_levels(levels: Sequence[Tensor], values: int) -> Tensor:
     return ops.concatenate(flat, axis=1)
 
 
-def filter_proposals(
-    logits: Sequence[np.ndarray],
-    deltas: Sequence[np.ndarray],
-    anchors: Sequence[np.ndarray],
-    frames: Sequence[Frame],
-    convention: Convention,
-    before: int,
-    after: int,
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The best-scored anchors of each level, moved, clipped, and thinned out where they overlap.
+def assign_anchors(anchors: Array, true_boxes: np.ndarray, convention: Convention) -> Array:
+    """The object each anchor is to find: (B,) int64, -1 for background, -2 to be ignored.
 
-    Args:
-        logits: per level (N, B of that level).
-        deltas: per level (N, B of that level, 4).
-        anchors: per level (B of that level, 4).
-        frames: of the N images.
-        convention: thresholds.
-        before: how many of a level survive the first cut.
-        after: how many of an image survive in the end.
+    Computed where the anchors are.
     """
-    best = [_top(level, before) for level in logits]  # (N, at most `before`) indices
-    level_of = np.repeat(np.arange(len(best)), [b.shape[1] for b in best])
-    scores = sigmoid(_pick(logits, best))
-    moves = _pick(deltas, [b[:, :, None] for b in best])
-    origins = np.concatenate([a[b] for a, b in zip(anchors, best, strict=True)], axis=1)
-    boxes, chosen, levels = [], [], []
-    for frame, move, origin, score in zip(frames, moves, origins, scores, strict=True):
-        moved = _move(move, origin, frame, convention)
-        keep = box_ops.remove_small(moved, convention.rpn_min_size)
-        keep = keep[np.isfinite(moved[keep]).all(axis=1) & np.isfinite(score[keep])]
-        boxes.append(moved[keep])
-        chosen.append(score[keep])
-        levels.append(level_of[keep])
-    kept = suppress(boxes, chosen, levels, convention.rpn_nms_thresh, after)
-    return [(b[k], s[k]) for b, s, k in zip(boxes, chosen, kept, strict=True)]
-
-
-def _move(
-    deltas: np.ndarray, anchors: np.ndarray, frame: Frame, convention: Convention
-) -> np.ndarray:
-    weights, clamp = convention.rpn_box_weights, convention.delta_clamp
-    with np.errstate(over="ignore", invalid="ignore"):  # the caller drops NaN and infinity
-        return frame.clip(box_ops.decode(deltas, anchors, weights, clamp))
-
-
-def _pick(levels: Sequence[np.ndarray], indices: Sequence[np.ndarray]) -> np.ndarray:
-    """Some entries of every level, side by side: per level (N, B, ...) -> (N, chosen, ...)."""
-    picked = [np.take_along_axis(x, i, axis=1) for x, i in zip(levels, indices, strict=True)]
-    return np.concatenate(picked, axis=1)
-
-
-def _top(logits: np.ndarray, count: int) -> np.ndarray:
-    """Indices of the `count` largest of each row, largest first; NaN counts as smallest."""
-    order = -np.nan_to_num(logits, nan=-np.inf, posinf=np.inf, neginf=-np.inf)
-    if order.shape[1] <= count:
-        return np.argsort(order, axis=1, kind="stable")
-    part = np.sort(np.argpartition(order, count - 1, axis=1)[:, :count], axis=1)
-    inner = np.argsort(np.take_along_axis(order, part, 1), axis=1, kind="stable")
-    return np.take_along_axis(part, inner, 1)
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Probabilities of logits, any shape."""
-    with np.errstate(over="ignore"):  # exp(89) is infinite in float32, and 1 / infinity is right
-        return 1 / (1 + np.exp(-x))
-
-
-def assign_anchors(
-    anchors: np.ndarray, true_boxes: np.ndarray, convention: Convention
-) -> np.ndarray:
-    """The object each anchor is to find: (B,) int64, -1 for background, -2 to be ignored."""
+    objects = upload(np.ascontiguousarray(true_boxes, np.float32), anchors, "true boxes")
     return match(
-        box_iou(np.ascontiguousarray(true_boxes, np.float32), anchors),
+        box_iou(objects, anchors),
         convention.rpn_fg_iou_thresh,
         convention.rpn_bg_iou_thresh,
         best_iou_min=convention.rpn_best_iou_min,
@@ -207,19 +146,23 @@ def rpn_loss(
     """
     positive, negative = (_with_image(which) for which in zip(*samples, strict=True))
     chosen = np.concatenate([positive, negative], axis=1)  # (2, sampled): image, anchor
-    if chosen.shape[1] == 0:
-        return Tensor(np.float32(0)), Tensor(np.float32(0))
-    labels = (np.arange(chosen.shape[1]) < positive.shape[1]).astype(objectness.dtype)
-    divisor = sampled = float(chosen.shape[1])
+    count, positives = chosen.shape[1], positive.shape[1]
+    if count == 0:
+        return zero_like(objectness), zero_like(objectness)
+    divisor = sampled = float(count)
     if convention.rpn_loss_divisor == "batch_size":
         divisor = sampled = float(convention.rpn_batch_size_per_image * len(samples))
     elif convention.rpn_loss_divisor == "positives":
-        divisor = 4.0 * max(positive.shape[1], 1)
-    judged = objectness[chosen[0], chosen[1]]
-    moved = deltas[positive[0], positive[1]]
+        divisor = 4.0 * max(positives, 1)
+    xp = array_module(objectness.data)
+    image, anchor = upload(chosen, objectness.data, "sampled anchors")
+    wanted = upload(np.concatenate(targets), objectness.data, "anchor targets")
+    labels = (xp.arange(count) < positives).astype(objectness.dtype)
+    judged = objectness[image, anchor]
+    moved = deltas[image[:positives], anchor[:positives]]
     return (
         F.binary_cross_entropy_with_logits(judged, labels, reduction="sum") / sampled,
-        F.smooth_l1(moved, np.concatenate(targets), beta=convention.rpn_loss_beta) / divisor,
+        F.smooth_l1(moved, wanted, beta=convention.rpn_loss_beta) / divisor,
     )
 
 

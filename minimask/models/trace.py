@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from minimask.autograd import Tensor
+from minimask.device import download
 from minimask.models import box_head, mask_head
 from minimask.models.box_head import Found
 from minimask.models.mask_head import MaskBranch
@@ -50,7 +51,8 @@ def _proposal_steps(
     for i, (logits, moves) in enumerate(zip(objectness, deltas, strict=True)):
         yield f"rpn/objectness/{i}", logits.data
         yield f"rpn/deltas/{i}", moves.data
-    anchors = model.rpn.anchors([p.shape[2:] for p in pyramid], batch.shape)
+    shapes = [p.shape[2:] for p in pyramid]
+    anchors = model.rpn.anchors(shapes, batch.shape, like=pyramid[0].data)
     yield "rpn/anchors", np.concatenate(anchors)
     ((proposals, scores),) = model.rpn.propose(objectness, deltas, anchors, batch.frames)
     yield "rpn/proposals", proposals
@@ -70,9 +72,8 @@ def _box_steps(
         logits, deltas = model.roi_heads.box_predictor(features)
         yield "box/cls_logits", logits.data
         yield "box/deltas", deltas.data
-        (found,) = box_head.find_objects(
-            logits.data, deltas.data, [proposals], batch.frames, model.convention
-        )
+        said = download(logits.data, "class scores"), download(deltas.data, "box deltas")
+        (found,) = box_head.find_objects(*said, [proposals], batch.frames, model.convention)
     yield "det/boxes", found.boxes
     yield "det/labels", found.labels
     yield "det/scores", found.scores

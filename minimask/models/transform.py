@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from minimask import boxes as box_ops
+from minimask.arrays import Array, array_module, constant
 from minimask.conventions import TORCHVISION, Convention
+from minimask.device import upload
 from minimask.kernels.resize import resize
 from minimask.models.detections import Target
 
@@ -43,14 +45,14 @@ class Frame:
         if self.offset == (0, 0):
             return boxes
         y, x = self.offset
-        return boxes + np.asarray([x, y, x, y], boxes.dtype) * sign
+        return boxes + constant((x * sign, y * sign, x * sign, y * sign), boxes)
 
 
 @dataclass(frozen=True)
 class Batch:
     """Images as the network takes them."""
 
-    images: np.ndarray  # (N, 3, H, W) float32, normalized and padded to one size
+    images: Array  # (N, 3, H, W) float32, normalized and padded to one size
     frames: list[Frame]  # where each image lies in it
 
     @property
@@ -114,6 +116,7 @@ def make_batch(
     min_size: int | None,
     max_size: int | None,
     convention: Convention = TORCHVISION,
+    like: Array | None = None,
 ) -> Batch:
     """Resize, normalize and pad images to one array.
 
@@ -122,6 +125,7 @@ def make_batch(
         min_size: of the short side after resizing, None to leave it.
         max_size: limit of the long side after resizing, None for none.
         convention: how exactly.
+        like: an array of the device the batch is needed on, and made on; default: the CPU.
     """
     rgb = [as_rgb(image, f"images[{i}]") for i, image in enumerate(images)]
     if not rgb:
@@ -136,11 +140,12 @@ def make_batch(
     )
     if convention.pad_square:
         offsets = [((height - h) // 2, (width - w) // 2) for h, w in sizes]
-    batch = np.zeros((len(rgb), 3, height, width), np.float32)
+    xp = np if like is None else array_module(like)
+    batch = xp.zeros((len(rgb), 3, height, width), np.float32)
     if convention.pad_with == "black":
-        batch[:] = _normalize(np.zeros((1, 1, 3), np.uint8), convention)
+        batch[:] = _normalize(xp.zeros((1, 1, 3), np.uint8), convention)
     for slot, image, (h, w), (y, x) in zip(batch, rgb, sizes, offsets, strict=True):
-        slot[:, y : y + h, x : x + w] = _content(image, (h, w), convention)
+        slot[:, y : y + h, x : x + w] = _content(image, (h, w), convention, batch)
     frames = [
         Frame(image.shape[:2], size, offset)
         for image, size, offset in zip(rgb, sizes, offsets, strict=True)
@@ -148,25 +153,29 @@ def make_batch(
     return Batch(batch, frames)
 
 
-def _content(image: np.ndarray, size: tuple[int, int], convention: Convention) -> np.ndarray:
-    """One image resized and normalized: (H, W, 3) uint8 -> (3, h, w) float32."""
+def _content(
+    image: np.ndarray, size: tuple[int, int], convention: Convention, like: Array
+) -> Array:
+    """One image resized and normalized where `like` lives: (H, W, 3) uint8 -> (3, h, w) float32."""
     if image.shape[:2] == size:
-        return _normalize(image, convention)
+        return _normalize(upload(image, like, "image"), convention)
     if convention.image_resize == "pillow":
         from PIL import Image
 
         small = Image.fromarray(np.ascontiguousarray(image))
         small = small.resize(size[::-1], Image.Resampling.BILINEAR)
-        return _normalize(np.asarray(small), convention)
+        return _normalize(upload(np.asarray(small), like, "image"), convention)
+    image = upload(image, like, "image")  # as bytes: a quarter of what floats would be
     return resize(_normalize(image, convention)[None], size, mode="bilinear")[0]
 
 
-def _normalize(image: np.ndarray, convention: Convention) -> np.ndarray:
+def _normalize(image: Array, convention: Convention) -> Array:
     """(H, W, 3) uint8 RGB -> (3, H, W) float32 in the network's channel order."""
     channels = image.transpose(2, 0, 1)[:: -1 if convention.channels == "bgr" else 1]
-    mean = np.asarray(convention.pixel_mean, np.float32)[:, None, None]
-    std = np.asarray(convention.pixel_std, np.float32)[:, None, None]
-    return (channels.astype(np.float32, order="C") - mean) / std
+    pixels = channels.astype(np.float32, order="C")
+    mean = constant(tuple(convention.pixel_mean), pixels)[:, None, None]
+    std = constant(tuple(convention.pixel_std), pixels)[:, None, None]
+    return (pixels - mean) / std
 
 
 def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from minimask.arrays import Array
 from minimask.autograd import Tensor
+from minimask.device import download, find, move, on_gpu, upload
 
 # Counts batches and changes no result: older files lack it, files of frozen layers may have it.
 _OPTIONAL = "num_batches_tracked"
@@ -78,7 +79,7 @@ class Module:
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of all parameters and buffers by name, e.g. `backbone.body.conv1.weight`."""
         arrays = {n: v.data if isinstance(v, Tensor) else v for n, v in self._named_state()}
-        return {n: np.array(a.get() if hasattr(a, "get") else a) for n, a in arrays.items()}
+        return {n: np.array(download(a, n), copy=not on_gpu(a)) for n, a in arrays.items()}
 
     def load_state_dict(self, arrays: Mapping[str, Any], strict: bool = True) -> list[str]:
         """Copy arrays into the parameters and buffers of the same names.
@@ -114,7 +115,9 @@ class Module:
             )
         for name in own.keys() & arrays.keys():
             value = own[name]
-            (value.data if isinstance(value, Tensor) else value)[...] = arrays[name]
+            target = value.data if isinstance(value, Tensor) else value
+            given = arrays[name]
+            target[...] = given if on_gpu(given) else upload(np.asarray(given), target, name)
         return sorted(names)
 
     def train(self, mode: bool = True) -> Self:
@@ -126,6 +129,32 @@ class Module:
     def eval(self) -> Self:
         """Switch to prediction: batch norm uses the statistics it has collected."""
         return self.train(False)
+
+    def to(self, device: str) -> Self:
+        """Move all parameters and buffers to "cpu", "cuda" or "cuda:1", and compute there.
+
+        Make optimizers afterwards: they keep their state where the parameters are.
+
+        Raises:
+            DeviceError: there is no such device, or it cannot be used; says what to do.
+        """
+        find(device)
+        for module in self.modules():
+            for name, value in module._own_state():
+                if isinstance(value, Tensor):
+                    value.data = move(value.data, device)
+                    value.grad = None if value.grad is None else move(value.grad, device)
+                else:
+                    setattr(module, name, move(value, device))
+        return self
+
+    @property
+    def device(self) -> str:
+        """Where the parameters are: "cpu", or "cuda:0" for the first GPU."""
+        first = next(self.parameters(), None)
+        if first is None or not on_gpu(first.data):
+            return "cpu"
+        return f"cuda:{first.data.device.id}"
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Freeze all parameters (False) or let them learn (True)."""

@@ -157,14 +157,14 @@ def _add_rows(out: Array, rows: Array, values: Array) -> None:
     xp = array_module(out)
     if len(rows) == 0 or out.size == 0:
         return
-    if xp.bincount(rows).max() <= 1:
+    if xp is not np:  # atomic: the order of what one row gets is not fixed
+        xp.add.at(out, rows, values)
+    elif np.bincount(rows).max() <= 1:
         out[rows] = values
-    elif xp is np:  # sums of sorted runs: many times faster than np.add.at on rows
+    else:  # sums of sorted runs: many times faster than np.add.at on rows
         order = np.argsort(rows, kind="stable")
         starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
         out[rows[order[starts]]] = np.add.reduceat(values[order], starts, axis=0)
-    else:
-        xp.add.at(out, rows, values)
 
 
 def matmul(a: Any, b: Any) -> Tensor:

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minimask.arrays import array_module
+from minimask.device import download, on_gpu, upload
+
 if TYPE_CHECKING:
     from minimask.autograd import Tensor
     from minimask.nn import Module
@@ -54,7 +57,7 @@ class Optimizer:
                 raise ValueError(f"{label}: expected a number >= 0, got {value}")
         self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
         self.state = {
-            slot: {name: np.zeros(p.data.shape, p.data.dtype) for name, p in self.parameters}
+            slot: {name: array_module(p.data).zeros_like(p.data) for name, p in self.parameters}
             for slot in self.slots
         }
 
@@ -70,12 +73,13 @@ class Optimizer:
             if parameter.grad is None:
                 continue
             if not parameter.data.flags.c_contiguous:  # else reshape(-1) would update a copy
-                parameter.data = np.ascontiguousarray(parameter.data)
+                parameter.data = array_module(parameter.data).ascontiguousarray(parameter.data)
             decay = self.weight_decay if decays(parameter) else 0.0
             state = [self.state[slot][name].reshape(-1) for slot in self.slots]
             weight, grad = parameter.data.reshape(-1), parameter.grad.reshape(-1)
-            for start in range(0, weight.size, PIECE):
-                piece = slice(start, start + PIECE)
+            size = weight.size if on_gpu(weight) else PIECE  # no cache there to stay in
+            for start in range(0, weight.size, size):
+                piece = slice(start, start + size)
                 self.update(weight[piece], grad[piece], *[s[piece] for s in state], rate, decay)
 
     def update(self, weight: Array, grad: Array, *state_rate_decay: Any) -> None:
@@ -88,9 +92,12 @@ class Optimizer:
             parameter.grad = None
 
     def state_dict(self) -> dict[str, Array]:
-        """All that a later step depends on, as one flat dictionary of arrays (not copies)."""
+        """All that a later step depends on, as one flat dictionary of arrays on the CPU.
+
+        Not copies, unless they had to be read back from a GPU.
+        """
         arrays = {
-            f"{slot}.{name}": array
+            f"{slot}.{name}": download(array, name)
             for slot, by_name in self.state.items()
             for name, array in by_name.items()
         }
@@ -117,9 +124,9 @@ class Optimizer:
                 f"{listed}"
             )
         self.steps = int(arrays["steps"][0])
-        for key, array in own.items():
-            if key != "steps":
-                array[...] = arrays[key]
+        for slot, by_name in self.state.items():
+            for name, array in by_name.items():
+                array[...] = upload(arrays[f"{slot}.{name}"], array)
 
 
 class SGD(Optimizer):
@@ -204,12 +211,15 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adamw": AdamW}
 
 def grad_norm(parameters: Iterable[tuple[str, Tensor]]) -> float:
     """Length of all gradients taken as one long vector; NaN or inf where a gradient is."""
-    squares = 0.0
-    for _, parameter in parameters:
-        if parameter.grad is not None:
-            flat = parameter.grad.reshape(-1)
-            squares += float(flat @ flat)
-    return math.sqrt(squares) if math.isfinite(squares) else squares
+    squares = sum_of_squares(parameters)
+    total = math.fsum(download(squares, "gradient norm")) if len(squares) else 0.0
+    return math.sqrt(total) if math.isfinite(total) else total
+
+
+def sum_of_squares(parameters: Iterable[tuple[str, Tensor]]) -> Array:
+    """Of every gradient, where the gradients are: one number for each parameter that has one."""
+    flat = [p.grad.reshape(-1) for _, p in parameters if p.grad is not None]
+    return array_module(*flat).stack([g @ g for g in flat]) if flat else np.zeros(0)
 
 
 def clip_grad_norm(parameters: Iterable[tuple[str, Tensor]], max_norm: float) -> float:
@@ -222,11 +232,16 @@ def clip_grad_norm(parameters: Iterable[tuple[str, Tensor]], max_norm: float) ->
     """
     parameters = list(parameters)
     norm = grad_norm(parameters)
+    shorten(parameters, norm, max_norm)
+    return norm
+
+
+def shorten(parameters: Iterable[tuple[str, Tensor]], norm: float, max_norm: float) -> None:
+    """Scale gradients of joint length `norm` down to `max_norm`, if they are longer and finite."""
     if math.isfinite(norm) and norm > max_norm:
         for _, parameter in parameters:
             if parameter.grad is not None:
                 parameter.grad *= max_norm / norm
-    return norm
 
 
 class EMA:
@@ -244,24 +259,28 @@ class EMA:
         if not 0 < decay < 1:
             raise ValueError(f"decay: expected a number between 0 and 1, got {decay}")
         self.model, self.decay, self.steps = model, decay, 0
-        self.average = model.state_dict()  # copies
+        self.average = {name: array.copy() for name, array in self._weights()}
 
     def update(self) -> None:
         """Move the average a little towards the present weights: a = a + (1 - decay) (w - a)."""
         self.steps += 1
         keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        weights = [(name, p.data) for name, p in self.model.named_parameters()]
-        for name, array in [*weights, *self.model.named_buffers()]:
+        for name, array in self._weights():
             average = self.average[name]
             if average.dtype.kind == "f":
                 average += (1 - keep) * (array - average)
             else:
                 average[...] = array  # counters
 
+    def _weights(self) -> Iterator[tuple[str, Array]]:
+        """All that is averaged, where the model is."""
+        yield from ((name, p.data) for name, p in self.model.named_parameters())
+        yield from self.model.named_buffers()
+
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
         """Inside the block the model holds the averaged weights; afterwards its own again."""
-        own = self.model.state_dict()
+        own = {name: array.copy() for name, array in self._weights()}
         self.model.load_state_dict(self.average)
         try:
             yield
@@ -270,7 +289,11 @@ class EMA:
 
     def state_dict(self) -> dict[str, Array]:
         """The averaged arrays under the model's names, and the number of updates."""
-        return {**self.average, "ema.steps": np.array([self.steps], np.int64)}
+        return {**self.weights(), "ema.steps": np.array([self.steps], np.int64)}
+
+    def weights(self) -> dict[str, Array]:
+        """The averaged arrays under the model's names, on the CPU."""
+        return {name: download(array, name) for name, array in self.average.items()}
 
     def load_state_dict(self, arrays: dict[str, Array]) -> None:
         """Continue from what `state_dict` gave; ValueError if the names differ."""
@@ -278,4 +301,4 @@ class EMA:
             raise ValueError("EMA: the saved average belongs to another model")
         self.steps = int(arrays["ema.steps"][0])
         for name, average in self.average.items():
-            average[...] = arrays[name]
+            average[...] = upload(arrays[name], average)

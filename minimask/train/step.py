@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minimask.arrays import array_module
+from minimask.device import download
 from minimask.train import schedule
 from minimask.train.diagnose import TrainingError, explain
-from minimask.train.optim import EMA, SGD, AdamW, Optimizer, clip_grad_norm, grad_norm
+from minimask.train.optim import EMA, SGD, AdamW, Optimizer, shorten, sum_of_squares
 from minimask.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 def batch_losses(
     model: Any, samples: Sequence[Sample], index: int, seed: int
-) -> tuple[Tensor, dict[str, float]]:
-    """The loss of one batch: the sum as a Tensor, its parts as numbers.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of one batch: the sum, and its parts, which carry no gradient any more.
 
     Args:
         model: in training mode.
@@ -40,7 +42,23 @@ def batch_losses(
     total = first
     for loss in others:
         total = total + loss
-    return total, {name: float(loss.item()) for name, loss in losses.items()}
+    return total, {name: loss.detach() for name, loss in losses.items()}
+
+
+def read_numbers(
+    batches: Sequence[dict[str, Tensor]], parameters: Sequence[tuple[str, Tensor]]
+) -> tuple[list[dict[str, float]], float]:
+    """The losses of every batch and the length of the gradient, as Python numbers.
+
+    On a GPU this is where a step waits for its own result, and all are read at once.
+    """
+    losses = [loss.data for batch in batches for loss in batch.values()]
+    xp = array_module(*losses)
+    both = xp.concatenate([xp.stack(losses), sum_of_squares(parameters)])
+    found = download(both, "losses and gradient norm").astype(np.float64)
+    numbers, squares = iter(found[: len(losses)]), math.fsum(found[len(losses) :])
+    read = [{name: float(next(numbers)) for name in batch} for batch in batches]
+    return read, math.sqrt(squares) if math.isfinite(squares) else squares
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:
@@ -86,29 +104,27 @@ class Trainer:
         settings, count = self.settings, len(batches)
         self.model.train()
         self.optimizer.zero_grad()
-        sums: dict[str, float] = {}
+        parts = []
+        first = self.step * settings.accumulate  # number of the first batch
         for i, samples in enumerate(batches):
-            index = self.step * settings.accumulate + i
-            total, losses = batch_losses(self.model, samples, index, settings.seed)
-            if not all(map(math.isfinite, losses.values())):
-                self._give_up(samples, index, losses)
+            total, losses = batch_losses(self.model, samples, first + i, settings.seed)
             (total if count == 1 else total * (1 / count)).backward()
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value / count
+            parts.append(losses)
             del total  # and with it the recorded graph, before the next batch needs the memory
-        norm = self._clip()
-        if not math.isfinite(norm):
-            self._give_up(batches[-1], index, losses)
+        read, norm = read_numbers(parts, self.optimizer.parameters)
+        for i, numbers in enumerate(read):
+            last = i == count - 1
+            if not all(map(math.isfinite, numbers.values())) or last and not math.isfinite(norm):
+                self._give_up(batches[i], first + i, numbers)
+        if settings.clip:
+            shorten(self.optimizer.parameters, norm, settings.clip)
+        sums = {name: sum(numbers[name] for numbers in read) / count for name in read[0]}
         rate = learning_rate(settings, self.step)
         self.optimizer.step(rate)
         if self.ema:
             self.ema.update()
         self.step += 1
         return {"loss": sum(sums.values()), **sums, "lr": rate, "grad_norm": norm}
-
-    def _clip(self) -> float:
-        named = self.optimizer.parameters
-        return clip_grad_norm(named, self.settings.clip) if self.settings.clip else grad_norm(named)
 
     def _give_up(self, samples: Sequence[Sample], index: int, losses: dict[str, float]) -> None:
         reason = explain(self.model, samples, index, self.settings.seed, losses)
@@ -139,4 +155,4 @@ class Trainer:
 
     def final_weights(self) -> dict[str, np.ndarray]:
         """The weights to evaluate and to keep: the averaged ones if there are any."""
-        return self.ema.average if self.ema else self.model.state_dict()
+        return self.ema.weights() if self.ema else self.model.state_dict()

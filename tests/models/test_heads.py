@@ -9,6 +9,7 @@ import pytest
 from minimask.autograd import Tensor
 from minimask.conventions import DETECTRON2, MATTERPORT, TORCHVISION
 from minimask.models import box_head, mask_head, rpn
+from minimask.models.proposals import filter_proposals, top
 from minimask.models.transform import Frame
 from minimask.testing import gradcheck
 
@@ -77,7 +78,7 @@ def proposals(convention, before, after, logits=((3.0, 2.0, 1.0), (2.5,)), delta
     moves = [np.zeros((1, len(x), 4), np.float32) for x in logits]
     if deltas is not None:
         moves[0][0] = deltas
-    ((boxes, scores),) = rpn.filter_proposals(
+    ((boxes, scores),) = filter_proposals(
         levels, moves, anchors, [FRAME], convention, before, after
     )
     return boxes[:, :2].tolist(), scores
@@ -110,7 +111,7 @@ def test_nan_and_infinity_are_no_proposals():
 
 def test_large_levels_give_the_same_best_as_sorting():
     logits = np.random.default_rng(0).permutation(1000).astype(np.float32).reshape(2, 500)
-    best = rpn._top(logits, 20)
+    best = top(logits, 20)
     np.testing.assert_array_equal(best, np.argsort(-logits, axis=1)[:, :20])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from minimask.autograd import Tensor, no_grad
-from minimask.models import Samples, Target, box_head, mask_head, rpn
+from minimask.models import Samples, Target, box_head, mask_head, proposals, rpn
 from minimask.models.paste import paste_mask
 from minimask.models.roi_pooling import as_rois
 
@@ -327,7 +327,7 @@ def test_the_bounds_notice_another_convention(
         logits = [rpn.flatten_level(recorded[f"rpn/objectness/{i}"], 1)[..., 0] for i in range(5)]
         moves = [rpn.flatten_level(recorded[f"rpn/deltas/{i}"], 4) for i in range(5)]
         anchors = anchors_of(model, recorded)
-        ((_, result),) = rpn.filter_proposals(logits, moves, anchors, frames, other, 1000, 1000)
+        ((_, result),) = proposals.filter_proposals(logits, moves, anchors, frames, other, 1000, 1000)
     else:
         (found,) = box_head.find_objects(
             recorded["box/cls_logits"],

@@ -1,0 +1,73 @@
+// Merged taps: for every bin of a RoI and each axis, which cells it reads and what each weighs.
+//
+// Interpolation treats rows and columns apart, and so does the mean over a grid of samples:
+// out = A F B^T.  Samples of a bin that lie between the same cells share them; merged, a bin of 2 x 2
+// samples reads 6 cells instead of 16 on random boxes.  The list of a bin is one thread's work.
+#pragma once
+
+struct Tap {
+  int cell;
+  float weight;
+};
+
+struct Taps {  // of some bins along one axis; in shared memory
+  Tap* tap;
+  int* first;  // of each bin, where its taps begin
+  int* count;  // of each bin
+};
+
+// Where the taps of bin p begin.  The lists of all bins lie in one array without knowing of each
+// other's length: bins follow one another along the axis, so the cell a bin begins at, plus a few
+// slots for each bin before it, whose last cells it shares, is beyond all that those can need.
+__device__ inline int cell_at_edge(const Axis& a, int p) {
+  return cells_around(a, position(a, 2 * a.samples * p)).near;
+}
+
+// Slots a bin has beyond the cells from its first edge to its last, and so the slots of all: this
+// many for each bin, and one for each cell of the map.  cuda.py knows these numbers too.
+constexpr int SPARE_TAPS = 6;
+__device__ inline int most_taps(int length, int bins) { return length + SPARE_TAPS * bins; }
+
+// The taps of bin p into slot `first` and on; returns how many.
+//
+// Samples are taken so that cells ascend: a sample then adds to the two last cells, or goes on to new
+// ones.  A cell that is read with weight 0 stays in the list: a NaN in it counts, as it does in the
+// reference.
+__device__ inline int merge_taps(const Axis& a, int p, Tap* taps, int room) {
+  const Range samples = samples_inside(a, p);
+  const float share = __fdiv_rn(1, float(a.samples));
+  int count = 0, near = -1;
+  float weight_near = 0, weight_far = 0;
+  for (i64 k = samples.first; k < samples.end && count + 4 <= room; ++k) {
+    const i64 i = a.side >= 0 ? k : samples.first + samples.end - 1 - k;
+    const Between at = cells_around(a, sample_position(a, p, i));
+    if (at.near > near) {
+      if (near >= 0) taps[count++] = {near, weight_near};
+      if (near >= 0 && at.near > near + 1) taps[count++] = {near + 1, weight_far};
+      weight_near = near >= 0 && at.near == near + 1 ? weight_far : 0;
+      weight_far = 0;
+      near = at.near;
+    }
+    weight_near += (1 - at.part) * share;
+    weight_far += at.part * share;
+  }
+  if (near >= 0) taps[count++] = {near, weight_near};
+  if (near >= 0 && near + 1 < a.length) taps[count++] = {near + 1, weight_far};
+  return count;
+}
+
+// Bins first_bin ... first_bin + bins - 1; thread `me` of `threads` takes every so manieth.
+__device__ inline void build_taps(const Axis& a, int first_bin, int bins, int me, int threads, const Taps& taps) {
+  for (int b = me; b < bins; b += threads) {
+    if (a.samples == 0) {
+      taps.count[b] = 0;
+      continue;
+    }
+    const bool ascends = a.side >= 0;
+    const int p = first_bin + b, low = cell_at_edge(a, ascends ? p : p + 1);
+    const int high = cell_at_edge(a, ascends ? p + 1 : p), before = ascends ? b : bins - 1 - b;
+    const int slot = low + SPARE_TAPS * before, room = max(high - low, 0) + SPARE_TAPS;
+    taps.first[b] = slot;
+    taps.count[b] = merge_taps(a, p, taps.tap + slot, room);
+  }
+}
