@@ -28,14 +28,24 @@ from minimask.kernels.dispatch import Variant, using
 from minimask.kernels.max_pool2d import max_pool2d, max_pool2d_backward
 from minimask.kernels.nms import batched_nms, batched_nms_padded, nms
 from minimask.kernels.resize import resize, resize_backward
-from minimask.kernels.roi_align import roi_align, roi_align_backward
+from minimask.kernels.roi_align import (
+    roi_align,
+    roi_align_backward,
+    roi_align_levels,
+    roi_align_levels_backward,
+)
 from minimask.kernels.roi_pool import roi_pool, roi_pool_backward
 
 OPERATIONS = {
     "box_iou": ("box_iou",),
     "nms": ("nms", "batched_nms", "batched_nms_padded"),
     "roi_pool": ("roi_pool", "roi_pool_backward"),
-    "roi_align": ("roi_align", "roi_align_backward"),
+    "roi_align": (
+        "roi_align",
+        "roi_align_backward",
+        "roi_align_levels",
+        "roi_align_levels_backward",
+    ),
     "conv2d": (
         "conv2d",
         "conv2d_backward_input",
@@ -68,6 +78,8 @@ __all__ = [
     "resize_backward",
     "roi_align",
     "roi_align_backward",
+    "roi_align_levels",
+    "roi_align_levels_backward",
     "roi_pool",
     "roi_pool_backward",
     "scale_shift",

@@ -32,13 +32,18 @@ class Case:
         arrays it depends on stay as they are, and `widen` leaves them out.
         """
         return tuple(
-            a.astype(np.float64)
-            if isinstance(a, np.ndarray)
-            and a.dtype in (np.float32, np.float16)
-            and (self.widen is None or i in self.widen)
-            else a
+            _widened(a) if self.widen is None or i in self.widen else a
             for i, a in enumerate(self.arguments)
         )
+
+
+def _widened(value: Any) -> Any:
+    """Arrays in float64 instead of float32 or float16, also those in a tuple."""
+    if isinstance(value, tuple):
+        return tuple(_widened(item) for item in value)
+    if isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float16):
+        return value.astype(np.float64)
+    return value
 
 
 @dataclass(frozen=True, eq=False)

@@ -101,8 +101,10 @@ class Program:
         values = _check_arguments(where, parameters, arguments)
         if 0 in shape[0]:
             return
-        if any(hasattr(a, "__cuda_array_interface__") for a in arguments):
-            self._module().get_function(kernel)(*shape, tuple(values), shared_mem=shared)
+        device = next((a.device for a in arguments if hasattr(a, "__cuda_array_interface__")), None)
+        if device is not None:
+            with device:
+                self._module().get_function(kernel)(*shape, tuple(values), shared_mem=shared)
         else:
             from minimask.kernels.host_shim import emulator
 

@@ -24,7 +24,7 @@ from numba import cuda as numba_cuda
 from minimask.kernels.launch import check_shape
 
 cuda: Any = numba_cuda  # inside a kernel its names mean other things than type checkers see
-SIMULATED = bool(config.ENABLE_CUDASIM)
+SIMULATED = bool(getattr(config, "ENABLE_CUDASIM", False))
 
 
 class NotSimulated(RuntimeError):

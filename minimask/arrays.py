@@ -48,6 +48,17 @@ def _kept(values: tuple[float, ...], dtype: Any, device: Any) -> Array:
     return cupy.asarray(values, dtype)
 
 
+def in_order(array: Array) -> Array:
+    """What a kernel is given: on a GPU with its elements in order in memory, as kernels need it.
+
+    Gradients that come back through a transposition are not; kernels on the CPU take them as they
+    are.
+    """
+    if type(array) is np.ndarray or array.flags.c_contiguous:
+        return array
+    return array_module(array).ascontiguousarray(array)
+
+
 def as_arrays(inputs: list[Any], dtype: np.dtype[Any]) -> list[Array]:
     """`inputs` as arrays of one device; numbers adopt `dtype` where that is a float type.
 

@@ -17,6 +17,12 @@ from minimask.kernels.dispatch import Variant
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the formulas, one array operation after another"),
     "cpu": Variant("cpu", "cpu", "one worker per channel: the sums of a formula in one pass"),
+    "cuda_1_channels": Variant(
+        "cuda", "gpu", "one block a channel, sums of sums in a fixed order", "channels"
+    ),
+    "cuda_2_slices": Variant(
+        "cuda", "gpu", "channels cut into slices, kept in registers; four values wide", "slices"
+    ),
 }
 
 

@@ -16,7 +16,10 @@ VARIANTS = {
     ),
     "numba_1_naive": Variant("numba_1_naive", "gpu", "one thread a pair", by_name=True),
     "numba_2_tiled": Variant(
-        "numba_2_tiled", "gpu", "a thread keeps a box of B, a block shares a tile of A", by_name=True
+        "numba_2_tiled",
+        "gpu",
+        "a thread keeps a box of B, a block a tile of A",
+        by_name=True,
     ),
     "cuda_1_naive": Variant("cuda", "gpu", "the same in CUDA C++: one thread a pair", rung="naive"),
     "cuda_2_tiled": Variant(

@@ -20,9 +20,9 @@ extern "C" __global__ void __launch_bounds__(256)
   const int p = int(m % plane), depth = channels / groups, group = k / (filters / groups);
   const int top = p / out_w * stride_h - pad_h, left = p % out_w * stride_w - pad_w;
   const float* w = weight + i64(k) * depth * window_h * window_w;
+  const float* channel = x + (n * channels + group * depth) * height * width;
   float sum = 0;
-  for (int c = 0; c < depth; ++c) {
-    const float* channel = x + (n * channels + group * depth + c) * height * width;
+  for (int c = 0; c < depth; ++c, channel += i64(height) * width) {
     for (int u = 0; u < window_h; ++u) {
       const int row = top + u * dilation_h;
       if (row < 0 || row >= height) continue;

@@ -44,6 +44,8 @@ __device__ inline void read_eight(const float* line, int apart, float (&values)[
   }
 }
 
+__device__ inline float* floats(float4* tile) { return reinterpret_cast<float*>(tile); }
+
 // One step: ROWS products of 8 weights and 8 pixels.
 template <int FILTERS, int PIXELS>
 __device__ inline void multiply(const float* weights, const float* columns,
@@ -65,16 +67,14 @@ template <int PIXELS>
 struct Gathered {
   static constexpr int COUNT = ROWS * PIXELS / 256;
   Walk<ROWS> walk;
-  const int column = threadIdx.x % PIXELS, row = threadIdx.x / PIXELS * COUNT;
   float values[COUNT];
 
   __device__ Gathered(const Geometry& g, const float* x, int group, int first_m, int step)
-      : walk(g, x, group, first_m + int(threadIdx.x) % PIXELS, step) {}
-  __device__ void read(const Geometry& g, const int2* table, int step) {
-    walk.read(table, row, g.rows() - step * ROWS - row, values);
-    walk.next(g);
-  }
+      : walk(g, x, group, first_m + int(threadIdx.x) % PIXELS, step,
+             int(threadIdx.x) / PIXELS * COUNT) {}
+  __device__ void read(const Geometry& g, const int2* table) { walk.read(g, table, values); }
   __device__ void write(float* columns) const {
+    const int column = threadIdx.x % PIXELS, row = threadIdx.x / PIXELS * COUNT;
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) columns[(row + i) * PIXELS + column] = values[i];
   }
@@ -84,30 +84,30 @@ struct Gathered {
 template <int PIXELS>
 struct Pointwise {
   static constexpr int COUNT = ROWS * PIXELS / 1024, LINE = PIXELS / 4;  // float4
-  const float* pixel;
-  const int column = threadIdx.x % LINE, row = threadIdx.x / LINE;
-  bool has_pixel;
+  const float* pixel;  // of the first channel that the next step reads
+  int left;            // channels from there on; none for a thread without pixels
   float4 values[COUNT];
 
-  __device__ Pointwise(const Geometry& g, const float* x, int group, int first_m, int) {
+  __device__ Pointwise(const Geometry& g, const float* x, int group, int first_m, int step) {
     const int m = first_m + int(threadIdx.x) % LINE * 4;
-    has_pixel = m < g.pixels();  // then all four are in one image: planes are multiples of 4
-    const i64 n = has_pixel ? m / g.plane() : 0;
-    pixel = x + (n * g.channels + group * g.depth()) * g.plane() + m % g.plane();
+    const bool has_pixel = m < g.pixels();  // then all four are in one image: planes of fours
+    const int n = has_pixel ? m / g.plane() : 0, c = step * ROWS + int(threadIdx.x) / LINE;
+    pixel = x + (i64(n) * g.channels + group * g.depth() + c) * g.plane() + m % g.plane();
+    left = has_pixel ? g.rows() - c : 0;
   }
-  __device__ void read(const Geometry& g, const int2*, int step) {
+  __device__ void read(const Geometry& g, const int2*) {
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) {
-      const int c = step * ROWS + row + i * (256 / LINE);
-      const bool inside = has_pixel && c < g.rows();
-      values[i] = inside ? *reinterpret_cast<const float4*>(pixel + i64(c) * g.plane())
-                         : make_float4(0, 0, 0, 0);
-    }
+    for (int i = 0; i < COUNT; ++i)
+      values[i] = i * (256 / LINE) < left
+                      ? *reinterpret_cast<const float4*>(pixel + i64(i * (256 / LINE)) * g.plane())
+                      : make_float4(0, 0, 0, 0);
+    pixel += i64(ROWS) * g.plane();
+    left -= ROWS;
   }
   __device__ void write(float* columns) const {
 #pragma unroll
     for (int i = 0; i < COUNT; ++i)
-      *reinterpret_cast<float4*>(columns + (row + i * (256 / LINE)) * PIXELS + 4 * column) = values[i];
+      reinterpret_cast<float4*>(columns)[threadIdx.x + i * 256] = values[i];
   }
 };
 
@@ -115,18 +115,22 @@ struct Pointwise {
 template <int FILTERS>
 struct Weights {
   static constexpr int COUNT = ROWS * FILTERS / 256;
-  const int k = threadIdx.x % FILTERS, row = threadIdx.x / FILTERS * COUNT;
-  const float* filter;
-  bool has_filter, aligned;
+  const float* filter;  // from the first row on that the next step reads
+  int left;             // rows from there on; none for a thread without a filter
   float values[COUNT];
 
-  __device__ Weights(const Geometry& g, const float* weight, int first_filter, int count)
-      : filter(weight + i64(first_filter + int(threadIdx.x) % FILTERS) * g.rows()),
-        has_filter(int(threadIdx.x) % FILTERS < count), aligned(g.rows() % COUNT == 0) {}
-  __device__ void read(const Geometry& g, int step) {
-    read_weights(filter, has_filter, step * ROWS + row, g.rows(), aligned, values);
+  __device__ Weights(const Geometry& g, const float* weight, int first_filter, int count, int step) {
+    const int k = threadIdx.x % FILTERS, row = step * ROWS + threadIdx.x / FILTERS * COUNT;
+    filter = weight + i64(first_filter + k) * g.rows() + row;
+    left = k < count ? g.rows() - row : 0;
+  }
+  __device__ void read(const Geometry& g) {
+    read_weights(filter, left, g.rows() % COUNT == 0, values);
+    filter += ROWS;
+    left -= ROWS;
   }
   __device__ void write(float* weights) const {
+    const int k = threadIdx.x % FILTERS, row = threadIdx.x / FILTERS * COUNT;
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) weights[(row + i) * FILTERS + k] = values[i];
   }
@@ -136,24 +140,24 @@ template <int PIXELS>
 __device__ inline void store(const Geometry& g, const Target& target, int first_filter, int count,
                              int first_m, const float (&sum)[8][8]) {
   const Place<PIXELS> place;
+  const int channel = first_filter + place.filter;
   const bool four_at_once = g.plane() % 4 == 0;
 #pragma unroll
-  for (int a = 0; a < 8; ++a) {
-    const int k = place.filter + place.of_filter(a), channel = first_filter + k;
-    if (k >= count) continue;
-    const float b = target.bias ? target.bias[channel] : 0;
-    float* plane = target.values + i64(channel) * g.plane();
+  for (int i = 0; i < 8; ++i) {
+    const int m = first_m + place.pixel + place.of_pixel(i);
+    if (m >= g.pixels() || (four_at_once && i % 4)) continue;
+    float* out = target.values + g.output(m) + i64(channel) * g.plane();
 #pragma unroll
-    for (int i = 0; i < 8; i += 4) {
-      const int m = first_m + place.pixel + place.of_pixel(i);
-      if (four_at_once && m < g.pixels()) {
-        *reinterpret_cast<float4*>(plane + g.output(m)) =
+    for (int a = 0; a < 8; ++a) {
+      const int k = place.of_filter(a);
+      if (place.filter + k >= count) continue;
+      const float b = target.bias ? target.bias[channel + k] : 0;
+      float* pixel = out + i64(k) * g.plane();
+      if (four_at_once && i % 4 == 0)
+        *reinterpret_cast<float4*>(pixel) =
             make_float4(sum[a][i] + b, sum[a][i + 1] + b, sum[a][i + 2] + b, sum[a][i + 3] + b);
-      } else if (!four_at_once) {
-#pragma unroll
-        for (int j = 0; j < 4; ++j)
-          if (m + j < g.pixels()) plane[g.output(m + j)] = sum[a][i + j] + b;
-      }
+      else
+        *pixel = sum[a][i] + b;
     }
   }
 }
@@ -168,20 +172,20 @@ __device__ inline void convolve(const Geometry& g, const float* x, const float* 
   const int first = part * steps, end = min(first + steps, (g.rows() + ROWS - 1) / ROWS);
   if (table) fill_table<ROWS>(g, table);
   Columns<PIXELS> columns(g, x, group, first_m, first);
-  Weights<FILTERS> weights(g, weight, first_filter, count);
+  Weights<FILTERS> weights(g, weight, first_filter, count, first);
   const Place<PIXELS> place;
   float sum[8][8] = {};
   __syncthreads();  // the table is there
-  columns.read(g, table, first);
-  weights.read(g, first);
+  columns.read(g, table);
+  weights.read(g);
   columns.write(column_tile);
   weights.write(weight_tile);
   __syncthreads();
   for (int step = first; step < end; ++step) {
     const int now = (step - first) & 1, then = 1 - now;
     if (step + 1 < end) {
-      columns.read(g, table, step + 1);
-      weights.read(g, step + 1);
+      columns.read(g, table);
+      weights.read(g);
     }
     multiply<FILTERS, PIXELS>(weight_tile + now * ROWS * FILTERS, column_tile + now * ROWS * PIXELS,
                               place, sum);
@@ -202,8 +206,8 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
   __shared__ float4 weights[2 * ROWS * 32], columns[2 * ROWS * 32];
   DYNAMIC_SHARED(int2, table);
-  convolve<128, 128, Gathered>(g, x, weight, bias, has_bias, parts, steps, y, &weights[0].x,
-                               &columns[0].x, table);
+  convolve<128, 128, Gathered>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
+                               floats(columns), table);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
@@ -215,8 +219,8 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
   __shared__ float4 weights[2 * ROWS * 16], columns[2 * ROWS * 64];
   DYNAMIC_SHARED(int2, table);
-  convolve<64, 256, Gathered>(g, x, weight, bias, has_bias, parts, steps, y, &weights[0].x,
-                              &columns[0].x, table);
+  convolve<64, 256, Gathered>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
+                              floats(columns), table);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
@@ -225,8 +229,8 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                       int steps, float* y) {
   const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1, plane, 1, 1, 0, 0, 1, 1, groups};
   __shared__ float4 weights[2 * ROWS * 32], columns[2 * ROWS * 32];
-  convolve<128, 128, Pointwise>(g, x, weight, bias, has_bias, parts, steps, y, &weights[0].x,
-                                &columns[0].x, nullptr);
+  convolve<128, 128, Pointwise>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
+                                floats(columns), nullptr);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
@@ -234,6 +238,6 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                      int channels, int plane, int filters, int groups, int parts, int steps, float* y) {
   const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1, plane, 1, 1, 0, 0, 1, 1, groups};
   __shared__ float4 weights[2 * ROWS * 16], columns[2 * ROWS * 64];
-  convolve<64, 256, Pointwise>(g, x, weight, bias, has_bias, parts, steps, y, &weights[0].x,
-                               &columns[0].x, nullptr);
+  convolve<64, 256, Pointwise>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
+                               floats(columns), nullptr);
 }

@@ -9,14 +9,17 @@
 // instructions that rung 4 takes.  The price is the operands' mantissa, 10 bits in place of 23:
 // results are off by about 1 in 3000 of their summands.  So this rung runs by name only.
 //
-// Both tiles lie in shared memory as lines of 16 rows r, one line a filter or pixel.  Sums do not
-// care for the order of r, so a lane takes r = 4 place .. 4 place + 3 of a line, one float4, for the
-// two instructions of a step: numbers 0 and 1 are columns `place` and `place` + 4 of the first.  The
-// four float4 of a line are stored in an order that changes every two lines, `line / 2` exclusive-or,
-// so that neither reading (2 lines by 4 places) nor writing (8 lines at one place) meets in a bank.
+// Sums do not care for the order of their rows r, so a lane takes four neighbors, 4 place to
+// 4 place + 3, as columns `place` and `place` + 4 of two instructions.  What a lane needs at once of
+// the weights, two rows of two filters, and of a pixel, four rows, are 16 bytes in shared memory.
+// They are stored in an order (the exclusive-ors below) in which neither reading, two lines by four
+// places at a time, nor writing, eight lines, meets in a bank.
 //
-// Limit to expect: shared memory.  A step reads 6 KB a warp for 32 instructions, half as much again
-// as it could while those run.
+// A step's numbers are fetched in two halves, pixels and then weights, each while half of the step's
+// instructions run: both at once would not fit the registers.
+//
+// Limit to expect: instructions.  Rounding, masks and addresses of the numbers that a thread brings
+// take several times as many as the 32 multiplications of its warp.
 #include "device.cuh"
 #include "tensor_core.cuh"
 #include "gather.cuh"
@@ -25,44 +28,37 @@
 constexpr int ROWS = 16;  // of a step
 constexpr int SIDE = 128;  // filters and pixels of a tile
 
-__device__ inline int position(int line, int quarter) {
-  return line * ROWS + 4 * (quarter ^ (line / 2 & 3));
+// Where four rows of a pixel lie: rows 4 quarter to 4 quarter + 3.
+__device__ inline int pixel_position(int pixel, int quarter) {
+  return pixel * 4 + (quarter ^ (pixel / 2 & 3));
 }
 
-// Eight values of a line, from row `row` on, rounded.
-__device__ inline void write_line(const float (&values)[8], int line, int row, float* tile) {
-#pragma unroll
-  for (int i = 0; i < 8; i += 4) {
-    u32 bits[4];
-#pragma unroll
-    for (int j = 0; j < 4; ++j) bits[j] = to_tf32(values[i + j]);
-    *reinterpret_cast<uint4*>(tile + position(line, (row + i) / 4)) =
-        make_uint4(bits[0], bits[1], bits[2], bits[3]);
-  }
+// Where two rows of two filters lie, 4 quarter + 2 half and the next.  Filters 8 apart are a pair:
+// of 16 filters the first eight begin one each.
+__device__ inline int pair_position(int pair, int quarter, int half) {
+  return pair * 8 + (half ^ (pair & 1)) * 4 + (quarter ^ (pair / 2 & 3));
 }
 
-__device__ inline uint4 read_quarter(const float* tile, int line, int quarter) {
-  return *reinterpret_cast<const uint4*>(tile + position(line, quarter));
+__device__ inline uint4 rounded(float a, float b, float c, float d) {
+  return make_uint4(to_tf32(a), to_tf32(b), to_tf32(c), to_tf32(d));
 }
 
-// One step: two instructions for each of the 4 x 4 pieces of 16 filters and 8 pixels of the warp.
-__device__ inline void multiply(const float* weights, const float* columns, int first_filter,
-                                int first_pixel, float (&sum)[4][4][4]) {
+// Half a step: two instructions for each of 2 x 4 pieces of 16 filters and 8 pixels.
+__device__ inline void multiply(const uint4* weights, int first_filter, const uint4 (&b)[4],
+                                float (*sum)[4][4]) {
   const int group = threadIdx.x % 32 / 4, place = threadIdx.x % 4;
-  uint4 b[4];
 #pragma unroll
-  for (int q = 0; q < 4; ++q) b[q] = read_quarter(columns, first_pixel + 8 * q + group, place);
+  for (int p = 0; p < 2; ++p) {
+    const int pair = first_filter / 2 + 8 * p + group;
 #pragma unroll
-  for (int p = 0; p < 4; ++p) {
-    const uint4 upper = read_quarter(weights, first_filter + 16 * p + group, place);
-    const uint4 lower = read_quarter(weights, first_filter + 16 * p + group + 8, place);
-    const u32 first[4] = {upper.x, lower.x, upper.y, lower.y};
-    const u32 second[4] = {upper.z, lower.z, upper.w, lower.w};
+    for (int half = 0; half < 2; ++half) {
+      const uint4 two = weights[pair_position(pair, place, half)];
+      const u32 a[4] = {two.x, two.y, two.z, two.w};
 #pragma unroll
-    for (int q = 0; q < 4; ++q) {
-      const u32 left[2] = {b[q].x, b[q].y}, right[2] = {b[q].z, b[q].w};
-      multiply_tf32(sum[p][q], first, left);
-      multiply_tf32(sum[p][q], second, right);
+      for (int q = 0; q < 4; ++q) {
+        const u32 column[2] = {half ? b[q].z : b[q].x, half ? b[q].w : b[q].y};
+        multiply_tf32(sum[p][q], a, column);
+      }
     }
   }
 }
@@ -70,19 +66,23 @@ __device__ inline void multiply(const float* weights, const float* columns, int 
 __device__ inline void store(const Geometry& g, const Target& target, int first_filter, int count,
                              int filter, int pixel, const float (&sum)[4][4][4]) {
   const int group = threadIdx.x % 32 / 4, place = threadIdx.x % 4;
+  const int channel = first_filter + filter + group;
+  const bool two_at_once = g.plane() % 2 == 0;
 #pragma unroll
-  for (int q = 0; q < 4; ++q) {
+  for (int i = 0; i < 8; ++i) {  // a lane's pixels: two neighbors in each of four pieces
+    const int m = pixel + i / 2 * 8 + 2 * place + i % 2;
+    if (m >= g.pixels() || (two_at_once && i % 2)) continue;
+    float* out = target.values + g.output(m) + i64(channel) * g.plane();
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int m = pixel + 8 * q + 2 * place + i % 2;
-      if (m >= g.pixels()) continue;
-      float* out = target.values + g.output(m);
-#pragma unroll
-      for (int p = 0; p < 4; ++p) {
-        const int k = filter + 16 * p + group + i / 2 * 8, channel = first_filter + k;
-        if (k >= count) continue;
-        out[i64(channel) * g.plane()] = sum[p][q][i] + (target.bias ? target.bias[channel] : 0);
-      }
+    for (int a = 0; a < 8; ++a) {  // its filters, 8 apart
+      if (filter + group + 8 * a >= count) continue;
+      const float b = target.bias ? target.bias[channel + 8 * a] : 0;
+      const float(&values)[4] = sum[a / 2][i / 2];
+      float* one = out + i64(8 * a) * g.plane();
+      if (two_at_once)
+        *reinterpret_cast<float2*>(one) = make_float2(values[a % 2 * 2] + b, values[a % 2 * 2 + 1] + b);
+      else
+        *one = values[a % 2 * 2 + i % 2] + b;
     }
   }
 }
@@ -94,7 +94,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
            int dilation_w, int groups, int parts, int steps, float* y) {
   const Geometry g = {images,   channels, height, width, filters, window_h,   window_w,   out_h,
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
-  __shared__ float4 weight_tiles[2][SIDE * ROWS / 4], column_tiles[2][SIDE * ROWS / 4];
+  __shared__ uint4 weight_tiles[2][SIDE * ROWS / 4], column_tiles[2][SIDE * ROWS / 4];
   DYNAMIC_SHARED(int2, table);
   const int group = blockIdx.z / parts, part = blockIdx.z % parts;
   const int first_k = blockIdx.y * SIDE, first_m = blockIdx.x * SIDE;
@@ -102,32 +102,50 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   const int first = part * steps, end = min(first + steps, (g.rows() + ROWS - 1) / ROWS);
   fill_table<ROWS>(g, table);
 
-  // a thread brings eight rows of one filter and of one pixel
-  const int line = threadIdx.x % SIDE, row = threadIdx.x / SIDE * 8;
-  const float* filter = weight + i64(first_filter + line) * g.rows();
-  Walk<ROWS> walk(g, x, group, first_m + line, first);
-  float weights[8], columns[8];
-  const auto read = [&](int step) {
-    read_weights(filter, line < count, step * ROWS + row, g.rows(), g.rows() % 8 == 0, weights);
-    walk.read(table, row, g.rows() - step * ROWS - row, columns);
-    walk.next(g);
-  };
-  const auto write = [&](int buffer) {
-    write_line(weights, line, row, &weight_tiles[buffer][0].x);
-    write_line(columns, line, row, &column_tiles[buffer][0].x);
-  };
+  // a thread brings eight rows of one pixel, and four of two filters; beyond the last filter it
+  // brings that one's again, for sums that nobody stores
+  const int pixel = threadIdx.x % SIDE, row = threadIdx.x / SIDE * 8;
+  Walk<ROWS> walk(g, x, group, first_m + pixel, first, row);
+  const int pair = threadIdx.x % (SIDE / 2), quarter = threadIdx.x / (SIDE / 2);
+  const int upper = pair / 8 * 16 + pair % 8, filter_row = first * ROWS + 4 * quarter;
+  const i64 start = i64(first_filter) * g.rows() + filter_row;
+  const float* filter = weight + start + i64(min(upper, count - 1)) * g.rows();
+  const float* other = weight + start + i64(min(upper + 8, count - 1)) * g.rows();
+  int left = g.rows() - filter_row;
+
   const int warp = threadIdx.x / 32, my_filter = warp / 4 * 64, my_pixel = warp % 4 * 32;
+  const int my_line = my_pixel + threadIdx.x % 32 / 4, place = threadIdx.x % 4;
   float sum[4][4][4] = {};
   __syncthreads();  // the table is there
-  read(first);
-  write(0);
-  __syncthreads();
-  for (int step = first; step < end; ++step) {
+  for (int step = first; step <= end; ++step) {
+    // the first time round there is nothing yet to multiply, the last time nothing to bring
     const int now = (step - first) & 1;
-    if (step + 1 < end) read(step + 1);
-    multiply(&weight_tiles[now][0].x, &column_tiles[now][0].x, my_filter, my_pixel, sum);
-    if (step + 1 == end) break;
-    write(1 - now);
+    const uint4 *weights = weight_tiles[1 - now], *columns = column_tiles[1 - now];
+    uint4 b[4];
+    float values[8], weights_a[4], weights_b[4];
+    if (step < end) walk.read(g, table, values);
+    if (step > first) {
+#pragma unroll
+      for (int q = 0; q < 4; ++q) b[q] = columns[pixel_position(my_line + 8 * q, place)];
+      multiply(weights, my_filter, b, sum);
+    }
+    if (step < end) {
+      uint4* tile = column_tiles[now];
+      tile[pixel_position(pixel, row / 4)] = rounded(values[0], values[1], values[2], values[3]);
+      tile[pixel_position(pixel, row / 4 + 1)] = rounded(values[4], values[5], values[6], values[7]);
+      read_weights(filter, left, g.rows() % 4 == 0, weights_a);
+      read_weights(other, left, g.rows() % 4 == 0, weights_b);
+      filter += ROWS, other += ROWS, left -= ROWS;
+    }
+    if (step > first) multiply(weights, my_filter + 32, b, sum + 2);
+    if (step < end) {
+      uint4* tile = weight_tiles[now];
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        tile[pair_position(pair, quarter, half)] =
+            rounded(weights_a[2 * half], weights_b[2 * half], weights_a[2 * half + 1],
+                    weights_b[2 * half + 1]);
+    }
     __syncthreads();
   }
   const Target target(g, bias, has_bias, part, parts, y);

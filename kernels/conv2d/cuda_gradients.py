@@ -7,13 +7,23 @@ of the output.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from minimask.kernels.conv2d.geometry import Geometry
-from minimask.kernels.launch import blocks, contiguous, empty, program, require_float32, zeros
+from minimask.kernels.launch import (
+    Program,
+    blocks,
+    contiguous,
+    empty,
+    program,
+    require_float32,
+    zeros,
+)
 
 DIRECT = program(__file__, "cuda_1_direct_gradients.cu")
 SHARED = program(__file__, "cuda_2_shared_gradients.cu")
+REGISTERS = program(__file__, "cuda_3_registers_gradients.cu")
 VECTORIZED_INPUT = program(__file__, "cuda_4_vectorized_input.cu")
 VECTORIZED_WEIGHT = program(__file__, "cuda_4_vectorized_weight.cu")
 
@@ -28,7 +38,9 @@ def conv2d_backward_input_direct(grad: Any, weight: Any, bias: Any, *, g: Geomet
     """One thread a pixel and channel."""
     grad, weight, bias, dx = input_arrays(grad, weight, bias, g)
     grid = blocks(dx.size, 256)
-    DIRECT.launch("backward_input", grid, 256, grad, weight, *instead(bias, weight), *numbers(g), dx)
+    DIRECT.launch(
+        "backward_input", grid, 256, grad, weight, *instead(bias, weight), *numbers(g), dx
+    )
     return dx
 
 
@@ -49,19 +61,12 @@ def conv2d_backward_bias_direct(grad: Any) -> Any:
 
 def conv2d_backward_input_shared(grad: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     """One block a tile of 16 channels times 16 pixels."""
-    grad, weight, bias, dx = input_arrays(grad, weight, bias, g)
-    grid = (blocks(g.images * math.prod(g.size), 16), blocks(g.channels // g.groups, 16), g.groups)
-    block = (16, 16)
-    SHARED.launch("backward_input", grid, block, grad, weight, *instead(bias, weight), *numbers(g), dx)
-    return dx
+    return _input_in_tiles(SHARED, 16, (16, 16), grad, weight, bias, g)
 
 
 def conv2d_backward_weight_shared(grad: Any, x: Any, *, g: Geometry) -> Any:
     """One block a tile of 16 filters times 16 of a filter's weights."""
-    grad, x, dweight = weight_arrays(grad, x, g)
-    grid = (blocks(g.inner, 16), blocks(g.filters // g.groups, 16), g.groups)
-    SHARED.launch("backward_weight", grid, (16, 16), grad, x, *numbers(g), dweight)
-    return dweight
+    return _weight_in_tiles(SHARED, 16, (16, 16), grad, x, g)
 
 
 def conv2d_backward_bias_shared(grad: Any) -> Any:
@@ -72,8 +77,25 @@ def conv2d_backward_bias_shared(grad: Any) -> Any:
     return dbias
 
 
+def conv2d_backward_input_registers(grad: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
+    """One block a tile of 64 channels times 64 pixels."""
+    return _input_in_tiles(REGISTERS, 64, (256,), grad, weight, bias, g)
+
+
+def conv2d_backward_weight_registers(grad: Any, x: Any, *, g: Geometry) -> Any:
+    """One block a tile of 64 filters times 64 of a filter's weights."""
+    return _weight_in_tiles(REGISTERS, 64, (256,), grad, x, g)
+
+
 def conv2d_backward_input_vectorized(grad: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
-    """One block a tile of channels times pixels that have the same remainder modulo the stride."""
+    """One block a tile of channels times pixels that have the same remainder modulo the stride.
+
+    `conv2d_backward_input_direct` for groups of fewer than 8 channels or filters, whose tiles would
+    be nearly empty, and for more than 2^31 pixels.
+    """
+    largest = g.images * math.prod(blocks(n, s) for n, s in zip(g.size, g.stride, strict=True))
+    if not _suits_tiles(largest, g):
+        return conv2d_backward_input_direct(grad, weight, bias, g=g)
     grad, weight, bias, dx = input_arrays(grad, weight, bias, g)
     depth, taps = g.channels // g.groups, math.prod(g.window)
     packed = empty((g.filters * taps, blocks(depth, 4) * 4), dx.dtype, dx)
@@ -81,11 +103,9 @@ def conv2d_backward_input_vectorized(grad: Any, weight: Any, bias: Any, *, g: Ge
     VECTORIZED_INPUT.launch(
         "transpose_filters", blocks(packed.size, 256), 256, weight, *count, packed
     )
-    largest = g.images * math.prod(blocks(n, s) for n, s in zip(g.size, g.stride, strict=True))
     layers = g.groups * math.prod(g.stride)
     side = _tile(depth, largest, layers)
     grid = (blocks(largest, side), blocks(depth, side), layers)
-    _refuse_huge(largest, g)
     steps = (s // math.gcd(s, d) for s, d in zip(g.stride, g.dilation, strict=True))
     VECTORIZED_INPUT.launch(
         f"backward_input_{side}",
@@ -102,13 +122,17 @@ def conv2d_backward_input_vectorized(grad: Any, weight: Any, bias: Any, *, g: Ge
 
 
 def conv2d_backward_weight_vectorized(grad: Any, x: Any, *, g: Geometry) -> Any:
-    """Partial sums over slices of all positions, then the slices' sum: the same bits each time."""
-    grad, x, dweight = weight_arrays(grad, x, g)
+    """Partial sums over slices of all positions, then the slices' sum: the same bits each time.
+
+    `conv2d_backward_weight_direct` where `conv2d_backward_input_vectorized` turns to its like.
+    """
     positions, share = g.images * math.prod(g.output_size), g.filters // g.groups
+    if not _suits_tiles(positions, g):
+        return conv2d_backward_weight_direct(grad, x, g=g)
+    grad, x, dweight = weight_arrays(grad, x, g)
     if dweight.size == 0 or positions == 0:
         dweight.fill(0)
         return dweight
-    _refuse_huge(positions, g)
     side = 128 if min(share, g.inner) > 64 else 64
     tiles = (blocks(g.inner, side), blocks(share, side))
     chunks, slices = slicing(positions, math.prod(tiles) * g.groups, g)
@@ -150,6 +174,26 @@ def conv2d_backward_bias_vectorized(grad: Any) -> Any:
     return dbias
 
 
+def _input_in_tiles(
+    rung: Program, side: int, block: Sequence[int], grad: Any, weight: Any, bias: Any, g: Geometry
+) -> Any:
+    grad, weight, bias, dx = input_arrays(grad, weight, bias, g)
+    pixels = blocks(g.images * math.prod(g.size), side)
+    grid = (pixels, blocks(g.channels // g.groups, side), g.groups)
+    sizes = (*instead(bias, weight), *numbers(g))
+    rung.launch("backward_input", grid, block, grad, weight, *sizes, dx)
+    return dx
+
+
+def _weight_in_tiles(
+    rung: Program, side: int, block: Sequence[int], grad: Any, x: Any, g: Geometry
+) -> Any:
+    grad, x, dweight = weight_arrays(grad, x, g)
+    grid = (blocks(g.inner, side), blocks(g.filters // g.groups, side), g.groups)
+    rung.launch("backward_weight", grid, block, grad, x, *numbers(g), dweight)
+    return dweight
+
+
 def numbers(g: Geometry) -> tuple[int, ...]:
     """The sizes as the kernels' signatures have them."""
     return (
@@ -172,14 +216,11 @@ def _tile(rows: int, columns: int, layers: int) -> int:
     return 128 if rows > 64 and tiles >= ENOUGH_BLOCKS // 4 else 64
 
 
-def _refuse_huge(count: int, g: Geometry) -> None:
-    """ValueError where a kernel's 32-bit indices would not reach."""
+def _suits_tiles(count: int, g: Geometry) -> bool:
+    """Whether the fourth rung can count `count` things in 32 bits, and is not wasted on this."""
     image = (g.channels // g.groups + 128) * math.prod(g.size)
-    if max(count + ENOUGH_BLOCKS * DEPTH * LEAST_CHUNKS, image) >= 2**31:
-        raise ValueError(
-            f"x: {g.input_shape} is too large for this variant; split the batch, or use "
-            "variant 'cuda_1_direct'"
-        )
+    few = g.groups > 1 and min(g.channels, g.filters) // g.groups < 8  # tiles nearly empty
+    return not few and max(count + ENOUGH_BLOCKS * DEPTH * LEAST_CHUNKS, image) < 2**31
 
 
 def instead(bias: Any, other: Any) -> tuple[Any, bool]:
@@ -188,6 +229,7 @@ def instead(bias: Any, other: Any) -> tuple[Any, bool]:
 
 
 def input_arrays(grad: Any, weight: Any, bias: Any, g: Geometry) -> tuple[Any, Any, Any, Any]:
+    """The inputs as kernels need them, and dx to be written."""
     require_float32(grad=grad, weight=weight, bias=bias)
     grad, weight = contiguous("grad", grad), contiguous("weight", weight)
     bias = None if bias is None else contiguous("bias", bias)
@@ -195,6 +237,7 @@ def input_arrays(grad: Any, weight: Any, bias: Any, g: Geometry) -> tuple[Any, A
 
 
 def weight_arrays(grad: Any, x: Any, g: Geometry) -> tuple[Any, Any, Any]:
+    """The inputs as kernels need them, and dweight to be written."""
     require_float32(grad=grad, x=x)
     return contiguous("grad", grad), contiguous("x", x), empty(g.weight_shape, grad.dtype, grad)
 

@@ -8,13 +8,15 @@
 #pragma once
 #include "geometry.cuh"
 
-// An entry of the table is {offset from the beginning of the window, tap}; 16 bytes hold two.
+// An entry of the table is {offset from the beginning of the window, 63 - tap}: a shift by that much
+// brings the tap's bit to the top, where it is a sign, two instructions in place of five.  16 bytes
+// hold two entries.
 template <int ROWS>
 __device__ inline void fill_table(const Geometry& g, int2* table) {
   for (int s = threadIdx.x; s < g.taps() * ROWS; s += blockDim.x) {
     const int c = s / g.taps(), tap = s % g.taps();
     const int down = tap / g.window_w * g.dilation_h, right = tap % g.window_w * g.dilation_w;
-    table[s] = make_int2((c * g.height + down) * g.width + right, tap);
+    table[s] = make_int2((c * g.height + down) * g.width + right, 63 - tap);
   }
 }
 
@@ -32,61 +34,66 @@ __device__ inline u64 taps_inside(const Geometry& g, const Window& window) {
   return inside;
 }
 
-// The window of one pixel, on its way through the rows.
+// The window of one pixel, on its way through the rows that one thread looks up: `row` and the next
+// ones of every step.
 template <int ROWS>
 struct Walk {
-  const float* first;  // in the channel of the step's first row
+  const float* first;  // the window's beginning, in the channel of the step's first row
   u64 inside;
-  int phase;  // of the step in the table
+  int entry, end;  // of the row in the table, in this step; where they begin again
+  int left;        // rows from this one on
 
-  __device__ Walk(const Geometry& g, const float* x, int group, int m, int step) {
+  __device__ Walk(const Geometry& g, const float* x, int group, int m, int step, int row) {
     const bool has_pixel = m < g.pixels();
     const Window window = window_at(g, x, group, has_pixel ? m : 0);
     inside = has_pixel ? taps_inside(g, window) : 0;
     first = window.first + i64(step / g.taps()) * ROWS * g.height * g.width;
-    phase = step % g.taps();
+    entry = step % g.taps() * ROWS + row;
+    end = g.taps() * ROWS;
+    left = g.rows() - step * ROWS - row;
   }
 
-  // The values of rows `row` to `row` + COUNT - 1 of the step, of which `left` exist.
+  __device__ bool is_inside(int shift) const { return int(u32(inside << shift >> 32)) < 0; }
+
+  // COUNT rows of a step, and on to the next step.
   template <int COUNT>
-  __device__ void read(const int2* table, int row, int left, float (&values)[COUNT]) const {
-    const int4* entries = reinterpret_cast<const int4*>(table + phase * ROWS + row);
+  __device__ void read(const Geometry& g, const int2* table, float (&values)[COUNT]) {
+    const int4* entries = reinterpret_cast<const int4*>(table + entry);
 #pragma unroll
     for (int i = 0; i < COUNT; i += 2) {
       const int4 two = entries[i / 2];
-      values[i] = i < left && inside >> two.y & 1 ? first[two.x] : 0;
-      values[i + 1] = i + 1 < left && inside >> two.w & 1 ? first[two.z] : 0;
+      values[i] = i < left && is_inside(two.y) ? first[two.x] : 0;
+      values[i + 1] = i + 1 < left && is_inside(two.w) ? first[two.z] : 0;
     }
-  }
-
-  __device__ void next(const Geometry& g) {
-    if (++phase < g.taps()) return;
-    phase = 0;
-    first += i64(ROWS) * g.height * g.width;
+    left -= ROWS;
+    entry += ROWS;
+    const bool again = entry >= end;  // selected, not branched: fewer registers
+    entry = again ? entry - end : entry;
+    first += again ? i64(ROWS) * g.height * g.width : 0;
   }
 };
 
-// COUNT weights of a filter from row `row` on, zeros beyond its end; `aligned`: the number of rows
-// is a multiple of COUNT, so that the COUNT are all there or all beyond, and can be read at once.
+// COUNT weights of a filter, zeros beyond the `left` that it has; `aligned`: the number of rows is a
+// multiple of COUNT, so that the COUNT are all there or all beyond, and can be read at once.
 template <int COUNT>
-__device__ inline void read_weights(const float* filter, bool has_filter, int row, int rows,
-                                    bool aligned, float (&values)[COUNT]) {
+__device__ inline void read_weights(const float* filter, int left, bool aligned,
+                                    float (&values)[COUNT]) {
 #pragma unroll
   for (int i = 0; i < COUNT; ++i) values[i] = 0;
-  if (!has_filter || row >= rows) return;
+  if (left <= 0) return;
   if (aligned && COUNT % 4 == 0) {
 #pragma unroll
     for (int i = 0; i < COUNT; i += 4) {
-      const float4 four = *reinterpret_cast<const float4*>(filter + row + i);
+      const float4 four = *reinterpret_cast<const float4*>(filter + i);
       values[i] = four.x, values[i + 1] = four.y, values[i + 2] = four.z, values[i + 3] = four.w;
     }
   } else if (aligned && COUNT == 2) {
-    const float2 two = *reinterpret_cast<const float2*>(filter + row);
+    const float2 two = *reinterpret_cast<const float2*>(filter);
     values[0] = two.x, values[COUNT - 1] = two.y;
   } else {
 #pragma unroll
     for (int i = 0; i < COUNT; ++i)
-      if (row + i < rows) values[i] = filter[row + i];
+      if (i < left) values[i] = filter[i];
   }
 }
 

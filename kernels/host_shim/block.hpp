@@ -118,17 +118,20 @@ SHIM_OWN inline void entry() {
 #if SHIM_ASAN
   __sanitizer_finish_switch_fiber(nullptr, &scheduler.stack, &scheduler.stack_bytes);
 #endif
-  acquire(&block.start);
-  block.body();
-  running->state = DONE;
-  release(&block.finish);
-  pause(true);
+  for (;;) {
+    acquire(&block.start);
+    block.body();
+    running->state = DONE;
+    release(&block.finish);
+    pause();
+  }
 }
 
 SHIM_OWN inline void prepare_block() {
   if (__start_minimask_shared)
     memset(__start_minimask_shared, 0xFF, __stop_minimask_shared - __start_minimask_shared);
   std::fill(block.dynamic.begin(), block.dynamic.end(), char(0xFF));
+  block.fibers.reserve(MOST_WARPS * WARP);  // a context must not move: it points into itself
   if (static_cast<int>(block.fibers.size()) < block.count) block.fibers.resize(block.count);
   for (int i = 0; i < block.count; ++i) {
     const int x = block.threads.x, y = block.threads.y;
@@ -159,7 +162,9 @@ SHIM_OWN inline bool open_warp_barriers() {
 }
 
 SHIM_OWN inline Failure fail(Failure failure, Place a, Place b, int waiting, int live) {
-  a = name_only(a), b = name_only(b);
+  for (Fiber& fiber : block.fibers) fiber.made = false;  // they stand in the middle of the kernel
+  if (a.file) a = name_only(a);
+  if (b.file) b = name_only(b);
   const Index i = block.index;
   if (failure == DIVERGED)
     snprintf(block.error, sizeof block.error,

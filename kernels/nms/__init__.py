@@ -18,12 +18,12 @@ VARIANTS = {
         "cpu", "cpu", "compares with the kept boxes alone and stops at the first that suppresses"
     ),
     "numba_1_naive": Variant(
-        "numba_1_naive", "gpu", "all pairs in a matrix, one barrier a box", by_name=True
+        "numba_1_naive", "gpu", "a matrix of all pairs, a barrier a box", by_name=True
     ),
     "numba_2_bitmask": Variant(
         "numba_2_bitmask", "gpu", "64 pairs a word, half the matrix", by_name=True
     ),
-    "cuda_1_naive": Variant("cuda", "gpu", "all pairs in a matrix, one barrier a box", rung="naive"),
+    "cuda_1_naive": Variant("cuda", "gpu", "a matrix of all pairs, a barrier a box", rung="naive"),
     "cuda_2_bitmask": Variant(
         "cuda", "gpu", "64 pairs a word, half the matrix, a barrier every 64 boxes", rung="bitmask"
     ),

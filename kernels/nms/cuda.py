@@ -76,7 +76,8 @@ def nms_padded_ballot(
     words = _triangle(tiles, boxes)
     grid = (blocks(tiles, 4), tiles)
     BALLOT.launch("mask", grid, 256, boxes, names, count, threshold, words)
-    BALLOT.launch("walk", min(count, 1), 512, words, count, limit, kept, shared=8 * tiles)
+    arguments = (words, count, limit, kept)
+    BALLOT.launch("walk", min(count, 1), _scanners(count), *arguments, shared=8 * tiles)
     return _packed(kept, order, limit)
 
 
@@ -99,10 +100,10 @@ def nms_padded_grouped(
     grid = (min(blocks(tiles, 4), 16), tiles)
     GROUPED.launch("mask", grid, 256, boxes, ordinals, starts, count, threshold, words)
     # how many groups there are is known on the device alone; a block without one ends at once
-    grid = min(blocks(count, 4), MOST_BLOCKS if groups is not None else 1)
-    threads = 128 if count <= 128 else 512
+    walkers = min(blocks(count, 4), MOST_BLOCKS if groups is not None else 1)
+    shared = max(8 * tiles, SMALL_BYTES)
     arguments = (boxes, starts, total, rank, words, threshold, limit, kept)
-    GROUPED.launch("walk", grid, threads, *arguments, shared=max(8 * tiles, SMALL_BYTES))
+    GROUPED.launch("walk", walkers, _scanners(count), *arguments, shared=shared)
     return _packed(kept, order, limit)
 
 
@@ -152,9 +153,10 @@ def _by_score(boxes: Any, scores: Any, groups: Any) -> tuple[Any, Any, Any]:
     keys = empty(len(scores), "int32", scores)
     ORDER.launch("score_keys", blocks(len(scores), 256), 256, scores, len(scores), keys)
     order = _argsort(keys)
+    boxes = array_module(boxes).ascontiguousarray(boxes[order])
     if groups is None:
-        return order, boxes[order], zeros(len(order), "int64", scores)
-    return order, boxes[order], groups[order].astype("int64", copy=False)
+        return order, boxes, zeros(len(order), "int64", scores)
+    return order, boxes, groups[order].astype("int64", copy=False)
 
 
 def _triangle(tiles: int, like: Any) -> Any:
@@ -165,6 +167,11 @@ def _triangle(tiles: int, like: Any) -> Any:
 def _threads(count: int) -> int:
     """Threads of the one block that walks over `count` boxes."""
     return 1024 if count > 2048 else 256
+
+
+def _scanners(count: int) -> int:
+    """Threads of a block that scans a mask: two tiles need few."""
+    return 512 if count > 2 * TILE else 128
 
 
 def _packed(kept: Any, order: Any, limit: int) -> Padded:

@@ -76,10 +76,12 @@ __device__ inline void small_mask(const float4* boxes, const float* areas, int c
     const int k = w % TILE, i = row * TILE + k;
     u64 bits = 0;
     if (i < count) {
+      const float4 box = boxes[i];
+      const float own = areas[i];
       const int stop = column == row ? k : TILE;
       for (int m = 0; m < stop; ++m) {
         const int j = column * TILE + m;
-        if (suppresses(boxes[j], areas[j], boxes[i], areas[i], threshold)) bits |= u64(1) << m;
+        if (suppresses(boxes[j], areas[j], box, own, threshold)) bits |= u64(1) << m;
       }
     }
     words[w] = bits;
@@ -87,7 +89,7 @@ __device__ inline void small_mask(const float4* boxes, const float* areas, int c
 }
 
 // kept: not set at first; box i is number rank[i] by falling score over all groups.
-extern "C" __global__ void __launch_bounds__(512)
+extern "C" __global__ void __launch_bounds__(512, 2)
     walk(const float4* __restrict__ boxes, const int* __restrict__ starts,
          const int* __restrict__ groups, const i64* __restrict__ rank, const u64* __restrict__ words,
          float threshold, int limit, unsigned char* __restrict__ kept) {

@@ -14,6 +14,10 @@ from minimask.kernels.dispatch import Variant
 VARIANTS = {
     "reference": Variant("reference", "cpu", "one matrix per axis: y = A x B'"),
     "cpu": Variant("cpu", "cpu", "compiled loops: an output value touches at most four pixels"),
+    "cuda_1_naive": Variant("cuda", "gpu", "one thread a value; gradients are gathered", "naive"),
+    "cuda_2_planes": Variant(
+        "cuda", "gpu", "a thread keeps its place through many planes, four values wide", "planes"
+    ),
 }
 
 MODES = ("nearest", "bilinear")

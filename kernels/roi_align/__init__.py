@@ -6,9 +6,13 @@ regions of interest (RoIs), P pooled size (PH rows, PW columns).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
-from minimask.kernels.dispatch import Variant, call
+from minimask.kernels.dispatch import Variant, call, device_of, emulating
+from minimask.kernels.roi_align.levels import check_levels, check_pyramid
 from minimask.kernels.rois import (
     Shape,
     check_features,
@@ -27,7 +31,51 @@ VARIANTS = {
     "cpu": Variant(
         "cpu", "cpu", "the same, compiled: only the cells a bin reads, a core per feature plane"
     ),
+    "numba_1_naive": Variant(
+        "numba_1_naive", "gpu", "one thread an output, every sample interpolated", by_name=True
+    ),
+    "numba_3_separable": Variant(
+        "numba_3_separable", "gpu", "weights of a RoI's rows and columns, built once", by_name=True
+    ),
+    "numba_6_owner": Variant(
+        "numba_6_owner",
+        "gpu",
+        "gradient: a thread owns a cell and looks for its RoIs",
+        by_name=True,
+    ),
+    "cuda_1_naive": Variant(
+        "cuda", "gpu", "the same in CUDA C++: one thread an output", rung="naive"
+    ),
+    "cuda_2_channels_last": Variant(
+        "cuda",
+        "gpu",
+        "the channels of a cell side by side: whole lines are read",
+        rung="channels_last",
+    ),
+    "cuda_3_separable": Variant(
+        "cuda",
+        "gpu",
+        "out = A F B^T: a bin reads a cell once, with merged weights",
+        rung="separable",
+    ),
+    "cuda_4_levels": Variant(
+        "cuda_levels", "gpu", "all levels of a pyramid in one launch", rung="levels"
+    ),
+    "cuda_5_half": Variant(
+        "cuda_levels",
+        "gpu",
+        "features and output in float16, sums in float32",
+        rung="half",
+        by_name=True,
+    ),
+    "cuda_6_owner": Variant(
+        "cuda_levels",
+        "gpu",
+        "gradient: cells look for their RoIs, no atomic additions",
+        rung="owner",
+    ),
 }
+HALF = "cuda_5_half"
 
 
 def roi_align(
@@ -59,7 +107,10 @@ def roi_align(
       whole output).
 
     Args:
-        features: (N, C, H, W).  Integer or bool masks are taken as numbers and give float32.
+        features: (N, C, H, W).  Integer or bool masks are taken as numbers and give float32, as
+            does float16 on the CPU; on a GPU float16 stays float16 (variant "cuda_5_half").  GPU
+            variants from the second on read channels-last memory without a copy: a view of shape
+            (N, C, H, W) of an array (N, H, W, C).
         rois: (R, 5), image index x0 y0 x1 y1.  Their type decides how the box is rounded when it
             is scaled and when its samples are counted; positions are float64.
         output_size: P, or (PH, PW).
@@ -82,7 +133,12 @@ def roi_align(
     """
     if reduce not in ("mean", "max"):
         raise ValueError(f'reduce: expected "mean" or "max", got {reduce!r}')
-    features = check_features(features)
+    if not _stays_half(features, variant):
+        features = check_features(features)
+    elif features.ndim != 4 or 0 in features.shape[2:]:
+        check_features(features)  # says what is wrong
+    else:
+        variant = HALF
     rois = check_rois(rois, features.shape[0])
     return call(
         __name__,
@@ -111,9 +167,9 @@ def roi_align_backward(
 ) -> np.ndarray:
     """The gradient of `roi_align` (mean) for its features: each bin's share to the cells it read.
 
-    The adjoint: sum(grad * roi_align(x)) = sum(roi_align_backward(grad) * x) for every x.  Each
-    variant adds in a fixed order, so results are the same bit for bit in every run and with any
-    number of threads.
+    The adjoint: sum(grad * roi_align(x)) = sum(roi_align_backward(grad) * x) for every x.  The
+    default variants add in a fixed order, so results are the same bit for bit in every run and with
+    any number of threads; "cuda_1_naive" and "cuda_3_separable" add atomically, in any order.
 
     Args:
         grad: (R, C, PH, PW), the gradient of the output.
@@ -145,6 +201,124 @@ def roi_align_backward(
         scale=check_scale(spatial_scale),
         ratio=_check_ratio(sampling_ratio),
         aligned=bool(aligned),
+    )
+
+
+def roi_align_levels(
+    features: Sequence[np.ndarray],
+    rois: np.ndarray,
+    levels: np.ndarray,
+    output_size: int | tuple[int, int],
+    *,
+    spatial_scales: Sequence[float],
+    sampling_ratio: int = 0,
+    aligned: bool = True,
+    variant: str | None = None,
+) -> np.ndarray:
+    """`roi_align` (mean) where every RoI is cut from a level of a feature pyramid of its own.
+
+    Args:
+        features: L levels (N, C, H, W) of one type, N and C the same, H and W their own.
+        rois: (R, 5), image index x0 y0 x1 y1, in the same units for all levels.
+        levels: (R,) integers, the level of each RoI, 0 to L - 1.  Where nobody has looked (on a GPU
+            inside `unchecked()`), a RoI of a level there is not has no samples: its output is 0.
+        output_size: P, or (PH, PW).
+        spatial_scales: L times the feature cells per unit of the boxes.
+        sampling_ratio: as in `roi_align`.
+        aligned: as in `roi_align`.
+        variant: a name in VARIANTS that has this function; default: the fastest for these arrays.
+
+    Returns:
+        (R, C, PH, PW) in the features' type.
+
+    Raises:
+        ValueError: shapes or options out of range; no level, or more than 8 on a GPU; an image or
+            level index that names none.
+        TypeError: arrays that hold no real numbers, levels of several types or no integers.
+    """
+    pyramid = tuple(features)
+    if pyramid and all(_stays_half(level, variant) for level in pyramid):
+        variant = HALF
+    else:
+        pyramid = tuple(check_features(level) for level in pyramid)
+    check_pyramid([level.shape for level in pyramid], spatial_scales, "features")
+    if len({level.dtype for level in pyramid}) > 1:
+        types = ", ".join(str(level.dtype) for level in pyramid)
+        raise TypeError(
+            f"features: the levels are of different types: {types}; convert them to one"
+        )
+    rois = check_rois(rois, pyramid[0].shape[0])
+    return call(
+        __name__,
+        VARIANTS,
+        "forward_pyramid",
+        pyramid,
+        rois,
+        check_levels(levels, len(rois), len(pyramid)),
+        variant=variant,
+        size=check_size(output_size),
+        scales=tuple(check_scale(scale) for scale in spatial_scales),
+        ratio=_check_ratio(sampling_ratio),
+        aligned=bool(aligned),
+    )
+
+
+def roi_align_levels_backward(
+    grad: np.ndarray,
+    rois: np.ndarray,
+    levels: np.ndarray,
+    input_shapes: Sequence[Shape],
+    *,
+    spatial_scales: Sequence[float],
+    sampling_ratio: int = 0,
+    aligned: bool = True,
+    variant: str | None = None,
+) -> tuple[np.ndarray, ...]:
+    """The gradients of `roi_align_levels` for its levels, each as of `roi_align_backward`.
+
+    Args:
+        grad: (R, C, PH, PW), the gradient of the output.
+        rois: (R, 5), as given to `roi_align_levels`, like the options.
+        levels: (R,) integers, the level of each RoI.
+        input_shapes: L times (N, C, H, W).
+        spatial_scales: as in `roi_align_levels`.
+        sampling_ratio: as in `roi_align`.
+        aligned: as in `roi_align`.
+        variant: a name in VARIANTS that has this function; default: the fastest for these arrays.
+
+    Returns:
+        L times (N, C, H, W) in grad's type.
+
+    Raises:
+        ValueError: shapes or options out of range; no level, or more than 8 on a GPU; an image or
+            level index that names none.
+        TypeError: arrays that hold no real numbers, levels that are no integers.
+    """
+    shapes = tuple(check_shape(shape) for shape in input_shapes)
+    check_pyramid(shapes, spatial_scales, "input_shapes")
+    grad = check_grad(grad, len(rois), shapes[0])
+    rois = check_rois(rois, shapes[0][0])
+    return call(
+        __name__,
+        VARIANTS,
+        "backward_pyramid",
+        grad,
+        rois,
+        check_levels(levels, len(rois), len(shapes)),
+        variant=variant,
+        shapes=shapes,
+        scales=tuple(check_scale(scale) for scale in spatial_scales),
+        ratio=_check_ratio(sampling_ratio),
+        aligned=bool(aligned),
+    )
+
+
+def _stays_half(features: Any, variant: str | None) -> bool:
+    """Whether features are float16 and on a GPU, so that the variant for float16 takes them."""
+    return (
+        getattr(features, "dtype", None) == np.float16
+        and variant in (None, HALF)
+        and (emulating() or device_of(features) == "gpu")
     )
 
 

@@ -13,12 +13,14 @@ PW columns).
 # mypy: allow-untyped-defs, allow-incomplete-defs
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange, uint32, uint64
 
 from minimask.kernels.roi_align.geometry import Axis, axes
+from minimask.kernels.roi_align.levels import backward_each, forward_each
 from minimask.kernels.rois import by_image, split_rois
 
 GROUP = 4  # taps worked on together; a bin's taps are padded to a multiple with weight 0
@@ -81,6 +83,10 @@ def backward(
     x = merge_taps(columns, grad.shape[3], shape[3], grad.dtype)
     _spread(np.ascontiguousarray(grad), *by_image(image, shape[0]), y, x, out)
     return out
+
+
+forward_pyramid = functools.partial(forward_each, forward)
+backward_pyramid = functools.partial(backward_each, backward)
 
 
 def merge_taps(axis: Axis, bins: int, length: int, dtype: np.dtype) -> Taps:

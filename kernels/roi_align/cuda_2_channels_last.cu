@@ -80,7 +80,7 @@ __device__ inline void pool_slice(const float* features, const float* rois, int 
   write_slice<Cells>(stage, slice, first, channels, all, out + r * channels * all);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(224, 2)
 pool_by_4(const float* features, const float* rois, int images, int channels, int height, int width, int bins_y,
           int bins_x, float scale, int ratio, bool aligned, bool largest, int lanes, int rows, int run, float* out) {
   DYNAMIC_SHARED(float, stage);
@@ -88,7 +88,7 @@ pool_by_4(const float* features, const float* rois, int images, int channels, in
                      {lanes, 0, rows, bins_x, run}, stage, out);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(224, 2)
 pool_by_1(const float* features, const float* rois, int images, int channels, int height, int width, int bins_y,
           int bins_x, float scale, int ratio, bool aligned, bool largest, int lanes, int rows, int run, float* out) {
   DYNAMIC_SHARED(float, stage);

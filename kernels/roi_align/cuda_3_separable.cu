@@ -32,7 +32,7 @@ __device__ inline void pool_roi(const float* features, const float* rois, int im
   pool_slice<Cells>(features, roi, channels, slice, shared, out + r * channels * bins_y * slice.bins_x);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(224, 4)
 pool_by_4(const float* features, const float* rois, int images, int channels, int height, int width, int bins_y,
           int bins_x, float scale, int ratio, bool aligned, int lanes, int rows, int run, float* out) {
   DYNAMIC_SHARED(unsigned char, memory);
@@ -40,7 +40,7 @@ pool_by_4(const float* features, const float* rois, int images, int channels, in
                    {lanes, 0, rows, bins_x, run}, memory, out);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(224, 4)
 pool_by_1(const float* features, const float* rois, int images, int channels, int height, int width, int bins_y,
           int bins_x, float scale, int ratio, bool aligned, int lanes, int rows, int run, float* out) {
   DYNAMIC_SHARED(unsigned char, memory);
@@ -62,8 +62,7 @@ spread(const float* grad, const float* rois, int images, int channels, int heigh
   if (roi.image < 0) return;
   slice.row = blockIdx.z * rows;
   slice.rows = min(rows, bins_y - slice.row);
-  build_taps(roi.rows, slice.row, slice.rows, threadIdx.x, blockDim.x, shared.y);
-  build_taps(roi.columns, 0, bins_x, threadIdx.x, blockDim.x, shared.x);
+  build_taps(roi.rows, slice.row, slice.rows, roi.columns, shared.y, shared.x);
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
   const int first = blockIdx.y * 32, count = min(32, channels - first);
   const float* mine = grad + ((r * channels + first) * bins_y + slice.row) * bins_x;

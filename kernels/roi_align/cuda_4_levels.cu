@@ -21,14 +21,14 @@ __device__ inline void pool_roi(const Levels<const float>& pyramid, const float*
   const i64 r = blockIdx.x;
   const Shared shared = divide_shared(memory, slice, most_y, most_x);
   const Level<const float> level = pyramid.at(levels[r]);
-  Roi roi = make_roi(rois + 5 * r, level.map ? images : 0, level.height, level.width, bins_y, slice.bins_x,
+  const Roi roi = make_roi(rois + 5 * r, level.exists ? images : 0, level.height, level.width, bins_y, slice.bins_x,
                      level.scale, ratio, aligned);
   slice.row = blockIdx.z * slice.rows;
   slice.rows = min(slice.rows, bins_y - slice.row);
   pool_slice<Cells>(level.map, roi, channels, slice, shared, out + r * channels * bins_y * slice.bins_x);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(224, 4)
 pool_by_4(const float* f0, const float* f1, const float* f2, const float* f3, const float* f4, const float* f5,
           const float* f6, const float* f7, int h0, int h1, int h2, int h3, int h4, int h5, int h6, int h7, int w0,
           int w1, int w2, int w3, int w4, int w5, int w6, int w7, float s0, float s1, float s2, float s3, float s4,
@@ -41,7 +41,7 @@ pool_by_4(const float* f0, const float* f1, const float* f2, const float* f3, co
                    {lanes, 0, rows, bins_x, run}, memory, out);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(224, 4)
 pool_by_1(const float* f0, const float* f1, const float* f2, const float* f3, const float* f4, const float* f5,
           const float* f6, const float* f7, int h0, int h1, int h2, int h3, int h4, int h5, int h6, int h7, int w0,
           int w1, int w2, int w3, int w4, int w5, int w6, int w7, float s0, float s1, float s2, float s3, float s4,

@@ -3,9 +3,10 @@
 
 template <class Number>
 struct Level {
-  Number* map;  // nullptr: there is no such level
+  Number* map;
   int height, width;
   float scale;  // cells per unit of the boxes
+  bool exists;
 };
 
 template <class Number>
@@ -18,10 +19,10 @@ struct Levels {
   // Compared one by one: an index that is not known to the compiler would put the arrays, which are
   // kernel arguments, into memory.
   __device__ Level<Number> at(i64 wanted) const {
-    Level<Number> found = {nullptr, 1, 1, 1};
+    Level<Number> found = {map[0], 1, 1, 1, false};
 #pragma unroll
     for (int l = 0; l < MOST; ++l)
-      if (wanted == l && height[l] > 0) found = {map[l], height[l], width[l], scale[l]};
+      if (wanted == l && height[l] > 0) found = {map[l], height[l], width[l], scale[l], true};
     return found;
   }
 };

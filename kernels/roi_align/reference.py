@@ -8,9 +8,12 @@ PW columns), S samples a bin along one axis (SY, SX).
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from minimask.kernels.roi_align.geometry import axes, corners
+from minimask.kernels.roi_align.levels import backward_each, forward_each
 from minimask.kernels.rois import split_rois
 
 
@@ -72,3 +75,7 @@ def backward(
                 for c in range(shape[1]):
                     np.add.at(out[image[r], c], (row[:, None], column), weighted[c])
     return out
+
+
+forward_pyramid = functools.partial(forward_each, forward)
+backward_pyramid = functools.partial(backward_each, backward)

@@ -54,10 +54,14 @@ __device__ inline Roi make_roi(const float* roi, int images, int height, int wid
   made.columns = make_axis(roi[1], roi[3], bins_x, width, scale, ratio, aligned);
   const bool some = made.rows.samples > 0 && made.columns.samples > 0;
   made.image = some && roi[0] >= 0 && roi[0] < float(images) ? int(roi[0]) : -1;
+  if (made.image < 0) made.rows.samples = made.columns.samples = 0;
   return made;
 }
 
 // start + side * (part / (2 n P)): bin p begins at part 2 n p, its sample i lies at 2 (n p + i) + 1.
+//
+// The last step takes off what is below 45 bits of the box, so that a position that is a whole number,
+// say a third of a box of three cells, is that number: at the border of the map it counts.
 __device__ inline Pair position(const Axis& a, i64 part) {
   const Pair k = pair_of(part), all = pair_of(2 * a.samples * a.bins);
   const float share = __fdiv_rn(k.high, all.high);
@@ -67,8 +71,10 @@ __device__ inline Pair position(const Axis& a, i64 part) {
   const float way_low = __fmaf_rn(share_low, a.side, __fmaf_rn(share, a.side, -way));
   const float sum = __fadd_rn(a.start, way), added = __fsub_rn(sum, a.start);
   const float lost = __fadd_rn(__fsub_rn(a.start, __fsub_rn(sum, added)), __fsub_rn(way, added));
-  const float low = __fadd_rn(lost, way_low), high = __fadd_rn(sum, low);
-  return {high, __fsub_rn(low, __fsub_rn(high, sum))};
+  const float high = __fadd_rn(sum, __fadd_rn(lost, way_low));
+  const float low = __fsub_rn(__fadd_rn(lost, way_low), __fsub_rn(high, sum));
+  const float grid = (fabsf(a.start) + fabsf(a.side)) * 3.6e-7f;  // 1.5 * 2^-22
+  return {high, __fsub_rn(__fadd_rn(low, grid), grid)};
 }
 
 __device__ inline Pair sample_position(const Axis& a, int p, i64 i) {

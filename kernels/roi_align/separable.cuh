@@ -74,10 +74,8 @@ template <class Cells>
 __device__ inline void pool_slice(const typename Cells::Number* features, const Roi& roi, int channels,
                                   const Slice& slice, const Shared& shared, typename Cells::Number* out) {
   typedef typename Cells::Number Number;
-  // two warps build the lists of the two axes at the same time
-  const int me = threadIdx.x, half = blockDim.x / 2;
-  if (me < half || half == 0) build_taps(roi.rows, slice.row, slice.rows, me, max(half, 1), shared.y);
-  if (me >= half) build_taps(roi.columns, 0, slice.bins_x, me - half, blockDim.x - half, shared.x);
+  const int me = threadIdx.x;
+  build_taps(roi.rows, slice.row, slice.rows, roi.columns, shared.y, shared.x);
   __syncthreads();
   Number* stage = reinterpret_cast<Number*>(shared.stage);
   const int first = blockIdx.y * slice.lanes * Cells::WIDTH;

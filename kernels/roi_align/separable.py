@@ -14,9 +14,12 @@ PW columns), S samples a bin along one axis.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from minimask.kernels.roi_align.geometry import Axis, axes, corners
+from minimask.kernels.roi_align.levels import backward_each, forward_each
 from minimask.kernels.rois import split_rois
 
 
@@ -72,6 +75,10 @@ def backward(
         b, x = sample_weights(columns, r, size[1], shape[3])
         out[image[r]][:, y[:, None], x] += bin_mean(a, ny).T @ grad[r] @ bin_mean(b, nx)
     return out
+
+
+forward_pyramid = functools.partial(forward_each, forward)
+backward_pyramid = functools.partial(backward_each, backward)
 
 
 def sample_weights(axis: Axis, r: int, bins: int, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -56,18 +56,22 @@ __device__ inline int merge_taps(const Axis& a, int p, Tap* taps, int room) {
   return count;
 }
 
-// Bins first_bin ... first_bin + bins - 1; thread `me` of `threads` takes every so manieth.
-__device__ inline void build_taps(const Axis& a, int first_bin, int bins, int me, int threads, const Taps& taps) {
-  for (int b = me; b < bins; b += threads) {
-    if (a.samples == 0) {
-      taps.count[b] = 0;
-      continue;
-    }
+// The taps of rows of bins first ... first + rows - 1 and of all columns of bins, by the whole block.
+__device__ inline void build_taps(const Axis& rows, int first, int row_count, const Axis& columns, const Taps& y,
+                                  const Taps& x) {
+  const int tasks = row_count + columns.bins;
+  for (int task = threadIdx.x; task < tasks; task += blockDim.x) {
+    const bool is_row = task < row_count;
+    const Axis a = is_row ? rows : columns;
+    const Taps& taps = is_row ? y : x;
+    const int b = is_row ? task : task - row_count, p = is_row ? first + b : b;
+    const int bins = is_row ? row_count : columns.bins;
+    taps.count[b] = 0;
+    if (a.samples == 0) continue;
     const bool ascends = a.side >= 0;
-    const int p = first_bin + b, low = cell_at_edge(a, ascends ? p : p + 1);
-    const int high = cell_at_edge(a, ascends ? p + 1 : p), before = ascends ? b : bins - 1 - b;
-    const int slot = low + SPARE_TAPS * before, room = max(high - low, 0) + SPARE_TAPS;
+    const int low = cell_at_edge(a, ascends ? p : p + 1), high = cell_at_edge(a, ascends ? p + 1 : p);
+    const int slot = low + SPARE_TAPS * (ascends ? b : bins - 1 - b);
     taps.first[b] = slot;
-    taps.count[b] = merge_taps(a, p, taps.tap + slot, room);
+    taps.count[b] = merge_taps(a, p, taps.tap + slot, max(high - low, 0) + SPARE_TAPS);
   }
 }

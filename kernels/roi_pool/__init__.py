@@ -22,6 +22,33 @@ from minimask.kernels.rois import (
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the definition: cut out each bin, take its argmax"),
     "cpu": Variant("cpu", "cpu", "compiled loops, a core per feature plane"),
+    "numba_1_naive": Variant(
+        "numba_1_naive", "gpu", "one thread an output; backward by atomic additions", by_name=True
+    ),
+    "numba_2_columns": Variant(
+        "numba_2_columns", "gpu", "forward: columns first, in shared memory", by_name=True
+    ),
+    "numba_3_owner": Variant(
+        "numba_3_owner", "gpu", "backward: a block owns a tile of a plane", by_name=True
+    ),
+    "cuda_1_naive": Variant(
+        "cuda",
+        "gpu",
+        "one thread an output; backward by atomic additions, in any order",
+        rung="naive",
+    ),
+    "cuda_2_columns": Variant(
+        "cuda",
+        "gpu",
+        "forward: a block per RoI and 32 channels, borders once, each column of a bin read once",
+        rung="columns",
+    ),
+    "cuda_3_owner": Variant(
+        "cuda",
+        "gpu",
+        "backward: a block owns a tile of a plane, bins bid for its cells; same bits in every run",
+        rung="owner",
+    ),
 }
 
 
@@ -81,7 +108,8 @@ def roi_pool_backward(
     """The gradient of `roi_pool` for its features: each bin's gradient to the cell that won.
 
     Cells that won several bins get the sum, added in the order of the RoIs, so that results are
-    the same bit for bit in every run and with any number of threads.
+    the same bit for bit in every run and with any number of threads.  Only the naive GPU variants
+    add by atomics, in an order that varies.
 
     Args:
         grad: (R, C, PH, PW), the gradient of the output.

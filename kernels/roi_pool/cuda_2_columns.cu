@@ -18,6 +18,12 @@ __device__ inline int quotient(int n, u32 reciprocal) { return int(u64(n) * reci
 
 __device__ inline u32 reciprocal_of(int divisor) { return (1u << 31) / u32(divisor) + 1; }
 
+// The borders of all bins along an axis, a thread a bin; the first `taken` threads are busy.
+__device__ inline void find_bins(int low, int high, int count, int length, int taken, int2* bins) {
+  for (int k = int(threadIdx.x) - taken; k < count; k += blockDim.x)
+    if (k >= 0) bins[k] = bin_cells(low, high, k, count, length);
+}
+
 // The largest value of rows top to bottom of one column, and its place in the plane.
 __device__ inline void pool_column(const float* plane, int width, int2 rows, int column,
                                    float* largest, int* place) {
@@ -63,11 +69,12 @@ extern "C" __global__ void __launch_bounds__(256)
   const int r = blockIdx.x / slices, first_channel = (blockIdx.x - r * slices) * slice;
   const int strips = min(slice, channels - first_channel) * pooled_height;
   const Roi roi = load_roi(rois + 5 * i64(r), scale, images);
-  for (int k = threadIdx.x; k < pooled_height + pooled_width; k += blockDim.x) {
-    const bool row = k < pooled_height;
-    rows[k] = roi.image < 0 ? make_int2(0, 0)
-              : row         ? bin_cells(roi.y0, roi.y1, k, pooled_height, height)
-                    : bin_cells(roi.x0, roi.x1, k - pooled_height, pooled_width, width);
+  if (roi.image < 0) {
+    for (int k = threadIdx.x; k < pooled_height + pooled_width; k += blockDim.x)
+      rows[k] = make_int2(0, 0);
+  } else {
+    find_bins(roi.y0, roi.y1, pooled_height, height, 0, rows);
+    find_bins(roi.x0, roi.x1, pooled_width, width, pooled_height, columns);
   }
   __syncthreads();
   const int left = columns[0].x, wide = columns[pooled_width - 1].y - left;

@@ -7,8 +7,9 @@
 // that share a winner must not add at once, and must add in order.  So they add in rounds: every
 // entry bids for its cell, the earliest wins and adds, the others bid again.  Whoever wins does not
 // depend on how fast threads are: the sums have one order, that of the RoIs, bit for bit in every
-// run.  Where many bins have one winner, rounds would be many; after 8 of them the entries that are
-// left go to shared memory and every thread walks through them all, adding those of its own cells.
+// run.  Where many bins have one winner, rounds would be many; after 32 of them the entries that
+// are left go to shared memory and every thread walks through them all, adding those of its own
+// cells: dear, but the same for any number.
 //
 // Against rung 1: no zeros to write before, and the plane is written once, side by side.  It costs
 // that every tile of a plane reads its argmax, from the L2 cache but for the first: tiles of a plane
@@ -19,7 +20,20 @@ constexpr int THREADS = 256;
 constexpr int ENTRIES = 8;                  // a thread
 constexpr int CHUNK = THREADS * ENTRIES;    // bins looked at together
 constexpr int TILE = 6144;                  // cells at most; the launch divides the plane evenly
-constexpr int ROUNDS = 8;
+constexpr int ROUNDS = 32;
+
+// A bin that a thread looks at: b of RoI r, and where it is in grad and argmax.
+struct Bin {
+  int r, b;
+  i64 place;
+  __device__ void advance(int bins, i64 between) {  // to the thread's next one
+    b += THREADS % bins;
+    const int rois = THREADS / bins + (b >= bins);
+    b -= b >= bins ? bins : 0;
+    r += rois;
+    place += THREADS + rois * between;
+  }
+};
 
 // The range of RoIs that the block must walk, and whether others lie between them.
 __device__ inline void find_rois(const float* rois, int count, int image, int images, int* first,
@@ -32,13 +46,54 @@ __device__ inline void find_rois(const float* rois, int count, int image, int im
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+// Every cell gets the value of its earliest entry, then of the next, ...; false: some may be left.
+__device__ inline bool add_in_rounds(int (&cell)[ENTRIES], const float (&value)[ENTRIES],
+                                     bool waiting, int* bids, float* sum) {
+#pragma unroll
+  for (int s = 0; s < ENTRIES; ++s) bids[s * THREADS + threadIdx.x] = -1;
+  for (int round = 0; __syncthreads_or(waiting); ++round) {
+    if (round == ROUNDS) return false;
+    const int bid = (round + 1) * CHUNK - 1 - int(threadIdx.x);  // earlier entries bid more
+#pragma unroll
+    for (int s = 0; s < ENTRIES; ++s)
+      if (cell[s] >= 0) atomicMax(bids + (cell[s] & (CHUNK - 1)), bid - s * THREADS);
+    __syncthreads();
+    waiting = false;
+#pragma unroll
+    for (int s = 0; s < ENTRIES; ++s) {
+      if (cell[s] < 0) continue;
+      if (bids[cell[s] & (CHUNK - 1)] == bid - s * THREADS) {
+        sum[cell[s]] += value[s];
+        cell[s] = -1;
+      } else {
+        waiting = true;
+      }
+    }
+  }
+  return true;
+}
+
+// All threads walk through what is left, in order; each adds to the cells that are its own.
+__device__ inline void add_rest(const int (&cell)[ENTRIES], const float (&value)[ENTRIES],
+                                int* cells, float* values, float* sum) {
+#pragma unroll
+  for (int s = 0; s < ENTRIES; ++s) {
+    cells[s * THREADS + threadIdx.x] = cell[s];
+    values[s * THREADS + threadIdx.x] = value[s];
+  }
+  __syncthreads();
+  for (int k = 0; k < CHUNK; ++k)
+    if (cells[k] >= 0 && cells[k] % THREADS == threadIdx.x) sum[cells[k]] += values[k];
+  __syncthreads();
+}
+
+extern "C" __global__ void __launch_bounds__(256, 4)
     roi_pool_backward(const float* __restrict__ grad, const float* __restrict__ rois,
                       const int* __restrict__ argmax, int count, int images, int channels,
                       int pixels, int bins, int cells, int tiles, float* __restrict__ dx) {
   __shared__ float sum[TILE];
-  __shared__ float left_value[CHUNK];  // of entries that are left after the rounds
-  __shared__ int bids[CHUNK];          // the best bid for each cell modulo CHUNK; then their cells
+  __shared__ int bids[CHUNK];    // the best for each cell modulo CHUNK; then what is left: cells
+  __shared__ float rest[CHUNK];  // and values
   __shared__ int range[3];
   const int plane = blockIdx.x / tiles, tile = blockIdx.x - plane * tiles;
   const int image = plane / channels, channel = plane - image * channels;
@@ -50,61 +105,31 @@ extern "C" __global__ void __launch_bounds__(256)
   __syncthreads();
   const int end = range[1];
   const bool mixed = end - range[0] != range[2];
-  // this thread's next entry: bin b of RoI r; from one entry to the next it is THREADS bins
-  int r = range[0] + int(threadIdx.x) / bins, b = int(threadIdx.x) % bins;
-  const int step_r = THREADS / bins, step_b = THREADS - step_r * bins;
-  for (i64 chunk = i64(range[0]) * bins; chunk < i64(end) * bins; chunk += CHUNK) {
+  const i64 between = i64(channels - 1) * bins;  // of two RoIs, the bins of other channels
+  Bin next = {range[0] + int(threadIdx.x) / bins, int(threadIdx.x) % bins, 0};
+  next.place = (i64(next.r) * channels + channel) * bins + next.b;
+  int chunks = int((i64(end - range[0]) * bins + CHUNK - 1) / CHUNK);  // negative: no RoI
+  for (; chunks > 0; --chunks) {
     int cell[ENTRIES];
     float value[ENTRIES];
     bool waiting = false;
+    Bin bin = next;
+#pragma unroll
+    for (int s = 0; s < ENTRIES; ++s) {  // all at once on their way, and only then looked at
+      const bool own = bin.r < end && (!mixed || image_of(rois + 5 * i64(bin.r), images) == image);
+      cell[s] = own ? argmax[bin.place] : -1;
+      bin.advance(bins, between);
+    }
 #pragma unroll
     for (int s = 0; s < ENTRIES; ++s) {
-      cell[s] = -1;
-      value[s] = 0;
-      if (r < end && (!mixed || image_of(rois + 5 * i64(r), images) == image)) {
-        const i64 place = (i64(r) * channels + channel) * bins + b;
-        const i64 own = i64(argmax[place]) - start;
-        if (own >= 0 && own < size) {
-          cell[s] = int(own);
-          value[s] = grad[place];
-          waiting = true;
-        }
-      }
-      b += step_b;
-      r += step_r + (b >= bins);
-      b -= b >= bins ? bins : 0;
+      const i64 own = i64(cell[s]) - start;
+      const bool mine = own >= 0 && own < size;
+      cell[s] = mine ? int(own) : -1;
+      value[s] = mine ? grad[next.place] : 0;
+      waiting = waiting || mine;
+      next.advance(bins, between);
     }
-#pragma unroll
-    for (int s = 0; s < ENTRIES; ++s) bids[s * THREADS + threadIdx.x] = -1;
-    int round = 0;
-    for (; __syncthreads_or(waiting) && round < ROUNDS; ++round) {
-      const int bid = (round + 1) * CHUNK - 1 - int(threadIdx.x);  // earlier entries bid more
-#pragma unroll
-      for (int s = 0; s < ENTRIES; ++s)
-        if (cell[s] >= 0) atomicMax(bids + (cell[s] & CHUNK - 1), bid - s * THREADS);
-      __syncthreads();
-      waiting = false;
-#pragma unroll
-      for (int s = 0; s < ENTRIES; ++s) {
-        if (cell[s] < 0) continue;
-        if (bids[cell[s] & CHUNK - 1] == bid - s * THREADS) {
-          sum[cell[s]] += value[s];
-          cell[s] = -1;
-        } else {
-          waiting = true;
-        }
-      }
-    }
-    if (round < ROUNDS) continue;
-#pragma unroll
-    for (int s = 0; s < ENTRIES; ++s) {
-      bids[s * THREADS + threadIdx.x] = cell[s];
-      left_value[s * THREADS + threadIdx.x] = value[s];
-    }
-    __syncthreads();
-    for (int k = 0; k < CHUNK; ++k)
-      if (bids[k] >= 0 && bids[k] % THREADS == threadIdx.x) sum[bids[k]] += left_value[k];
-    __syncthreads();
+    if (!add_in_rounds(cell, value, waiting, bids, sum)) add_rest(cell, value, bids, rest, sum);
   }
   __syncthreads();
   for (int k = threadIdx.x; k < size; k += THREADS) dx[i64(plane) * pixels + start + k] = sum[k];

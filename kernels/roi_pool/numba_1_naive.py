@@ -27,7 +27,7 @@ def image_of(rois, r, images):
 if SIMULATED:
 
     def add_rounded(a, b):
-        """a + b, rounded by itself."""
+        """A + b, rounded by itself."""
         return a + b
 
 else:  # a plain + after a * may become one instruction that rounds once, and moves a bin's border
@@ -44,11 +44,10 @@ def corner_cell(corner, scale):
 @device
 def has_cells(rois, r, scale):
     """Whether all corners of a RoI are finite, also scaled."""
-    farthest = float32(0)
+    finite = True
     for k in range(1, 5):
-        scaled = abs(rois[r, k] * scale)
-        farthest = farthest if scaled <= farthest else scaled  # a NaN stays
-    return farthest <= float32(3.4028235e38)
+        finite = finite and abs(rois[r, k] * scale) <= float32(3.4028235e38)  # a NaN is not
+    return finite
 
 
 @device
@@ -109,9 +108,7 @@ def roi_pool_backward(grad, rois, argmax, dx):
         cuda.atomic.add(dx, (image, c, winner), grad[r, c, b])
 
 
-def forward(
-    features: Any, rois: Any, *, size: tuple[int, int], scale: float
-) -> tuple[Any, Any]:
+def forward(features: Any, rois: Any, *, size: tuple[int, int], scale: float) -> tuple[Any, Any]:
     """(N, C, H, W), (R, 5) -> output and argmax, (R, C, PH, PW) each."""
     require_float32(features=features, rois=rois)
     shape = (len(rois), features.shape[1], *size)

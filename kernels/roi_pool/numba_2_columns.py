@@ -91,9 +91,7 @@ def pool_columns(features, rois, scale, out, argmax):
         cuda.syncthreads()
 
 
-def forward(
-    features: Any, rois: Any, *, size: tuple[int, int], scale: float
-) -> tuple[Any, Any]:
+def forward(features: Any, rois: Any, *, size: tuple[int, int], scale: float) -> tuple[Any, Any]:
     """(N, C, H, W), (R, 5) -> output and argmax; rung 1 where they do not fit shared memory."""
     if sum(size) > MOST_BINS or features.shape[3] > COLUMNS or len(rois) > 65535:
         return numba_1_naive.forward(features, rois, size=size, scale=scale)

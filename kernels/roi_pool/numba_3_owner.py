@@ -41,7 +41,7 @@ def collect(grad, rois, argmax, dx):
                 cell, value = own, grad[r, channel, b]
         bids[k] = -1
         bid = THREADS - 1 - k  # earlier bins bid more, and every round more than the one before
-        while cuda.syncthreads_count(cell >= 0) > 0:
+        while cuda.syncthreads_count(int32(cell >= 0)) > 0:
             if cell >= 0:
                 cuda.atomic.max(bids, cell % THREADS, bid)
             cuda.syncthreads()

@@ -25,7 +25,10 @@ COMMANDS = {
     "predict": ("minimask.cli.predict", "predict"),
     "doctor": ("minimask.cli.doctor", "doctor"),
 }
-GROUPS = {"data": ("minimask.cli.data", "app")}
+GROUPS = {
+    "data": ("minimask.cli.data", "app"),
+    "kernels": ("minimask.cli.kernels", "app"),
+}
 
 
 class WrongUse(ValueError):
@@ -70,6 +73,9 @@ def make_app(debug: bool = False) -> typer.Typer:
         for command in group.registered_commands:
             if command.callback is not None:  # unwrapped: the group outlives this application
                 command.callback = for_people(inspect.unwrap(command.callback), debug)
+        first = group.registered_callback
+        if first is not None and first.callback is not None:
+            first.callback = for_people(inspect.unwrap(first.callback), debug)
         app.add_typer(group, name=name)
     return app
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from minimask.arrays import Array
+from minimask.arrays import Array, in_order
 from minimask.autograd import Context, Function, Tensor
 from minimask.kernels.conv2d import conv2d as convolve
 from minimask.kernels.conv2d import conv2d_backward_bias as bias_gradient
@@ -37,12 +37,12 @@ class Conv2d(Function):
         ctx: Context, x: Array, weight: Array, bias: Array | None = None, **options: Any
     ) -> Array:
         ctx.save(x, weight, options)
-        return convolve(x, weight, bias, **options)
+        return convolve(in_order(x), weight, bias, **options)
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:
         x, weight, options = ctx.saved
-        needs = ctx.needs_grad
+        needs, grad = ctx.needs_grad, in_order(grad)
         gradients = (  # the image needs no gradient: skipping it saves a third of the first layer
             input_gradient(grad, weight, x.shape, **options) if needs[0] else None,
             weight_gradient(grad, x, weight.shape, **options) if needs[1] else None,
@@ -59,7 +59,7 @@ class ConvTranspose2d(Function):
         ctx: Context, x: Array, weight: Array, bias: Array | None = None, **options: Any
     ) -> Array:
         ctx.save(x, weight, options)
-        return convolve_transposed(x, weight, bias, **options)
+        return convolve_transposed(in_order(x), weight, bias, **options)
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:
@@ -67,6 +67,7 @@ class ConvTranspose2d(Function):
         # with the roles of input and output exchanged.
         x, weight, options = ctx.saved
         needs, options = ctx.needs_grad, {**options, "dilation": 1, "groups": 1}
+        grad = in_order(grad)
         gradients = (
             convolve(grad, weight, None, **options) if needs[0] else None,
             weight_gradient(x, grad, weight.shape, **options) if needs[1] else None,
@@ -104,14 +105,14 @@ class MaxPool2d(Function):
 
     @staticmethod
     def forward(ctx: Context, x: Array, *, kernel_size: Pair, stride: Any, padding: Pair) -> Array:
-        out, argmax = pool(x, kernel_size, stride=stride, padding=padding)
+        out, argmax = pool(in_order(x), kernel_size, stride=stride, padding=padding)
         ctx.save(argmax, x.shape)
         return out
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # only the largest value counts
         argmax, shape = ctx.saved
-        return pool_gradient(grad, argmax, shape)
+        return pool_gradient(in_order(grad), argmax, shape)
 
 
 class Resize(Function):
@@ -120,12 +121,12 @@ class Resize(Function):
     @staticmethod
     def forward(ctx: Context, x: Array, *, size: tuple[int, int], mode: str) -> Array:
         ctx.save(x.shape, mode)
-        return resample(x, size, mode=mode)
+        return resample(in_order(x), size, mode=mode)
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # each output's weights, transposed
         shape, mode = ctx.saved
-        return resample_gradient(grad, shape, mode=mode)
+        return resample_gradient(in_order(grad), shape, mode=mode)
 
 
 def conv2d(

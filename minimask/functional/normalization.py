@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minimask.arrays import Array, array_module
+from minimask.arrays import Array, array_module, in_order
 from minimask.autograd import Context, Function, Tensor
 from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, scale_shift
 
@@ -36,6 +36,7 @@ class BatchNorm(Function):
     def backward(ctx: Context, grad: Array) -> Any:  # y = (x - mean) rstd weight + bias
         x, scale, mean, rstd = ctx.saved
         needs_x, needs_weight, needs_bias = ctx.needs_grad
+        grad = in_order(grad)
         xp = array_module(grad)
         grad_x = grad_weight = grad_bias = None
         if needs_x:
@@ -64,7 +65,7 @@ class BatchNormTrain(Function):
         # with h = (x - mean) rstd and means over each channel's pixels:
         # dx = weight rstd (dy - mean(dy) - h mean(h dy)), dweight = sum(h dy), dbias = sum(dy)
         x, weight, mean, rstd = ctx.saved
-        return batch_norm_backward(grad, x, weight, mean, rstd)
+        return batch_norm_backward(in_order(grad), x, weight, mean, rstd)
 
 
 class GroupNorm(Function):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from minimask.arrays import Array
+from minimask.arrays import Array, in_order
 from minimask.autograd import Context, Function, Tensor
 from minimask.kernels.roi_align import roi_align as align
 from minimask.kernels.roi_align import roi_align_backward as align_gradient
@@ -35,7 +35,7 @@ class RoIAlign(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # to the features; boxes are given, not learned
         rois, shape, options = ctx.saved
-        return align_gradient(grad, rois, shape, **options), None
+        return align_gradient(in_order(grad), rois, shape, **options), None
 
 
 class RoIAlignLevels(Function):
@@ -56,7 +56,7 @@ class RoIAlignLevels(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # each level gets its own regions' gradients
         rois, levels, shapes, options = ctx.saved
-        return None, None, *align_levels_gradient(grad, rois, levels, shapes, **options)
+        return None, None, *align_levels_gradient(in_order(grad), rois, levels, shapes, **options)
 
 
 class RoIPool(Function):
@@ -73,7 +73,7 @@ class RoIPool(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # only the largest feature counts
         rois, argmax, shape = ctx.saved
-        return pool_gradient(grad, rois, argmax, shape), None
+        return pool_gradient(in_order(grad), rois, argmax, shape), None
 
 
 def _constant(op: str, rois: Any) -> Array:

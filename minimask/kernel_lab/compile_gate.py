@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,7 +176,9 @@ def ptxas() -> str | None:
     return shutil.which("ptxas", path=f"{home}/bin" if home else None) or shutil.which("ptxas")
 
 
-def compile_numba(op: str, variant: str, architecture: int) -> list[Compiled]:
+def compile_numba(
+    op: str, variant: str, architectures: Sequence[int] = ARCHITECTURES
+) -> list[Compiled]:
     """Every kernel of a Numba-CUDA rung, for the types of the arguments in its small cases.
 
     Runs in a process of its own: Numba asks the driver for a device, and is told of one there.
@@ -191,7 +193,7 @@ def compile_numba(op: str, variant: str, architecture: int) -> list[Compiled]:
     command = [sys.executable, "-W", "ignore", "-m", "minimask.kernel_lab.numba_ptx"]
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0"}
     done = subprocess.run(
-        [*command, op, variant, str(architecture)],
+        [*command, op, variant, *map(str, architectures)],
         capture_output=True,
         text=True,
         env=environment,
@@ -200,8 +202,9 @@ def compile_numba(op: str, variant: str, architecture: int) -> list[Compiled]:
     if done.returncode:
         raise ValueError(f"{op}, {variant} does not compile:\n{done.stderr.strip()[-3000:]}")
     compiled: list[Compiled] = []
-    for kernel, ptx in json.loads(done.stdout.splitlines()[-1]).items():
-        compiled += assemble(kernel, ptx, architecture)
+    for architecture, kernels in json.loads(done.stdout.splitlines()[-1]).items():
+        for kernel, ptx in kernels.items():
+            compiled += assemble(kernel, ptx, int(architecture))
     return compiled
 
 

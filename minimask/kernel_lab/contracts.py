@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +73,10 @@ class Contract:
             return None
         for name in self.outputs:
             given[name] = self._output(name, given)
-        return {p.name: given[p.name] for p in self.signature}
+        return {
+            p.name: np.ascontiguousarray(given[p.name]) if p.pointer else given[p.name]
+            for p in self.signature
+        }
 
     def letters(self, given: Mapping[str, Any]) -> dict[str, int]:
         """The sizes that a launch line may use."""
@@ -94,7 +98,7 @@ class Contract:
 
     def _output(self, name: str, given: Values) -> np.ndarray:
         kind = next(TYPES[p.type] for p in self.signature if p.name == name)
-        array = np.zeros(self._sides(self.outputs[name], given), kind)
+        array: np.ndarray = np.zeros(self._sides(self.outputs[name], given), kind)
         if not self.zeros:
             array.view(np.uint8).fill(values.UNWRITTEN[array.dtype.kind])
         return array
@@ -125,13 +129,16 @@ def check(contract: Contract, source: str) -> None:
                 f"argument {number} of {contract.name}, {got.name}, is {_text(got)} instead of "
                 f"{_text(want)}; {expected}"
             )
-    if 'extern "C"' not in source:
-        raise ValueError(f'{contract.name}: a GPU finds kernels by name only if they are extern "C"; '
-                         f"{expected}")
+    bounds = r"(?:__launch_bounds__\s*\([^)]*\)\s*)?"
+    head = rf'extern\s+"C"\s+__global__\s+void\s+{bounds}{contract.name}\s*\('
+    if not re.search(head, source):
+        raise ValueError(
+            f'{contract.name}: a GPU finds it by name only if it is extern "C"; {expected}'
+        )
 
 
 def _kind(parameter: Parameter) -> str:
-    """Types between which a kernel may choose: float4 for float, i64 for an int that is no array."""
+    """What a type counts as: float4 as float; an int or i64 that is no array as the same."""
     kind = np.dtype(TYPES[parameter.type])
     if not parameter.pointer and kind.kind in "iub":
         return "whole number"
@@ -168,7 +175,7 @@ def _suppressed(case: Case, given: Values) -> tuple[np.ndarray, ...]:
 def _bits(given: Values) -> tuple[np.ndarray, ...]:
     count, mask = given["R"], given["mask"]
     bits = mask[:, :, None] >> np.arange(64, dtype=np.uint64) & np.uint64(1)
-    return (np.triu(bits.reshape(count, -1)[:, :count].astype(bool), 1),)
+    return (np.triu(bits.reshape(count, 64 * given["words"])[:, :count].astype(bool), 1),)
 
 
 def _features(given: Mapping[str, Any]) -> Values | None:

@@ -143,7 +143,7 @@ def _result(library: ctypes.CDLL, array: int) -> list[float]:
     found = _Count()
     if not library.shim_count_result(ctypes.c_int(array), ctypes.byref(found)):
         raise RuntimeError(f"the counting build knows no array {array}")
-    return [getattr(found, name) for name, _ in _Count._fields_]
+    return [getattr(found, field[0]) for field in _Count._fields_]
 
 
 def _conflict(launch: emulator.Launch, arrays: Sequence[tuple[str, np.ndarray]]) -> str | None:

@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 
-def main(op: str, variant: str, architecture: int) -> dict[str, str]:
-    """PTX of every kernel of a rung, by the kernel's name."""
+def main(op: str, variant: str, architectures: list[int]) -> dict[int, dict[str, str]]:
+    """For each architecture the PTX of every kernel of a rung, by the kernel's name."""
     from numba import types as nb
     from numba.cuda import compile_ptx
 
     from minimask.kernel_lab import values
     from minimask.kernels import numba_cuda
 
-    capability = without_a_driver(architecture)
+    without_a_driver(architectures[0])
     launched: dict[str, tuple[Any, Any]] = {}
 
     def note(kernel: Any, grid: Any, block: Any, *arguments: Any) -> None:
@@ -36,10 +36,14 @@ def main(op: str, variant: str, architecture: int) -> dict[str, str]:
             module = values.module(op, variant)
             module.launch = note
             values.compute(case, variant)
-    return {
-        name: compile_ptx(kernel.py_func, signature, cc=capability)[0]
-        for name, (kernel, signature) in launched.items()
-    }
+    made: dict[int, dict[str, str]] = {}
+    for architecture in architectures:
+        capability = without_a_driver(architecture)
+        made[architecture] = {
+            name: compile_ptx(kernel.py_func, signature, cc=capability)[0]
+            for name, (kernel, signature) in launched.items()
+        }
+    return made
 
 
 def without_a_driver(architecture: int) -> tuple[int, int]:
@@ -64,4 +68,4 @@ def typeof(nb: Any, argument: Any) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], sys.argv[2], int(sys.argv[3]))), flush=True)
+    print(json.dumps(main(sys.argv[1], sys.argv[2], [int(a) for a in sys.argv[3:]])), flush=True)

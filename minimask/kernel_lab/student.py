@@ -18,7 +18,7 @@ from minimask.kernel_lab import contracts as known
 from minimask.kernel_lab.contracts import Contract
 from minimask.kernel_lab.tiers import SEEDS, Result
 from minimask.kernels.host_shim import build
-from minimask.kernels.launch import Program
+from minimask.kernels.launch import Program, read_source
 
 WORKER = "minimask.kernel_lab.student_worker"
 SECONDS = 120.0
@@ -60,6 +60,7 @@ def check(
         seconds: a process that takes longer is ended.
     """
     file = file.resolve()
+    read_source.cache_clear()  # the file may have been edited since this process last read it
     tiers = [t for t in TIERS[file.suffix] if not only or t in only]
     if file.suffix == ".cu":
         known.check(contract, Program(file).source())
@@ -70,9 +71,7 @@ def check(
             return
 
 
-def _run(
-    file: pathlib.Path, contract: Contract, tier: str, seconds: float
-) -> tuple[Result, bool]:
+def _run(file: pathlib.Path, contract: Contract, tier: str, seconds: float) -> tuple[Result, bool]:
     cannot = _why_not(file, tier)
     if cannot:
         return Result(file.name, tier, None, cannot), False

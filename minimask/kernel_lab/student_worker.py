@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minimask.kernel_lab import launch_shape, values
-from minimask.kernel_lab.contracts import Contract, Values, contracts
+from minimask.kernel_lab.contracts import Contract, contracts
 from minimask.kernels.host_shim import build, emulator
 from minimask.kernels.launch import Program
 

@@ -39,6 +39,8 @@ def tiers_of(variant: Variant) -> tuple[str, ...]:
     """The tiers a rung has to pass."""
     if variant.device == "cpu":
         return CPU_TIERS
+    if not variant.emulated:
+        return ("gpu",)
     return NUMBA_TIERS if variant.module.startswith("numba") else CUDA_TIERS
 
 
@@ -93,27 +95,25 @@ def _why_not(variant: Variant, tier: str) -> str | None:
 
 def why_no_gpu() -> str | None:
     """Why no kernel runs on a GPU here, in a sentence; None if it can."""
+    from minimask.device import DeviceError, find
+
     devices, reason = environment.cuda_devices()
     if not devices:
         return reason
     try:
-        import cupy
-
-        cupy.zeros(1)
-    except Exception as error:  # missing, or a driver too old for it
-        return f"CuPy does not work: {type(error).__name__}: {error}"
+        find("cuda")
+    except DeviceError as error:
+        return str(error)
     return None
 
 
 def _gpu(op: str, name: str) -> Result:
-    import cupy
-
-    count = 0
+    count, rounding = 0, values.rounding(op, name)
     for case in values.cases(op):
         if values.has(op, name, case.function):
             try:
-                found = values.compute(case, name, cupy.asarray)
-                values.compare(case, found, values.expected(case))
+                found = values.compute(case, name, gpu=True)
+                values.compare(case, found, values.expected(case), rounding)
             except values.Wrong as error:
                 return Result(name, "gpu", False, str(error))
             count += 1
@@ -121,7 +121,7 @@ def _gpu(op: str, name: str) -> Result:
 
 
 def _values(op: str, name: str, seeds: Sequence[int]) -> Result:
-    count = 0
+    count, rounding = 0, values.rounding(op, name)
     for case in values.cases(op):
         if not values.has(op, name, case.function):
             continue
@@ -129,7 +129,7 @@ def _values(op: str, name: str, seeds: Sequence[int]) -> Result:
         for seed in seeds:
             try:
                 with emulator.running(seed=seed):
-                    values.compare(case, values.compute(case, name), wanted)
+                    values.compare(case, values.compute(case, name), wanted, rounding)
             except (values.Wrong, emulator.KernelError) as error:
                 return Result(name, "values", False, f"order {seed}: {error}")
         count += 1
@@ -153,25 +153,24 @@ def programs(op: str, name: str) -> list[Program]:
 
 def _compiled(op: str, name: str) -> Result:
     numba = values.variants(op)[name].module.startswith("numba")
-    problems, worst, count = [], 0, 0
-    for architecture in compile_gate.ARCHITECTURES:
-        try:
-            if numba:
-                made = compile_gate.compile_numba(op, name, architecture)
-            else:
-                made = [
-                    kernel
-                    for program in programs(op, name)
-                    if program.oldest <= architecture
-                    for kernel in compile_gate.compile_cuda(program, architecture)
-                ]
-        except ValueError as error:
-            return Result(name, "compiled", False, str(error))
-        count += len(made)
-        problems += [problem for kernel in made for problem in kernel.problems]
-        worst = max([worst, *(kernel.registers for kernel in made)])
-    text = "; ".join(problems) or f"{count} kernels, at most {worst} registers"
-    return Result(name, "compiled", count > 0 and not problems, text)
+    try:
+        made = compile_gate.compile_numba(op, name) if numba else _compile_cuda(op, name)
+    except ValueError as error:
+        return Result(name, "compiled", False, str(error))
+    problems = [problem for kernel in made for problem in kernel.problems]
+    worst = max((kernel.registers for kernel in made), default=0)
+    text = "; ".join(problems) or f"{len(made)} kernels, at most {worst} registers"
+    return Result(name, "compiled", bool(made) and not problems, text)
+
+
+def _compile_cuda(op: str, name: str) -> list[compile_gate.Compiled]:
+    return [
+        kernel
+        for program in programs(op, name)
+        for architecture in compile_gate.ARCHITECTURES
+        if program.oldest <= architecture
+        for kernel in compile_gate.compile_cuda(program, architecture)
+    ]
 
 
 def main() -> None:

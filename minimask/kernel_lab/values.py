@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ import numpy as np
 from minimask import kernels
 from minimask.kernels.case import Case
 from minimask.kernels.dispatch import Variant, using
+from minimask.kernels.launch import ROOT
 from minimask.testing import assert_close
-
 
 # bytes of arrays that a student's kernel is to write: a NaN, or a huge number
 UNWRITTEN = {"f": 0xFF, "i": 0x7F, "u": 0x7F}
@@ -28,6 +29,11 @@ def variants(op: str) -> dict[str, Variant]:
     """The rungs of an operation, slowest to fastest."""
     found: dict[str, Variant] = importlib.import_module(f"minimask.kernels.{op}").VARIANTS
     return found
+
+
+def folder(op: str) -> pathlib.Path:
+    """Where the files of an operation lie."""
+    return ROOT / op
 
 
 def cases(op: str, *, small: bool = False) -> Iterator[Case]:
@@ -57,6 +63,8 @@ PARTS = {
     "conv_transpose2d": "conv2d_backward_input",
     "roi_align": "forward",
     "roi_align_backward": "backward",
+    "roi_align_levels": "forward_pyramid",
+    "roi_align_levels_backward": "backward_pyramid",
     "roi_pool": "forward",
     "roi_pool_backward": "backward",
 }
@@ -68,13 +76,36 @@ def expected(case: Case) -> tuple[np.ndarray, ...]:
     return results(function(*case.in_float64(), **case.options, variant="reference"))
 
 
-def compute(case: Case, variant: str, move: Any = None) -> tuple[np.ndarray, ...]:
-    """What a variant gives: emulated on NumPy arrays, or on arrays that `move` puts on a device."""
+def compute(case: Case, variant: str, *, gpu: bool = False) -> tuple[np.ndarray, ...]:
+    """What a variant gives: emulated on NumPy arrays, or on a GPU."""
     function = getattr(kernels, case.function)
-    arguments = [move(a) if move and isinstance(a, np.ndarray) else a for a in case.arguments]
-    with using(emulate=move is None):
+    arguments = on_gpu(case.arguments) if gpu else case.arguments
+    with using(emulate=not gpu):
         found = results(function(*arguments, **case.options, variant=variant))
     return tuple(a.get() if hasattr(a, "get") else a for a in found)
+
+
+def moved(value: Any, move: Callable[[np.ndarray], Any]) -> Any:
+    """Arguments with `move` applied to every array, those in tuples and lists included."""
+    if isinstance(value, np.ndarray):
+        return move(value)
+    if isinstance(value, tuple | list):
+        return type(value)(moved(item, move) for item in value)
+    return value
+
+
+def on_gpu(arguments: Any) -> Any:
+    """Arguments with their arrays on the GPU, in the same order in memory."""
+    import cupy
+
+    def move(array: np.ndarray) -> Any:
+        if array.flags.c_contiguous:
+            return cupy.asarray(array)
+        order = np.argsort([-abs(step) for step in array.strides], kind="stable")
+        there = cupy.asarray(np.ascontiguousarray(array.transpose(order)))
+        return there.transpose(np.argsort(order).tolist())
+
+    return moved(arguments, move)
 
 
 def results(value: Any) -> tuple[Any, ...]:
@@ -82,17 +113,34 @@ def results(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def compare(case: Case, found: Sequence[np.ndarray], wanted: Sequence[np.ndarray]) -> None:
-    """Hold a result against the reference's.
+def rounding(op: str, variant: str) -> float:
+    """The relative step of the numbers a variant computes in: float32's, or what it declares.
+
+    A module `cases` may have a dictionary ROUNDING of the variants that are less exact.
+    """
+    module = importlib.import_module(f"minimask.kernels.{op}.cases")
+    return float(getattr(module, "ROUNDING", {}).get(variant, np.finfo(np.float32).eps))
+
+
+def compare(
+    case: Case,
+    found: Sequence[np.ndarray],
+    wanted: Sequence[np.ndarray],
+    rounding: float = float(np.finfo(np.float32).eps),
+) -> None:
+    """Hold a result against the reference's, computed in numbers of relative step `rounding`.
 
     Raises:
         Wrong: they differ by more than the case allows.
     """
     if len(found) != len(wanted):
         raise Wrong(f"{case.name}: {len(found)} arrays came, the reference returns {len(wanted)}")
-    rtol = 16 * float(np.finfo(np.float32).eps) * case.terms**0.5
+    rtol = 16 * rounding * case.terms**0.5
     for i, (got, want) in enumerate(zip(found, wanted, strict=True)):
         wide = got.astype(np.float64) if got.dtype.kind == "f" else got
+        want = (
+            want.astype(np.float64) if want.dtype.kind == "f" else want
+        )  # where nothing is widened
         half = 8192 if got.dtype == np.float16 else 1  # a rounding of float16 is so much larger
         limits = {} if got.dtype.kind != "f" else {"rtol": rtol * half, "atol": case.atol}
         try:

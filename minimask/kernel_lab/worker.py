@@ -17,22 +17,26 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     """Check the small cases of one operation's variants; a wrong value ends a variant's run.
 
     Args:
-        request: `op`; `variants`, the names; `kind`, of the shim's build, or "" for the simulator;
+        request: `op`; `variants`, the names; `kind`, of the shim's build, "" for the simulator,
+            "gpu" for a GPU, where compute-sanitizer may be watching;
             `seeds`, orders of threads; `cases`, their names, or None for all small ones.
     """
     report: dict[str, Any] = {}
+    gpu = request["kind"] == "gpu"
     chosen = [c for c in values.cases(request["op"], small=True)]
     if request.get("cases"):
         chosen = [c for c in chosen if c.name in request["cases"]]
     for variant in request["variants"]:
         report[variant] = {"cases": 0, "wrong": None}
+        rounding = values.rounding(request["op"], variant)
         mine = [c for c in chosen if values.has(request["op"], variant, c.function)]
         try:
             for case in mine:
                 wanted = values.expected(case)
                 for seed in request["seeds"]:
-                    with emulator.running(seed=seed, kind=request["kind"] or None):
-                        values.compare(case, values.compute(case, variant), wanted)
+                    with emulator.running(seed=seed, kind=None if gpu else request["kind"] or None):
+                        found = values.compute(case, variant, gpu=gpu)
+                        values.compare(case, found, wanted, rounding)
                 report[variant]["cases"] += 1
         except (values.Wrong, emulator.KernelError, IndexError) as error:
             report[variant]["wrong"] = str(error)

@@ -58,7 +58,9 @@ class Transpose(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # the inverse order
         (axes,) = ctx.saved
-        return grad.transpose(None if axes is None else np.argsort([a % grad.ndim for a in axes]))
+        if axes is None:
+            return grad.transpose()
+        return grad.transpose(np.argsort([a % grad.ndim for a in axes]).tolist())
 
 
 class BroadcastTo(Function):

@@ -166,7 +166,10 @@ def _forward(name, reflected=False):
             raise TypeError(f"Unsupported type {type(other)}")
         if not isinstance(other, ndarray | int | float | bool | np.generic):
             return NotImplemented
-        a, b = _unwrap(other) if reflected else self._host, self._host if reflected else _unwrap(other)
+        a, b = (
+            _unwrap(other) if reflected else self._host,
+            self._host if reflected else _unwrap(other),
+        )
         return _wrap(np.asarray(function(a, b)))
 
     return method
@@ -195,15 +198,30 @@ def _inplace(name):
 for _name in "iadd isub imul itruediv iand ior".split():
     setattr(ndarray, f"__{_name}__", _inplace(_name))
 for _name in "neg abs invert".split():
-    setattr(ndarray, f"__{_name}__", lambda self, _f=getattr(operator, _name): _wrap(_f(self._host)))
+    setattr(
+        ndarray, f"__{_name}__", lambda self, _f=getattr(operator, _name): _wrap(_f(self._host))
+    )
+
+
+# methods whose options are not those of the function of the same name
+_OWN_OPTIONS = {
+    "astype": {"dtype", "order", "casting", "subok", "copy"},
+    "reshape": {"order"},
+    "copy": {"order"},
+}
 
 
 def _method(name):
     def method(self, *args, **options):
-        _check_options(name, options)
+        if name not in _OWN_OPTIONS:
+            _check_options(name, options)
+        elif options.keys() - _OWN_OPTIONS[name]:
+            raise TypeError(f"cupy.ndarray.{name} has no such option: {options}")
         if name in ("nonzero",):
             _wait(name)
-        out = getattr(self._host, name)(*[_unwrap(a) for a in args], **{k: _unwrap(v) for k, v in options.items()})
+        out = getattr(self._host, name)(
+            *[_unwrap(a) for a in args], **{k: _unwrap(v) for k, v in options.items()}
+        )
         return _wrap(out)
 
     return method
@@ -221,9 +239,32 @@ ndarray.__module__ = "cupy"
 # ------------------------------------------------------------------------------- the module
 REAL: types.ModuleType | None = None  # the real CuPy: imported without a GPU, asked what it has
 _WAITS = {"nonzero", "flatnonzero", "unique", "bincount", "array_equal", "allclose", "asnumpy"}
-_SAME = {"float32", "float64", "float16", "int64", "int32", "uint8", "uint64", "uint32", "bool_", "inf", "nan",
-         "newaxis", "pi", "result_type", "dtype", "isscalar", "errstate", "integer", "floating", "intp", "generic",
-         "promote_types", "finfo", "iinfo"}
+_SAME = {
+    "float32",
+    "float64",
+    "float16",
+    "int64",
+    "int32",
+    "uint8",
+    "uint64",
+    "uint32",
+    "bool_",
+    "inf",
+    "nan",
+    "newaxis",
+    "pi",
+    "result_type",
+    "dtype",
+    "isscalar",
+    "errstate",
+    "integer",
+    "floating",
+    "intp",
+    "generic",
+    "promote_types",
+    "finfo",
+    "iinfo",
+}
 
 
 @functools.cache
@@ -281,7 +322,9 @@ class RawModule:
         from minimask.kernels.host_shim import emulator
 
         program = types.SimpleNamespace(
-            source=lambda: self.code, options=self.options, path=types.SimpleNamespace(name="RawModule")
+            source=lambda: self.code,
+            options=self.options,
+            path=types.SimpleNamespace(name="RawModule"),
         )
 
         def launch(grid, block, args, *, shared_mem=0):
@@ -346,11 +389,20 @@ def install(monkeypatch, real=None):
     REAL = real
     waits.clear()
     module = types.ModuleType("cupy")
-    module.ndarray, module.asarray, module.array, module.RawModule = ndarray, _asarray, _asarray, RawModule
+    module.ndarray, module.asarray, module.array, module.RawModule = (
+        ndarray,
+        _asarray,
+        _asarray,
+        RawModule,
+    )
     module.cuda = cuda
     module.asnumpy = lambda a: a.get()
-    module.ascontiguousarray = lambda a, dtype=None: ndarray(np.ascontiguousarray(_unwrap(a), dtype))
-    module.get_default_memory_pool = lambda: types.SimpleNamespace(free_bytes=lambda: 0, total_bytes=lambda: 0)
+    module.ascontiguousarray = lambda a, dtype=None: ndarray(
+        np.ascontiguousarray(_unwrap(a), dtype)
+    )
+    module.get_default_memory_pool = lambda: types.SimpleNamespace(
+        free_bytes=lambda: 0, total_bytes=lambda: 0
+    )
 
     def find(name):
         if name.startswith("__"):

@@ -2,14 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minimask.kernels.box_iou import VARIANTS, box_iou
+from minimask.kernels.box_iou.cuda import tile_of
+from minimask.kernels.dispatch import using
+from minimask.kernels.host_shim import build
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
+CUDA = [name for name in VARIANTS if name.startswith("cuda")]
 every_variant = pytest.mark.parametrize("variant", CPU)
+needs_compiler = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
 
 
 def assert_close(actual, desired, rtol=1e-12, atol=0.0):
@@ -136,6 +141,32 @@ def test_variants_agree_with_the_reference_in_float64(a, b, layout):
         assert single.dtype == np.float32
         # bit for bit what the reference gives in float32
         assert_close(single, box_iou(a, b, variant="reference"), rtol=0)
+
+
+@needs_compiler
+@pytest.mark.parametrize("variant", CUDA)
+@given(some_boxes("f4"), some_boxes("f4"))
+@settings(max_examples=25)
+def test_gpu_kernels_give_bit_for_bit_what_the_reference_gives(variant, a, b):
+    with using(emulate=True):
+        found = box_iou(a, b, variant=variant)
+    assert_close(found, box_iou(a, b, variant="reference"), rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "rows", "step", "quads"),
+    [
+        (1, 1, 512, 512, 128),  # four rows a quad; no more rows than fit into a tile
+        (268569, 50, 120, 20, 250),  # 25 quads in two rows, ten times
+        (8, 3, 340, 340, 255),
+        (5, 4096, 4, 1, 1024),  # a row a period, four blocks side by side
+        (5, 4095, 16, 4, 4095),
+    ],
+)
+def test_the_tiled_rung_shares_out_whole_quads(a, b, rows, step, quads):
+    assert tile_of(a, b) == (rows, step, quads)
+    assert step * b == 4 * quads
+    assert rows % step == 0 and rows <= 512
 
 
 def test_more_boxes_than_one_task_holds():

@@ -3,12 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimask.kernels.max_pool2d import VARIANTS, max_pool2d, max_pool2d_backward
+from minimask.kernels.dispatch import using
+from minimask.kernels.host_shim import build, emulator
+from minimask.kernels.max_pool2d import VARIANTS, cuda, max_pool2d, max_pool2d_backward
+from minimask.kernels.max_pool2d.windows import Windows
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
+needs_the_shim = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
 every_variant = pytest.mark.parametrize("variant", CPU)
 
 
@@ -107,7 +111,7 @@ def test_the_variants_agree_to_the_bit(problem, dtype):
     np.testing.assert_array_equal(y, expected, strict=True)
     np.testing.assert_array_equal(argmax, expected_at, strict=True)
     grad = rng.integers(-9, 9, y.shape).astype(dtype)
-    dx = max_pool2d_backward(grad, argmax, shape, variant="cpu")
+    dx = max_pool2d_backward(grad, argmax, shape, window, variant="cpu", **options)
     reference = max_pool2d_backward(grad, argmax, shape, variant="reference")
     np.testing.assert_array_equal(dx, reference, strict=True)
 
@@ -155,6 +159,41 @@ def test_layout_in_memory_does_not_matter(variant):
     )
 
 
+@needs_the_shim
+@settings(max_examples=30)
+@given(problems(), st.integers(0, 5), st.booleans())
+def test_on_a_gpu_it_is_the_cpu_bit_for_bit_in_any_order_of_threads(problem, seed, stem):
+    shape, window, options = problem
+    if stem and min(shape[2:]) > 1:  # windows for which the fastest rung has its own way
+        window, options = (3, 3), {"stride": 2, "padding": (1, options["padding"][1] % 2)}
+        shape = (*shape[:3], max(shape[3], 3))
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 3, shape).astype("f4")
+    x[rng.random(shape) < 0.1] = np.nan
+    y, argmax = max_pool2d(x, window, **options)
+    grad = rng.standard_normal(y.shape).astype("f4")
+    dx = max_pool2d_backward(grad, argmax, shape)
+    with using(emulate=True), emulator.running(seed=seed):
+        gpu_y, gpu_argmax = max_pool2d(x, window, **options)
+        gpu_dx = max_pool2d_backward(grad, argmax, shape, window, **options)
+    np.testing.assert_array_equal(gpu_y, y, strict=True)
+    np.testing.assert_array_equal(gpu_argmax, argmax, strict=True)
+    np.testing.assert_array_equal(gpu_dx, dx, strict=True)  # sums in the same order
+
+
+@needs_the_shim
+def test_on_a_gpu_an_argmax_outside_the_image_is_left_out():
+    grad = np.ones((1, 1, 2, 2), "f4")
+    argmax = np.array([[[[-1, 36], [2**31 - 1, 21]]]], "i4")
+    expected = np.zeros((1, 1, 6, 6), "f4")
+    expected.ravel()[21] = 1
+    windows = Windows((3, 3), (3, 3), (0, 0))
+    for rung in ("naive", "gather", "strips"):
+        backward = getattr(cuda, f"max_pool2d_backward_{rung}")
+        got = backward(grad, argmax, input_shape=expected.shape, windows=windows)
+        np.testing.assert_array_equal(got, expected)
+
+
 X = np.zeros((2, 3, 8, 8), "f4")
 
 
@@ -178,6 +217,11 @@ X = np.zeros((2, 3, 8, 8), "f4")
             r"input_shape: expected \(2, 3, H, W\)",
         ),
         (TypeError, lambda: max_pool2d_backward(X, X, X.shape), "argmax: expected the integers"),
+        (
+            ValueError,
+            lambda: max_pool2d_backward(X, X.astype(int), X.shape, 3),
+            r"kernel_size: \(3, 3\) with stride .* makes \(2, 3, 2, 2\) of .*, but grad is",
+        ),
     ],
 )
 def test_errors_name_the_argument(error, call, message):

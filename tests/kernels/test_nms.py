@@ -4,14 +4,19 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minimask.kernels.nms import VARIANTS, batched_nms, nms
+from minimask.kernels.dispatch import using
+from minimask.kernels.host_shim import build
+from minimask.kernels.nms import VARIANTS, batched_nms, batched_nms_padded, nms
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
+CUDA = [name for name in VARIANTS if name.startswith("cuda")]
 every_variant = pytest.mark.parametrize("variant", CPU)
+every_cuda = pytest.mark.parametrize("variant", CUDA)
+needs_compiler = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
 NAN = np.nan
 
 
@@ -236,6 +241,78 @@ def test_the_arrays_given_are_left_alone(variant):
     nms(boxes, scores, 0.3, variant=variant)
     np.testing.assert_array_equal(boxes, before[0])
     np.testing.assert_array_equal(scores, before[1])
+
+
+# ---------------------------------------------------------------- arrays of a length known before
+
+
+@every_variant
+@pytest.mark.parametrize("limit", [0, 1, 2, 3, 9])
+def test_padded_is_the_first_of_those_kept(variant, limit):
+    scores = np.array([0.6, 0.9, 0.8, 0.7], "f4")
+    indices, count = batched_nms_padded(LINE, scores, None, 0.7, limit=limit, variant=variant)
+    assert_kept(indices, ([1, 2, 3, 0] + [-1] * 9)[:limit])
+    np.testing.assert_array_equal(count, np.array([min(limit, 4)], np.int32), strict=True)
+    groups = np.array([7, -2, 7, -2])
+    indices, count = batched_nms_padded(LINE, scores, groups, 0.3, limit=limit, variant=variant)
+    assert_kept(indices, ([1, 2] + [-1] * 9)[:limit])
+    assert count == min(limit, 2)
+
+
+def test_a_limit_that_is_none_is_named():
+    boxes, scores = random_boxes(8, 3)
+    with pytest.raises(ValueError, match="limit: expected a number of boxes, got -1"):
+        batched_nms_padded(boxes, scores, None, 0.5, limit=-1)
+    with pytest.raises(TypeError, match="float"):
+        batched_nms_padded(boxes, scores, None, 0.5, limit=1.5)
+
+
+# --------------------------------------------------------------------- GPU kernels, emulated
+
+
+@needs_compiler
+@every_cuda
+@given(
+    hnp.arrays("f4", st.tuples(st.integers(0, 90), st.just(4)), elements=coordinate),
+    st.data(),
+    st.floats(0, 1, width=32),
+)
+@settings(max_examples=25)
+def test_gpu_kernels_keep_the_same_of_odd_boxes(variant, boxes, data, threshold):
+    value = st.one_of(st.floats(-1, 1, width=32), st.sampled_from([NAN, -NAN, np.inf, -np.inf]))
+    scores = data.draw(hnp.arrays("f4", len(boxes), elements=value))
+    groups = data.draw(hnp.arrays(np.int64, len(boxes), elements=st.integers(-1, 1)))
+    limit = data.draw(st.integers(0, 100))
+    for arrays in ((boxes, scores), (np.asfortranarray(boxes[::-1]), scores.copy())):
+        with using(emulate=True):
+            kept = batched_nms(*arrays, groups, threshold, variant=variant)
+            first, count = batched_nms_padded(
+                *arrays, groups, threshold, limit=limit, variant=variant
+            )
+        expected = batched_nms(*arrays, groups, threshold, variant="reference")
+        assert_kept(kept, expected)
+        assert_kept(first, [*expected, *[-1] * limit][:limit])
+        assert count == min(limit, len(expected))
+
+
+@needs_compiler
+@every_cuda
+def test_gpu_kernels_compute_in_float32_alone(variant):
+    boxes, scores = random_boxes(9, 3, "f8")
+    with using(emulate=True), pytest.raises(TypeError, match="boxes: the GPU kernels compute in"):
+        nms(boxes, scores, 0.5, variant=variant)
+
+
+@needs_compiler
+def test_rows_of_a_large_group_are_read_from_memory():
+    """More boxes than one block does alone, in groups that begin and end within tiles."""
+    boxes, scores = random_boxes(10, 1300, far=300.0)
+    groups = np.repeat([5, 2, 8, 1], [20, 530, 100, 650])
+    expected = batched_nms(boxes, scores, groups, 0.4, variant="reference")
+    with using(emulate=True):
+        assert_kept(batched_nms(boxes, scores, groups, 0.4), expected)
+        first, _ = batched_nms_padded(boxes, scores, groups, 0.4, limit=50)
+    assert_kept(first, expected[:50])
 
 
 # -------------------------------------------------------------------------------------- errors

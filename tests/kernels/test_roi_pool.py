@@ -6,13 +6,16 @@ from math import ceil, floor, isfinite
 import numba
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from minimask.kernels.roi_pool import VARIANTS, roi_pool, roi_pool_backward
+from minimask.kernels.dispatch import using
+from minimask.kernels.host_shim import build, emulator
+from minimask.kernels.roi_pool import VARIANTS, cuda, roi_pool, roi_pool_backward
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
 every_variant = pytest.mark.parametrize("variant", CPU)
+needs_the_shim = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
 NAN, INF = np.nan, np.inf
 RAMP = np.arange(16.0).reshape(1, 1, 4, 4)  # 0 1 2 3 / 4 5 6 7 / 8 9 10 11 / 12 13 14 15
 
@@ -284,6 +287,49 @@ def test_the_number_of_threads_does_not_change_a_bit():
         results.append((out, roi_pool_backward(out, rois, argmax, features.shape)))
     for one, many in zip(*results, strict=True):
         assert_close(one, many, rtol=0)
+
+
+# ------------------------------------------------------------------- GPU kernels, in the host shim
+
+
+@needs_the_shim
+@settings(max_examples=30)
+@given(cases(), st.integers(0, 5))
+def test_on_a_gpu_it_is_the_cpu_bit_for_bit_in_any_order_of_threads(case, seed):
+    features, rois, size, scale = case
+    features = features.astype("f4")
+    out, argmax = roi_pool(features, rois, size, spatial_scale=scale)
+    grad = np.random.default_rng(0).standard_normal(out.shape).astype("f4")
+    back = roi_pool_backward(grad, rois, argmax, features.shape)
+    with using(emulate=True), emulator.running(seed=seed):
+        gpu_out, gpu_argmax = roi_pool(features, rois, size, spatial_scale=scale)
+        gpu_back = roi_pool_backward(grad, rois, argmax, features.shape)
+    np.testing.assert_array_equal(gpu_out, out, strict=True)
+    np.testing.assert_array_equal(gpu_argmax, argmax, strict=True)
+    np.testing.assert_array_equal(gpu_back, back, strict=True)  # sums in the same order
+
+
+@needs_the_shim
+def test_on_a_gpu_what_nobody_has_checked_is_left_out():
+    """Inside `unchecked()` an image index or an argmax may be anything."""
+    features = np.random.default_rng(0).standard_normal((2, 3, 5, 6)).astype("f4")
+    rois = np.array([[i, 0, 0, 5, 4] for i in (1, -1, 2, NAN, 1e9, INF, 0)], "f4")
+    good = [0, 6]
+    expected, places = roi_pool(features, rois[good], 3)
+    for forward in (cuda.forward_naive, cuda.forward_columns):
+        out, argmax = forward(features, rois, size=(3, 3), scale=1.0)
+        np.testing.assert_array_equal(out[good], expected)
+        np.testing.assert_array_equal(argmax[good], places)
+        assert not out[1:6].any() and (argmax[1:6] == -1).all()
+    winners = np.full(out.shape, 4, "i4")
+    winners[good] = places
+    winners[0, :, 0] = [-2, 30, 2**31 - 1]
+    places[0, :, 0] = -1
+    grad = np.ones(out.shape, "f4")
+    back = roi_pool_backward(grad[good], rois[good], places, features.shape)
+    for backward in (cuda.backward_naive, cuda.backward_owner):
+        got = backward(grad, rois, winners, shape=features.shape)
+        np.testing.assert_array_equal(got, back)
 
 
 # -------------------------------------------------------------------------------------- errors
