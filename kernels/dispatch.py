@@ -60,7 +60,7 @@ def using(variant: str | None = None, *, emulate: bool | None = None) -> Iterato
         emulate: True: run the GPU variants on NumPy arrays, CUDA C++ in the host shim and
             Numba-CUDA in its simulator; slow, and exact. None leaves it as it is.
     """
-    tokens = []
+    tokens: list[tuple[contextvars.ContextVar[Any], contextvars.Token[Any]]] = []
     if variant is not None:
         tokens.append((_wanted, _wanted.set(variant)))
     if emulate is not None:
@@ -69,7 +69,7 @@ def using(variant: str | None = None, *, emulate: bool | None = None) -> Iterato
         yield
     finally:
         for setting, token in reversed(tokens):
-            setting.reset(token)  # type: ignore[arg-type]
+            setting.reset(token)
 
 
 @contextlib.contextmanager
@@ -112,8 +112,11 @@ def device_of(*arrays: Any) -> str:
                 f"expected NumPy or CuPy arrays, got {type(array).__name__}; "
                 "convert it first, e.g. with numpy.asarray(...)"
             )
-        kinds.add("gpu" if hasattr(array, "__cuda_array_interface__") else "cpu")
-        cards.add(getattr(array, "device", None) if "gpu" in kinds else None)
+        if not hasattr(array, "__cuda_array_interface__"):
+            kinds.add("cpu")
+            continue
+        kinds.add("gpu")
+        cards.add(getattr(getattr(array, "device", None), "id", 0))
     if len(kinds) > 1:
         where = ", ".join(
             f"{type(a).__module__.partition('.')[0]}{a.shape}" for a in arrays if a is not None
@@ -121,7 +124,7 @@ def device_of(*arrays: Any) -> str:
         raise TypeError(f"inputs live on different devices: {where}; move them to one first")
     if len(cards) > 1:
         raise TypeError(
-            f"inputs live on different GPUs: {', '.join(map(str, cards))}; move them to one first"
+            f"inputs live on different GPUs: {sorted(cards)}; move them to one first"
         )
     return kinds.pop()
 
@@ -151,13 +154,18 @@ def choose(
     wanted = variant or _wanted.get()
     if variant is not None:
         _check_name(short, variants, variant, device, emulate)
-    if wanted in variants and (variant or _runs(variants[wanted], device, emulate)):
+    if (
+        wanted is not None
+        and wanted in variants
+        and (variant or _runs(variants[wanted], device, emulate))
+    ):
         if implements(op, variants[wanted], function):
             return wanted
         if variant is not None:
             raise ValueError(f"{short} variant {variant!r} has no {function}")
     target = "gpu" if emulate and any(v.emulated for v in variants.values()) else device
-    for name, candidate in reversed(variants.items()):
+    for name in reversed(list(variants)):
+        candidate = variants[name]
         if candidate.device != target or candidate.by_name:
             continue
         if _runs(candidate, device, emulate) and implements(op, candidate, function):

@@ -38,14 +38,15 @@ def constant(values: tuple[float, ...], like: Array) -> Array:
     """
     if type(like) is np.ndarray:
         return np.asarray(values, like.dtype)
-    return _kept(tuple(values), like.dtype, like.device)
+    return _kept(tuple(values), like.dtype, like.device.id)
 
 
 @functools.lru_cache(256)
-def _kept(values: tuple[float, ...], dtype: Any, device: Any) -> Array:
+def _kept(values: tuple[float, ...], dtype: Any, device: int) -> Array:
     import cupy
 
-    return cupy.asarray(values, dtype)
+    with cupy.cuda.Device(device):
+        return cupy.asarray(values, dtype)
 
 
 def in_order(array: Array) -> Array:

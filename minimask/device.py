@@ -114,9 +114,10 @@ class _PinnedBuffers:
         buffer = self._free_buffer(array.nbytes)
         source = buffer[: array.nbytes].view(array.dtype).reshape(array.shape)
         source[...] = array
-        out.set(source)
+        stream = cupy.cuda.get_current_stream()
+        out.set(source, stream=stream)  # does not wait, as the buffer is page-locked
         event = cupy.cuda.Event(disable_timing=True)
-        event.record()
+        event.record(stream)
         self.slots[self.next] = (buffer, event)
         self.next = (self.next + 1) % self.count
         return out

@@ -198,12 +198,14 @@ def gpu() -> Section:
     facts["cupy"] = _cupy(bool(devices))
     problems = []
     if devices:
-        try:
-            from minimask.device import find
+        from minimask.device import explain, find
 
+        try:
             facts["used by minimask"] = f"yes, with --device {find('cuda')}"
         except OSError as error:
             problems.append(str(error))
+        except Exception as error:  # whatever CuPy's import may raise, the report goes on
+            problems.append(explain(error))
     return Section("GPU", facts, tuple(problems))
 
 

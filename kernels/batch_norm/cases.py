@@ -47,12 +47,13 @@ def cases() -> Iterator[Case]:
         x = normal(0, *shape) * 3 + 2
         yield Case(name, "channel_moments", (x,), small=small)
         vectors = (normal(1, shape[1]), normal(2, shape[1]))
-        yield Case(name, "scale_shift", (x, *vectors), terms=2, small=small)
+        few = small and x.size < 1000  # a thread a value
+        yield Case(name, "scale_shift", (x, *vectors), terms=2, small=few)
         arguments = backward_arguments(shape)
         # dx of a single value is the difference of two equal numbers around 1: 0 but for rounding
         atol = 1e-6 if count == 1 else None
         yield Case(name, "batch_norm_backward", arguments, terms=count, small=small, atol=atol)
-    yield Case("large mean", "channel_moments", (normal(3, 4, 2, 24, 24) + 10000,), small=True)
+    yield Case("large mean", "channel_moments", (normal(3, 4, 2, 9, 9) + 10000,), small=True)
     yield Case("large mean, slices", "channel_moments", (normal(3, 4, 2, 64, 64) + 10000,))
     yield Case("outlier first", "channel_moments", (outlier((2, 3, 50, 50)),))
     constant = np.full((2, 2, 5, 4), 0.1, np.float32)

@@ -41,6 +41,8 @@ LARGE: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "many positions": ((3, 5, 44, 37), (6, 5, 3, 3), {"padding": 1}),
     "strided layer": ((2, 33, 17, 20), (40, 33, 3, 3), {"stride": 2, "padding": 1}),
     "first layer": ((1, 3, 48, 40), (16, 3, 7, 7), {"stride": 2, "padding": 3}),
+    "few pixels, long sums": ((2, 9, 5, 6), (150, 9, 3, 3), {"padding": 1}),
+    "few pixels, long sums, strided": ((1, 9, 7, 6), (258, 9, 3, 3), {"padding": 1, "stride": 2}),
     "groups": ((1, 18, 13, 10), (24, 9, 3, 3), {"padding": (0, 1), "groups": 2}),
     "groups, strided": ((1, 16, 10, 9), (20, 8, 3, 2), {"stride": (1, 2), "groups": 2}),
     "small groups": ((1, 12, 13, 10), (20, 3, 3, 3), {"padding": (0, 1), "groups": 4}),

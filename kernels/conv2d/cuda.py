@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from minimask.kernels.conv2d.cuda_gradients import (
@@ -23,6 +24,7 @@ from minimask.kernels.conv2d.cuda_gradients import (
     conv2d_backward_weight_registers,
     conv2d_backward_weight_shared,
     conv2d_backward_weight_vectorized,
+    instead,
     numbers,
 )
 from minimask.kernels.conv2d.geometry import Geometry
@@ -78,6 +80,25 @@ CLOCK = 1.7e9  # per second
 BYTES = 4.0e12  # per second
 LAUNCH = 3e-6  # seconds for one more kernel
 
+
+@dataclass(frozen=True)
+class Tile:
+    """What a block owns, and how many rows it takes in a step."""
+
+    filters: int
+    pixels: int
+    rows: int
+    clocks: int  # of a step, if the block has its multiprocessor for itself
+
+    def table(self, g: Geometry) -> int:
+        """Bytes of the table of offsets (gather.cuh)."""
+        return 8 * self.rows * math.prod(g.window)
+
+
+# 128 multiplications a clock; with tensor cores a guess, four times as many
+WIDE, SQUARE = Tile(64, 256, 8, 1024), Tile(128, 128, 8, 1024)
+TF32 = Tile(128, 128, 16, 512)
+
 MOST_TAPS = 64  # of a window, whose bits are one number (gather.cuh)
 MOST_PARTS = 16
 LEAST_STEPS = 16  # of a part: fewer are mostly beginning and end
@@ -89,7 +110,7 @@ def conv2d_direct(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     """One thread an output value."""
     x, weight, bias, y = _arrays(x, weight, bias, g)
     grid = (blocks(g.images * math.prod(g.output_size), 256), g.filters)
-    DIRECT.launch("conv2d", grid, 256, x, weight, *_or(bias, weight), *numbers(g), y)
+    DIRECT.launch("conv2d", grid, 256, x, weight, *instead(bias, weight), *numbers(g), y)
     return y
 
 
@@ -99,7 +120,7 @@ def conv2d_shared(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
         return conv2d_direct(x, weight, bias, g=g)
     x, weight, bias, y = _arrays(x, weight, bias, g)
     grid = _tiles(g, 16, 16)
-    SHARED.launch("conv2d", grid, (16, 16), x, weight, *_or(bias, weight), *numbers(g), y)
+    SHARED.launch("conv2d", grid, (16, 16), x, weight, *instead(bias, weight), *numbers(g), y)
     return y
 
 
@@ -109,7 +130,7 @@ def conv2d_registers(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
         return conv2d_direct(x, weight, bias, g=g)
     x, weight, bias, y = _arrays(x, weight, bias, g)
     grid = _tiles(g, 64, 128)
-    REGISTERS.launch("conv2d", grid, 256, x, weight, *_or(bias, weight), *numbers(g), y)
+    REGISTERS.launch("conv2d", grid, 256, x, weight, *instead(bias, weight), *numbers(g), y)
     return y
 
 
@@ -124,16 +145,14 @@ def conv2d_vectorized(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     x, weight, bias, y = _arrays(x, weight, bias, g)
     share = g.filters // g.groups
     # the tile that has less work beyond the filters' end; the square one reads less
-    narrow = blocks(share, 64) * 64 < blocks(share, 128) * 128
-    side, name = ((64, 256), "64x256") if narrow else ((128, 128), "128x128")
-    pixels = math.prod(g.output_size)
+    tile = WIDE if blocks(share, 64) * 64 < blocks(share, 128) * 128 else SQUARE
+    name, pixels = f"{tile.filters}x{tile.pixels}", math.prod(g.output_size)
     if g.is_pointwise and pixels % 4 == 0:
-        sizes: tuple[int, ...] = (g.images, g.channels, pixels, g.filters, g.groups)
-        kernel, table = f"pointwise_{name}", 0
+        sizes = (g.images, g.channels, pixels, g.filters, g.groups)
+        _in_parts(VECTORIZED, f"pointwise_{name}", x, weight, bias, y, g, tile, sizes, 0)
     else:
-        sizes, kernel = numbers(g), f"gathered_{name}"
-        table = 8 * math.prod(g.window) * 8
-    _in_parts(VECTORIZED, kernel, x, weight, bias, y, g, side, 8, sizes, table)
+        kernel, table = f"gathered_{name}", tile.table(g)
+        _in_parts(VECTORIZED, kernel, x, weight, bias, y, g, tile, numbers(g), table)
     return y
 
 
@@ -142,8 +161,7 @@ def conv2d_tensor_cores(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     if not _fits_tables(g):
         return _more_general(x, weight, bias, g)
     x, weight, bias, y = _arrays(x, weight, bias, g)
-    table = 16 * math.prod(g.window) * 8
-    _in_parts(TENSOR_CORES, "conv2d", x, weight, bias, y, g, (128, 128), 16, numbers(g), table)
+    _in_parts(TENSOR_CORES, "conv2d", x, weight, bias, y, g, TF32, numbers(g), TF32.table(g))
     return y
 
 
@@ -182,37 +200,25 @@ def _in_parts(
     bias: Any,
     y: Any,
     g: Geometry,
-    side: tuple[int, int],
-    rows: int,
+    tile: Tile,
     sizes: Sequence[int],
     table: int,
 ) -> None:
     """Launch a kernel whose blocks add up a part of the rows each, and then add the parts."""
-    grid, all_steps = _tiles(g, *side), blocks(g.inner, rows)
-    parts = cut_rows(math.prod(grid), all_steps, math.prod(side) * rows, math.prod(g.output_shape))
+    across, down, groups = _tiles(g, tile.filters, tile.pixels)
+    all_steps = blocks(g.inner, tile.rows)
+    parts = cut_rows(across * down * groups, all_steps, tile.clocks, math.prod(g.output_shape))
     steps = blocks(all_steps, parts)
     out = y if parts == 1 else empty((parts, *g.output_shape), y.dtype, y)
-    grid = (*grid[:2], grid[2] * parts)
-    term = _or(bias, weight)
+    grid, term = (across, down, groups * parts), instead(bias, weight)
     code.launch(kernel, grid, 256, x, weight, *term, *sizes, parts, steps, out, shared=table)
     if parts > 1:
-        plane = math.prod(g.output_size)
-        code.launch(
-            "add_parts",
-            blocks(y.size, 256),
-            256,
-            out,
-            parts,
-            *term,
-            y.size,
-            plane,
-            g.filters,
-            y,
-        )
+        end = (y.size, math.prod(g.output_size), g.filters)
+        code.launch("add_parts", blocks(y.size, 256), 256, out, parts, *term, *end, y)
 
 
 @functools.lru_cache(maxsize=1024)
-def cut_rows(tiles: int, steps: int, products: int, size: int) -> int:
+def cut_rows(tiles: int, steps: int, clocks: int, size: int) -> int:
     """Into how many parts to cut the rows of a product, so that the GPU's last round is not empty.
 
     The time of every number of parts is estimated: all multiprocessors work in rounds on the
@@ -221,7 +227,7 @@ def cut_rows(tiles: int, steps: int, products: int, size: int) -> int:
     Args:
         tiles: blocks if nothing is cut.
         steps: that a block takes for all rows.
-        products: multiplications of a block in one step.
+        clocks: of a step, if the block has its multiprocessor for itself.
         size: values of the result.
 
     Returns:
@@ -231,10 +237,10 @@ def cut_rows(tiles: int, steps: int, products: int, size: int) -> int:
     def seconds(parts: int) -> float:
         rounds = blocks(tiles * parts, MULTIPROCESSORS)
         waiting = 1.3 if rounds == 1 else 1.0
-        # a multiprocessor makes 128 multiplications a clock; beginning and end take some 8 steps
-        clocks = rounds * waiting * (blocks(steps, parts) + 8) * products / 128
-        adding = 0.0 if parts == 1 else LAUNCH + 4.0 * size * (2 * parts + 1) / BYTES
-        return clocks / CLOCK + adding
+        # beginning and end of a block take as long as some 8 steps
+        multiplying = rounds * waiting * (blocks(steps, parts) + 8) * clocks / CLOCK
+        adding = LAUNCH + 4.0 * size * (2 * parts + 1) / BYTES
+        return multiplying if parts == 1 else multiplying + adding
 
     most = min(MOST_PARTS, steps // LEAST_STEPS, MOST_IN_PARTS // max(1, size))
     best = min(range(1, max(1, most) + 1), key=seconds)
@@ -255,18 +261,18 @@ def _is_huge(g: Geometry) -> bool:
 def _fits_tables(g: Geometry) -> bool:
     """Whether rungs 4 and 5 can run this, and are not wasted on it."""
     offsets = 17 * math.prod(g.size)  # a table reaches over 16 channels
-    few = g.filters // g.groups < 8 and g.groups > 1
-    return math.prod(g.window) <= MOST_TAPS and offsets < 2**31 and not _is_huge(g) and not few
+    fits = math.prod(g.window) <= MOST_TAPS and offsets < 2**31 and not _is_huge(g)
+    return fits and not _has_small_groups(g)
+
+
+def _has_small_groups(g: Geometry) -> bool:
+    """Whether a tile's filters, which are of one group, would nearly all be missing."""
+    return g.groups > 1 and g.filters // g.groups < 8
 
 
 def _more_general(x: Any, weight: Any, bias: Any, g: Geometry) -> Any:
-    few = g.filters // g.groups < 8
-    return (conv2d_direct if few else conv2d_registers)(x, weight, bias, g=g)
-
-
-def _or(bias: Any, other: Any) -> tuple[Any, bool]:
-    """The bias, or any array in its place, and whether it counts."""
-    return (other, False) if bias is None else (bias, True)
+    run = conv2d_direct if _has_small_groups(g) else conv2d_registers
+    return run(x, weight, bias, g=g)
 
 
 def _arrays(x: Any, weight: Any, bias: Any, g: Geometry) -> tuple[Any, Any, Any, Any]:

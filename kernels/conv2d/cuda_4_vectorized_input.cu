@@ -13,7 +13,9 @@
 //   - taps are the outer loop, filters the inner one, so that a thread works out which position its
 //     pixel has under a tap once per tap, not once per product;
 //   - the next numbers are on their way from global memory while this chunk is multiplied, and two
-//     buffers in shared memory take turns: one barrier for 512 or 256 products a thread.
+//     buffers in shared memory take turns: one barrier for 512 or 256 products a thread;
+//   - where even small tiles do not fill a GPU, the sums are cut into parts, which another kernel adds
+//     up in their order (add_slices in cuda_4_vectorized_weight.cu).
 // Limit: the rate of float32 products, for layers of 64 channels or more.  It costs a pass over the
 // weights to transpose them, registers (half as many threads at a time), and work on padding where
 // a group has few channels or filters.
@@ -53,6 +55,7 @@ struct Sizes {
   int images, channels, filters, groups;
   Axis down, across;
   int step_h, step_w;  // between taps of a class: stride / gcd(stride, dilation)
+  int chunks;          // that a part of the sums has, at most
 };
 
 // Which pixel of the image number `i` of a class is.
@@ -101,7 +104,8 @@ __device__ inline void input_tile(const float* grad, const float4* packed, const
                                   float4* shared_columns, float* dx) {
   constexpr int TILE = 16 * SIDE, DEPTH = CHUNK / TILE;
   const int classes = s.down.stride * s.across.stride;
-  const int group = blockIdx.z / classes, which = blockIdx.z % classes;
+  const int group = blockIdx.z / classes % s.groups, which = blockIdx.z % classes;
+  const int part = blockIdx.z / classes / s.groups;
   if (threadIdx.x == 0) here.down = class_of(s.down, which / s.across.stride, s.step_h);
   if (threadIdx.x == 32) here.across = class_of(s.across, which % s.across.stride, s.step_w);
   __syncthreads();
@@ -116,7 +120,11 @@ __device__ inline void input_tile(const float* grad, const float4* packed, const
   const Pixel at(number, down, across);
   const float* image = grad + (i64(at.image) * s.filters + group * share) * positions;
   const int c4 = blockIdx.y * (TILE / 4) + threadIdx.x % (TILE / 4), row = threadIdx.x / (TILE / 4);
-  int a = 0, b = 0, begin = 0;  // the chunk fetched next: its tap, its first filter
+  // the chunk fetched next: its tap (a, b), its first filter
+  const int per_tap = max(1, (share + DEPTH - 1) / DEPTH), first_chunk = part * s.chunks;
+  const int first_tap = first_chunk / per_tap, in_row = max(1, across.taps);
+  int a = first_tap / in_row, b = first_tap % in_row;
+  int begin = first_chunk % per_tap * DEPTH;
   float next[4];
   float4 next_weights;
   auto fetch = [&]() {
@@ -149,11 +157,12 @@ __device__ inline void input_tile(const float* grad, const float4* packed, const
 #pragma unroll
   for (int i = 0; i < SIDE; ++i) {
     const int c = blockIdx.y * TILE + tile_row(i);
-    const float start = bias && c < s.channels / s.groups ? bias[group * (s.channels / s.groups) + c] : 0;
+    const bool counts = bias && part == 0 && c < s.channels / s.groups;
+    const float start = counts ? bias[group * (s.channels / s.groups) + c] : 0;
 #pragma unroll
     for (int j = 0; j < SIDE; ++j) sum[i][j] = start;
   }
-  const int chunks = down.taps * across.taps * ((share + DEPTH - 1) / DEPTH);
+  const int chunks = min(s.chunks, down.taps * across.taps * per_tap - first_chunk);
   if (chunks > 0) {
     fetch();
     store(0);
@@ -166,7 +175,8 @@ __device__ inline void input_tile(const float* grad, const float4* packed, const
                                 reinterpret_cast<const float*>(shared_columns + buffer), sum);
     if (chunk + 1 < chunks) store((chunk + 1) % 2);
   }
-  write_tile<SIDE>(sum, s, down, across, group, dx);
+  const i64 size = i64(s.images) * s.channels * s.down.length * s.across.length;
+  write_tile<SIDE>(sum, s, down, across, group, dx + part * size);
 }
 
 // weight (K, C / G, kh, kw) as (G, kh kw, K / G, C / G rounded up to a multiple of 4): one thread a
@@ -186,12 +196,12 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                        int images, int channels, int height, int width, int filters, int window_h,
                        int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
                        int pad_w, int dilation_h, int dilation_w, int groups, int step_h, int step_w,
-                       float* dx) {
+                       int chunks, float* dx) {
   __shared__ float4 rows[CHUNK / 2], columns[CHUNK / 2];  // two buffers each
   __shared__ Classes here;
   const Sizes s = {images, channels, filters, groups,
                    {height, window_h, out_h, stride_h, pad_h, dilation_h},
-                   {width, window_w, out_w, stride_w, pad_w, dilation_w}, step_h, step_w};
+                   {width, window_w, out_w, stride_w, pad_w, dilation_w}, step_h, step_w, chunks};
   input_tile<8>(grad, packed, has_bias ? bias : nullptr, s, here, rows, columns, dx);
 }
 
@@ -200,11 +210,11 @@ extern "C" __global__ void __launch_bounds__(256)
                       int images, int channels, int height, int width, int filters, int window_h,
                       int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
                       int pad_w, int dilation_h, int dilation_w, int groups, int step_h, int step_w,
-                      float* dx) {
+                      int chunks, float* dx) {
   __shared__ float4 rows[CHUNK / 2], columns[CHUNK / 2];
   __shared__ Classes here;
   const Sizes s = {images, channels, filters, groups,
                    {height, window_h, out_h, stride_h, pad_h, dilation_h},
-                   {width, window_w, out_w, stride_w, pad_w, dilation_w}, step_h, step_w};
+                   {width, window_w, out_w, stride_w, pad_w, dilation_w}, step_h, step_w, chunks};
   input_tile<4>(grad, packed, has_bias ? bias : nullptr, s, here, rows, columns, dx);
 }

@@ -105,20 +105,34 @@ def conv2d_backward_input_vectorized(grad: Any, weight: Any, bias: Any, *, g: Ge
     )
     layers = g.groups * math.prod(g.stride)
     side = _tile(depth, largest, layers)
-    grid = (blocks(largest, side), blocks(depth, side), layers)
-    steps = (s // math.gcd(s, d) for s, d in zip(g.stride, g.dilation, strict=True))
-    VECTORIZED_INPUT.launch(
-        f"backward_input_{side}",
-        grid,
-        256,
-        grad,
-        packed,
-        *instead(bias, weight),
-        *numbers(g),
-        *steps,
-        dx,
-    )
+    tiles = (blocks(largest, side), blocks(depth, side))
+    steps = tuple(s // math.gcd(s, d) for s, d in zip(g.stride, g.dilation, strict=True))
+    chunks, parts = input_parts(side, math.prod(tiles) * layers, steps, g)
+    out = empty((parts, *g.input_shape), dx.dtype, dx) if parts > 1 else dx
+    grid, name = (*tiles, layers * parts), f"backward_input_{side}"
+    sizes = (*instead(bias, weight), *numbers(g), *steps, chunks)
+    VECTORIZED_INPUT.launch(name, grid, 256, grad, packed, *sizes, out)
+    if parts > 1:
+        _add(out, parts, dx)
     return dx
+
+
+def input_parts(side: int, tiles: int, steps: Sequence[int], g: Geometry) -> tuple[int, int]:
+    """How many chunks a part of the input gradient's sums has, and how many parts there are."""
+    taps = math.prod(blocks(n, step) for n, step in zip(g.window, steps, strict=True))
+    depth = 1024 // side  # filters of a chunk
+    chunks = max(1, taps * blocks(g.filters // g.groups, depth))
+    size = max(1, math.prod(g.input_shape))
+    layers = g.groups * math.prod(g.stride)
+    most = min(chunks // LEAST_CHUNKS, MOST_PARTIAL // size, 65535 // layers)
+    per_part = blocks(chunks, max(1, min(ENOUGH_BLOCKS // 2 // max(1, tiles), most)))
+    return per_part, blocks(chunks, per_part)
+
+
+def _add(partial: Any, slices: int, total: Any) -> None:
+    """The sum of partial results, first to last."""
+    size = total.size
+    VECTORIZED_WEIGHT.launch("add_slices", blocks(size, 256), 256, partial, slices, size, total)
 
 
 def conv2d_backward_weight_vectorized(grad: Any, x: Any, *, g: Geometry) -> Any:
@@ -141,10 +155,7 @@ def conv2d_backward_weight_vectorized(grad: Any, x: Any, *, g: Geometry) -> Any:
     name = f"backward_weight_{side}"
     VECTORIZED_WEIGHT.launch(name, grid, 256, grad, x, *numbers(g), chunks, partial)
     if slices > 1:
-        size = dweight.size
-        VECTORIZED_WEIGHT.launch(
-            "add_slices", blocks(size, 256), 256, partial, slices, size, dweight
-        )
+        _add(partial, slices, dweight)
     return dweight
 
 

@@ -8,15 +8,13 @@
 #pragma once
 #include "geometry.cuh"
 
-// An entry of the table is {offset from the beginning of the window, 63 - tap}: a shift by that much
-// brings the tap's bit to the top, where it is a sign, two instructions in place of five.  16 bytes
-// hold two entries.
+// An entry of the table is {offset from the beginning of the window, tap}; 16 bytes hold two.
 template <int ROWS>
 __device__ inline void fill_table(const Geometry& g, int2* table) {
   for (int s = threadIdx.x; s < g.taps() * ROWS; s += blockDim.x) {
     const int c = s / g.taps(), tap = s % g.taps();
     const int down = tap / g.window_w * g.dilation_h, right = tap % g.window_w * g.dilation_w;
-    table[s] = make_int2((c * g.height + down) * g.width + right, 63 - tap);
+    table[s] = make_int2((c * g.height + down) * g.width + right, tap);
   }
 }
 
@@ -53,8 +51,6 @@ struct Walk {
     left = g.rows() - step * ROWS - row;
   }
 
-  __device__ bool is_inside(int shift) const { return int(u32(inside << shift >> 32)) < 0; }
-
   // COUNT rows of a step, and on to the next step.
   template <int COUNT>
   __device__ void read(const Geometry& g, const int2* table, float (&values)[COUNT]) {
@@ -62,8 +58,8 @@ struct Walk {
 #pragma unroll
     for (int i = 0; i < COUNT; i += 2) {
       const int4 two = entries[i / 2];
-      values[i] = i < left && is_inside(two.y) ? first[two.x] : 0;
-      values[i + 1] = i + 1 < left && is_inside(two.w) ? first[two.z] : 0;
+      values[i] = i < left && inside >> two.y & 1 ? first[two.x] : 0;
+      values[i + 1] = i + 1 < left && inside >> two.w & 1 ? first[two.z] : 0;
     }
     left -= ROWS;
     entry += ROWS;

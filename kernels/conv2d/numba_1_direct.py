@@ -20,6 +20,8 @@ from minimask.kernels.conv2d.numba_1_direct_gradients import (
 from minimask.kernels.launch import blocks, contiguous, empty, require_float32, zeros
 from minimask.kernels.numba_cuda import cuda, jit, launch
 
+__all__ = ["conv2d", "conv2d_backward_bias", "conv2d_backward_input", "conv2d_backward_weight"]
+
 __all__ = [
     "arrays",
     "conv2d",

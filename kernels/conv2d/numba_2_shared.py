@@ -23,6 +23,8 @@ from minimask.kernels.conv2d.numba_2_shared_gradients import (
 from minimask.kernels.launch import blocks
 from minimask.kernels.numba_cuda import cuda, device, jit, launch
 
+__all__ = ["conv2d", "conv2d_backward_bias", "conv2d_backward_input", "conv2d_backward_weight"]
+
 __all__ = [
     "conv2d",
     "conv2d_backward_bias",

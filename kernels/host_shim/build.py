@@ -18,8 +18,12 @@ import tempfile
 from minimask.kernels.launch import signatures
 
 HERE = pathlib.Path(__file__).resolve().parent
-COMMON = ("-std=c++20", "-shared", "-fPIC", "-g", "-fno-gnu-unique", "-ffp-contract=off", "-w")
-COMMON += ("-U_FORTIFY_SOURCE",)  # it takes a jump between stacks for an attack
+COMMON = (
+    *("-std=c++20", "-shared", "-fPIC", "-g", "-w"),
+    "-fno-gnu-unique",  # two libraries must not share their state
+    "-ffp-contract=off",  # a * b + c rounds twice
+    "-U_FORTIFY_SOURCE",  # it takes a jump between stacks for an attack
+)
 KINDS = {
     "plain": ("-O2",),
     "address": ("-O1", "-fsanitize=address,undefined,float-cast-overflow"),

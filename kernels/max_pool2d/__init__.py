@@ -138,6 +138,14 @@ def max_pool2d_backward(
         raise ValueError(
             f"argmax: expected grad's shape (N, C, OH, OW), got {argmax.shape} for {grad.shape}"
         )
+    pixels = input_shape[2] * input_shape[3]
+    if argmax.size and dispatch.checks_values(argmax):
+        if not (argmax.min() >= 0 and argmax.max() < pixels):
+            raise ValueError(
+                f"argmax: expected pixels of the {input_shape[2]} x {input_shape[3]} image, 0 to "
+                f"{pixels - 1}, got {int(argmax.min())} to {int(argmax.max())}; is input_shape "
+                "that of x?"
+            )
     if len(input_shape) != 4 or tuple(input_shape[:2]) != grad.shape[:2]:
         raise ValueError(
             f"input_shape: expected ({grad.shape[0]}, {grad.shape[1]}, H, W) for grad "

@@ -44,7 +44,7 @@ def resize_backward_naive(grad: Any, *, size: tuple[int, int], mode: str) -> Any
 def resize_planes(x: Any, *, size: tuple[int, int], mode: str) -> Any:
     """One thread four neighbors of the output in several planes."""
     y = empty((*x.shape[:2], *size), x.dtype, x)
-    grid = (blocks(size[0] * blocks(size[1], 4), 256), _layers(y))
+    grid = (blocks(size[0] * blocks(size[1], 4), 256), layers(y))
     _forward(PLANES, grid, x, y, mode)
     return y
 
@@ -52,11 +52,12 @@ def resize_planes(x: Any, *, size: tuple[int, int], mode: str) -> Any:
 def resize_backward_planes(grad: Any, *, size: tuple[int, int], mode: str) -> Any:
     """One thread a pixel of the input in several planes."""
     dx = empty((*grad.shape[:2], *size), grad.dtype, grad)
-    _backward(PLANES, (blocks(size[0] * size[1], 256), _layers(dx)), grad, dx, mode)
+    _backward(PLANES, (blocks(size[0] * size[1], 256), layers(dx)), grad, dx, mode)
     return dx
 
 
-def _layers(array: Any) -> int:
+def layers(array: Any) -> int:
+    """How many threads share the planes of a place."""
     return min(65535, blocks(array.shape[0] * array.shape[1], TOGETHER))
 
 

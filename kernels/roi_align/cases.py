@@ -150,7 +150,7 @@ def long_rois() -> np.ndarray:
 
 
 def level_cases() -> Iterator[Case]:
-    """Pyramids: with a level nobody reads, of one level, without RoIs, of 8 levels, of odd sizes."""
+    """Pyramids: a level nobody reads, one level, no RoIs, 8 levels, odd sizes."""
     for name, channels, count, sides, small in (
         ("three levels", 4, 4, [(12, 17), (6, 8), (3, 4)], True),
         ("one level", 3, 5, [(9, 9)], False),

@@ -136,13 +136,7 @@ def backward_separable(
     rows = min(bins_y, max(1, STAGE // (33 * 4 * bins_x)))
     shared = 33 * 4 * rows * bins_x + taps_bytes((height, width), rows, bins_x)
     if shared > MOST_SHARED:
-        options: dict[str, Any] = {
-            "shape": shape,
-            "scale": scale,
-            "ratio": ratio,
-            "aligned": aligned,
-        }
-        return backward_naive(grad, rois, **options)
+        return backward_naive(grad, rois, shape=shape, scale=scale, ratio=ratio, aligned=aligned)
     grad, rois = contiguous("grad", grad), contiguous("rois", rois)
     out = zeros((images, height, width, channels), np.float32, grad)
     grid = (len(rois), blocks(channels, 32), blocks(bins_y, rows))

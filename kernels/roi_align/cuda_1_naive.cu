@@ -1,12 +1,12 @@
 // RoIAlign, rung 1: one thread per output, every sample interpolated as the definition reads.
 //
-// Letters: N images, C channels, H W height and width, R regions of interest, P pooled size (PH rows,
-// PW columns), p q a bin, n samples a bin along an axis.
+// Letters: N images, C channels, H W height and width, R regions of interest, P pooled size (PH
+// rows, PW columns), p q a bin, n samples a bin along an axis.
 //
 // Forward: a thread owns one of the R C PH PW outputs and reads four cells for each of its n x n
-// samples.  Threads of a warp are neighbors in q, so they read the same few rows of a feature plane,
-// at scattered places: of every 32 bytes that come from memory a thread uses 4.  And every channel
-// works out the same positions anew.
+// samples.  Threads of a warp are neighbors in q, so they read the same few rows of a feature
+// plane, at scattered places: of every 32 bytes that come from memory a thread uses 4.  And every
+// channel works out the same positions anew.
 //
 // Backward: a thread owns one gradient of an output and adds its share to the cells it was read
 // from.  Boxes overlap, so the additions are atomic, and their order, hence the last bits of the
@@ -33,13 +33,14 @@ __device__ inline float interpolate(const float* plane, int width, Between y, Be
   return top * (1 - y.part) + bottom * y.part;
 }
 
-extern "C" __global__ void pool(const float* features, const float* rois, i64 outputs, int images, int channels,
-                                int height, int width, int bins_y, int bins_x, float scale, int ratio,
-                                bool aligned, bool largest, float* out) {
+extern "C" __global__ void pool(const float* features, const float* rois, i64 outputs, int images,
+                                int channels, int height, int width, int bins_y, int bins_x,
+                                float scale, int ratio, bool aligned, bool largest, float* out) {
   const i64 index = global_thread();
   if (index >= outputs) return;
   const Output o = output_at(index, channels, bins_y, bins_x);
-  const Roi roi = make_roi(rois + 5 * o.roi, images, height, width, bins_y, bins_x, scale, ratio, aligned);
+  const Roi roi =
+      make_roi(rois + 5 * o.roi, images, height, width, bins_y, bins_x, scale, ratio, aligned);
   out[index] = 0;
   if (roi.image < 0) return;
   const float* plane = features + (i64(roi.image) * channels + o.channel) * height * width;
@@ -59,13 +60,14 @@ extern "C" __global__ void pool(const float* features, const float* rois, i64 ou
   out[index] = largest ? most : sum / (float(roi.rows.samples) * float(roi.columns.samples));
 }
 
-extern "C" __global__ void spread(const float* grad, const float* rois, i64 outputs, int images, int channels,
-                                  int height, int width, int bins_y, int bins_x, float scale, int ratio,
-                                  bool aligned, float* out) {
+extern "C" __global__ void spread(const float* grad, const float* rois, i64 outputs, int images,
+                                  int channels, int height, int width, int bins_y, int bins_x,
+                                  float scale, int ratio, bool aligned, float* out) {
   const i64 index = global_thread();
   if (index >= outputs) return;
   const Output o = output_at(index, channels, bins_y, bins_x);
-  const Roi roi = make_roi(rois + 5 * o.roi, images, height, width, bins_y, bins_x, scale, ratio, aligned);
+  const Roi roi =
+      make_roi(rois + 5 * o.roi, images, height, width, bins_y, bins_x, scale, ratio, aligned);
   if (roi.image < 0) return;
   float* plane = out + (i64(roi.image) * channels + o.channel) * height * width;
   const Range ys = samples_inside(roi.rows, o.p), xs = samples_inside(roi.columns, o.q);

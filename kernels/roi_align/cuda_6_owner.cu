@@ -1,22 +1,24 @@
-// RoIAlign, rung 6, the gradient only: every block owns cells of the map, and nobody else adds to them.
+// RoIAlign, rung 6, the gradient only: every block owns cells of the map, and nobody else adds to
+// them.
 //
 // Letters: N images, C channels, L levels, H W height and width of a level, R regions of interest,
 // P pooled size (PH rows, PW columns), p q a bin, x y a cell.
 //
-// The sum of A^T G B over the RoIs, turned around: not a RoI looks for its cells, but cells for their
-// RoIs.  A block owns TILE x TILE cells of one image and level, for 32 channels; a thread a column of
-// them for 4 channels, 64 sums in registers.  The block goes through the list of all RoIs, keeps
-// those that reach its tile in the order they came (a vote of each warp, and a sum over the warps),
-// and takes a few of these at a time: in shared memory the weights of the tile's rows A and columns B and
-// the gradients G, channels last, then
+// The sum of A^T G B over the RoIs, turned around: not a RoI looks for its cells, but cells for
+// their RoIs.  A block owns TILE x TILE cells of one image and level, for 32 channels; a thread a
+// column of them for 4 channels, 64 sums in registers.  The block goes through the list of all
+// RoIs, keeps those that reach its tile in the order they came (a vote of each warp, and a sum over
+// the warps), and takes a few of these at a time: in shared memory the weights of the tile's rows A
+// and columns B and the gradients G, channels last, then
 //
 //     t = sum over q of B[q, x] G[p, q]      sum[y] += A[p, y] t        for every p that reaches the tile
 //
 // Against atomic additions: one order of summation, so the same bits in every run; every cell is
-// written once, channels-first, so there is no filling with zeros before and no transposition after;
-// all levels are one launch.  It costs reading the list and, for each tile a RoI reaches, a part of its
-// gradient.  What limits it is arithmetic and reads of shared memory, about 150 instructions a RoI, tile
-// and channel; where hundreds of RoIs lie on one tile, that tile's blocks are the last to end.
+// written once, channels-first, so there is no filling with zeros before and no transposition
+// after; all levels are one launch.  It costs reading the list and, for each tile a RoI reaches, a
+// part of its gradient.  What limits it is arithmetic and reads of shared memory, about 150
+// instructions a RoI, tile and channel; where hundreds of RoIs lie on one tile, that tile's blocks
+// are the last to end.
 #include "device.cuh"
 #include "sampling.cuh"
 #include "levels.cuh"
@@ -32,24 +34,26 @@ struct Tile {  // what a block owns
   bool exists;
 };
 
-// Tiles are counted from the last level to the first: the coarse ones, on which most RoIs lie, begin
-// first.
+// Tiles are counted from the last level to the first: the coarse ones, on which most RoIs lie,
+// begin first.
 __device__ inline Tile find_tile(const Levels<float>& pyramid, int images, i64 index) {
   Tile tile = {0, 0, 0, 0, false};
 #pragma unroll
   for (int l = Levels<float>::MOST - 1; l >= 0; --l) {
-    const int across = (pyramid.width[l] + TILE - 1) / TILE, down = (pyramid.height[l] + TILE - 1) / TILE;
+    const int across = (pyramid.width[l] + TILE - 1) / TILE;
+    const int down = (pyramid.height[l] + TILE - 1) / TILE;
     const i64 count = i64(across) * down * images;
     if (!tile.exists && index < count) {
-      const int place = int(index % (i64(across) * down));
-      tile = {l, int(index / (i64(across) * down)), place / across * TILE, place % across * TILE, true};
+      const int place = int(index % (i64(across) * down)), y = place / across, x = place % across;
+      tile = {l, int(index / (i64(across) * down)), y * TILE, x * TILE, true};
     }
     if (!tile.exists) index -= count;
   }
   return tile;
 }
 
-// The bins that can reach cells `cell` ... cell + TILE - 1, as first and last: some too many do no harm.
+// The bins that can reach cells `cell` ... cell + TILE - 1, as first and last: some too many do no
+// harm.
 __device__ inline bool bins_between(const Axis& a, int cell, int* first, int* last) {
   const float from = cell - 1, to = cell + TILE, size = a.side / a.bins;
   const float low = fminf(a.start, a.start + a.side), high = fmaxf(a.start, a.start + a.side);
@@ -91,14 +95,15 @@ struct Input {
   int images, channels, bins_y, bins_x, ratio;
   bool aligned;
   int rows;  // of bins that an entry has
-  __device__ int parts() const { return (bins_y + rows - 1) / rows; }
   __device__ Roi roi(i64 r, const Level<float>& level) const {
-    return make_roi(rois + 5 * r, images, level.height, level.width, bins_y, bins_x, level.scale, ratio, aligned);
+    return make_roi(rois + 5 * r, images, level.height, level.width, bins_y, bins_x, level.scale,
+                    ratio, aligned);
   }
 };
 
 // Test RoIs first ... first + THREADS - 1, a thread each; returns how many reach the tile.
-__device__ inline int find_rois(const Input& in, i64 first, const Tile& tile, const Level<float>& level, Found& found) {
+__device__ inline int find_rois(const Input& in, i64 first, const Tile& tile,
+                                const Level<float>& level, Found& found) {
   const i64 r = first + threadIdx.x;
   const int warp = threadIdx.x / 32;
   int top, bottom, left, right;
@@ -127,20 +132,23 @@ __device__ inline int find_rois(const Input& in, i64 first, const Tile& tile, co
 
 // What a RoI, or the part of its bins that fits, gives to the tile.
 struct Entry {
-  int i;                         // in `Found`
-  int row, first, last;          // the part's first row of bins, and the first and last that reach the tile
-  float *gradient, *down, *across;  // in shared memory: G (rows, PW, PITCH), A (rows, WEIGHTS), B (PW, WEIGHTS)
+  int i;            // in `Found`
+  int row;          // the first row of bins
+  int first, last;  // the rows that reach the tile
+  // in shared memory
+  float* gradient;  // G (rows, PW, PITCH)
+  float* down;      // A (rows, WEIGHTS)
+  float* across;    // B (PW, WEIGHTS)
 };
 
-__device__ inline Entry entry_at(const Input& in, const Found& found, int e, float* memory) {
-  const int i = e / in.parts(), row = e % in.parts() * in.rows;
-  float* down = memory + in.rows * in.bins_x * PITCH;
-  return {i, row, max(found.top[i], row), min(found.bottom[i], row + in.rows - 1),
-          memory, down, down + in.rows * WEIGHTS};
-}
-
-__device__ inline i64 entry_floats(const Input& in) {
-  return i64(in.rows) * in.bins_x * PITCH + (in.rows + in.bins_x) * WEIGHTS;
+// RoI i of the found ones, its rows of bins from `row` on, as the k-th entry in shared memory.
+__device__ inline Entry entry_at(const Input& in, const Found& found, int i, int row, int k,
+                                 float* memory) {
+  const int bins = in.rows * in.bins_x;
+  float* gradient = memory + k * (bins * PITCH + (in.rows + in.bins_x) * WEIGHTS);
+  float* down = gradient + bins * PITCH;
+  const int first = max(found.top[i], row), last = min(found.bottom[i], row + in.rows - 1);
+  return {i, row, first, last, gradient, down, down + in.rows * WEIGHTS};
 }
 
 // The rows of a gradient (C, PH, PW) that reach the tile, to shared memory with the channels last.
@@ -148,26 +156,27 @@ __device__ inline void turn_gradient(const Input& in, const Entry& entry, int ro
   const int all = in.bins_y * in.bins_x, before = entry.row * in.bins_x;
   const float* from = in.grad + (i64(roi) * in.channels + slice) * all;
   for (int c = threadIdx.x / 32; c < CHANNELS; c += THREADS / 32)
-    for (int bin = entry.first * in.bins_x + threadIdx.x % 32; bin < (entry.last + 1) * in.bins_x; bin += 32)
-      entry.gradient[(bin - before) * PITCH + c] = slice + c < in.channels ? from[i64(c) * all + bin] : 0;
+    for (int bin = entry.first * in.bins_x + threadIdx.x % 32; bin < (entry.last + 1) * in.bins_x;
+         bin += 32)
+      entry.gradient[(bin - before) * PITCH + c] =
+          slice + c < in.channels ? from[i64(c) * all + bin] : 0;
 }
 
-// Entries e ... e + here - 1 to shared memory: their gradients, and their weights, a thread a bin.
-__device__ inline void load_entries(const Input& in, const Tile& tile, const Level<float>& level, const Found& found,
-                                    int e, int here, int slice, float* memory) {
-  for (int k = 0; k < here; ++k) {
-    const Entry entry = entry_at(in, found, e + k, memory + k * entry_floats(in));
-    turn_gradient(in, entry, found.roi[entry.i], slice);
-  }
+// Found RoIs first ... first + count - 1 to shared memory: gradients, and weights, a thread a bin.
+__device__ inline void load_entries(const Input& in, const Tile& tile, const Level<float>& level,
+                                    const Found& found, int first, int count, int row, int slice,
+                                    float* memory) {
+  for (int k = 0; k < count; ++k)
+    turn_gradient(in, entry_at(in, found, first + k, row, k, memory), found.roi[first + k], slice);
   const int bins = in.rows + in.bins_x;
-  for (int task = threadIdx.x; task < here * bins; task += THREADS) {
-    const int k = task / bins, bin = task % bins;
-    const Entry entry = entry_at(in, found, e + k, memory + k * entry_floats(in));
-    const Roi roi = in.roi(found.roi[entry.i], level);
-    const int p = entry.row + bin, q = bin - in.rows;
+  for (int task = threadIdx.x; task < count * bins; task += THREADS) {
+    const int k = task / bins, bin = task % bins, i = first + k;
+    const Entry entry = entry_at(in, found, i, row, k, memory);
+    const Roi roi = in.roi(found.roi[i], level);
+    const int p = row + bin, q = bin - in.rows;
     if (bin < in.rows && p >= entry.first && p <= entry.last)
       weigh_cells(roi.rows, p, tile.y, entry.down + bin * WEIGHTS);
-    if (bin >= in.rows && q >= found.left[entry.i] && q <= found.right[entry.i])
+    if (bin >= in.rows && q >= found.left[i] && q <= found.right[i])
       weigh_cells(roi.columns, q, tile.x, entry.across + q * WEIGHTS);
   }
 }
@@ -179,7 +188,8 @@ __device__ inline void add(float4& sum, float weight, const float4& t) {
 }
 
 // sum += A^T G B of one entry, whose bins left ... right reach the tile's columns.
-__device__ inline void add_entry(const Entry& entry, int bins_x, int left, int right, float4 (&sum)[TILE]) {
+__device__ inline void add_entry(const Entry& entry, int bins_x, int left, int right,
+                                 float4 (&sum)[TILE]) {
   const int x = threadIdx.x % TILE, quad = threadIdx.x / TILE * 4;
   // of these, the ones that reach this thread's column
   while (left <= right && entry.across[left * WEIGHTS + x] == 0) ++left;
@@ -200,14 +210,15 @@ __device__ inline void add_entry(const Entry& entry, int bins_x, int left, int r
   }
 }
 
-__device__ inline void write_sums(const float4 (&sum)[TILE], const Level<float>& level, const Tile& tile,
-                                  int channels) {
+__device__ inline void write_sums(const float4 (&sum)[TILE], const Level<float>& level,
+                                  const Tile& tile, int channels) {
   const int x = tile.x + threadIdx.x % TILE, first = blockIdx.y * CHANNELS + threadIdx.x / TILE * 4;
   if (x >= level.width) return;
 #pragma unroll
   for (int j = 0; j < 4; ++j) {
     if (first + j >= channels) return;
-    float* plane = level.map + (i64(tile.image) * channels + first + j) * level.height * level.width;
+    float* plane =
+        level.map + (i64(tile.image) * channels + first + j) * level.height * level.width;
 #pragma unroll
     for (int y = 0; y < TILE; ++y) {
       const float4 v = sum[y];
@@ -217,34 +228,38 @@ __device__ inline void write_sums(const float4 (&sum)[TILE], const Level<float>&
   }
 }
 
-// `rows` rows of bins of a RoI are one entry, and `batch` entries fit in shared memory.
+// `rows` rows of bins of a RoI fit in shared memory, `batch` times.
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
-spread(float* f0, float* f1, float* f2, float* f3, float* f4, float* f5, float* f6, float* f7, int h0, int h1, int h2,
-       int h3, int h4, int h5, int h6, int h7, int w0, int w1, int w2, int w3, int w4, int w5, int w6, int w7,
-       float s0, float s1, float s2, float s3, float s4, float s5, float s6, float s7, const float* grad,
-       const float* rois, const i64* levels, i64 count, int images, int channels, int bins_y, int bins_x, int ratio,
-       bool aligned, int rows, int batch) {
+    spread(float* f0, float* f1, float* f2, float* f3, float* f4, float* f5, float* f6, float* f7,
+           int h0, int h1, int h2, int h3, int h4, int h5, int h6, int h7, int w0, int w1, int w2,
+           int w3, int w4, int w5, int w6, int w7, float s0, float s1, float s2, float s3, float s4,
+           float s5, float s6, float s7, const float* grad, const float* rois, const i64* levels,
+           i64 count, int images, int channels, int bins_y, int bins_x, int ratio, bool aligned,
+           int rows, int batch) {
   DYNAMIC_SHARED(float, memory);
   __shared__ Found found;
-  const Levels<float> pyramid = {{f0, f1, f2, f3, f4, f5, f6, f7}, {h0, h1, h2, h3, h4, h5, h6, h7},
-                                 {w0, w1, w2, w3, w4, w5, w6, w7}, {s0, s1, s2, s3, s4, s5, s6, s7}};
-  const Input in = {grad, rois, levels, count, images, channels, bins_y, bins_x, ratio, aligned, rows};
+  const Levels<float> pyramid = {{f0, f1, f2, f3, f4, f5, f6, f7},
+                                 {h0, h1, h2, h3, h4, h5, h6, h7},
+                                 {w0, w1, w2, w3, w4, w5, w6, w7},
+                                 {s0, s1, s2, s3, s4, s5, s6, s7}};
+  const Input in = {grad,   rois,   levels, count,   images, channels,
+                    bins_y, bins_x, ratio,  aligned, rows};
   const Tile tile = find_tile(pyramid, images, blockIdx.x);
   const Level<float> level = pyramid.at(tile.level);
   const int slice = blockIdx.y * CHANNELS;
   float4 sum[TILE] = {};
   for (i64 start = 0; start < count; start += THREADS) {
-    const int entries = in.parts() * find_rois(in, start, tile, level, found);
-    for (int e = 0; e < entries; e += batch) {
-      const int here = min(batch, entries - e);
-      load_entries(in, tile, level, found, e, here, slice, memory);
-      __syncthreads();
-      for (int k = 0; k < here; ++k) {
-        const Entry entry = entry_at(in, found, e + k, memory + k * entry_floats(in));
-        add_entry(entry, bins_x, found.left[entry.i], found.right[entry.i], sum);
+    const int all = find_rois(in, start, tile, level, found);
+    for (int row = 0; row < bins_y; row += rows)
+      for (int i = 0; i < all; i += batch) {
+        const int here = min(batch, all - i);
+        load_entries(in, tile, level, found, i, here, row, slice, memory);
+        __syncthreads();
+        for (int k = 0; k < here; ++k)
+          add_entry(entry_at(in, found, i + k, row, k, memory), bins_x, found.left[i + k],
+                    found.right[i + k], sum);
+        __syncthreads();
       }
-      __syncthreads();
-    }
   }
   write_sums(sum, level, tile, channels);
 }

@@ -186,7 +186,7 @@ def backward_pyramid_owner(
 
 
 def _batches(bins_y: int, bins_x: int) -> tuple[int, int, int] | None:
-    """Rows of bins of an entry, entries in shared memory, and bytes of that; see cuda_6_owner.cu."""
+    """Rows of bins of an entry, entries in shared memory, bytes of these; see cuda_6_owner.cu."""
     most = MOST_SHARED - 4 * 1024  # the list of RoIs is beside it
     row, column = 4 * (bins_x * PITCH + WEIGHTS), 4 * bins_x * WEIGHTS
     rows = min(bins_y, (most - column) // row)

@@ -1,4 +1,5 @@
-// float16 in memory, float32 in registers.  The type and two conversions; nothing is computed in it.
+// float16 in memory, float32 in registers.  The type and two conversions; nothing is computed in
+// it.
 //
 // The toolkit's own header is no part of NVRTC's search path, and two instructions need none.
 #pragma once

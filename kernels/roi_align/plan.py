@@ -42,10 +42,9 @@ def make_plan(
     lanes = 1
     while lanes < 32 and lanes * width < shape[1]:
         lanes *= 2
-    rows = 0
-    while True:  # rather fewer channels than few rows of bins, down to a line of 8 lanes
+    while True:  # rather fewer channels than few rows of bins, but whole lines: 8 lanes
         rows = min(size[0], (STAGE // itemsize - lanes) // (lanes * width * size[1]))
-        if rows >= min(size[0], 7) or lanes <= 8:
+        if lanes == 1 or rows >= (min(size[0], 7) if lanes > 8 else 1):
             break
         lanes //= 2
     rows = max(rows, 1)

@@ -3,9 +3,9 @@
 // The box is scaled and its samples are counted in float32, operation by operation as the reference
 // does it: the count is a ceiling, which a rounding of another kind would move.  The positions of
 // samples are float64 in the reference.  GPUs for graphics compute that at 1/64 of the speed, so a
-// position here is a pair of float32, 46 bits: enough that a sample falls between the same cells, on
-// the same side of the map's border, and that a crop of a large map has no rounding of its own.  It
-// takes some twenty instructions, for a number that all channels share.
+// position here is a pair of float32, 46 bits: enough that a sample falls between the same cells,
+// on the same side of the map's border, and that a crop of a large map has no rounding of its own.
+// It takes some twenty instructions, for a number that all channels share.
 //
 // Letters: P bins along an axis (p is one), n samples a bin (i is one).
 #pragma once
@@ -19,18 +19,18 @@ __device__ inline Pair pair_of(i64 n) {
   return {high, float(n - i64(high))};
 }
 
-struct Axis {     // the rows or the columns of one RoI, in cells; cell i is centered at i
-  float start;    // where the first bin begins
-  float side;     // of all bins together; negative for an inverted box
-  i64 samples;    // in one bin; 0: the bins are empty
-  int bins;       // P
-  int length;     // of the map
+struct Axis {   // the rows or the columns of one RoI, in cells; cell i is centered at i
+  float start;  // where the first bin begins
+  float side;   // of all bins together; negative for an inverted box
+  i64 samples;  // in one bin; 0: the bins are empty
+  int bins;     // P
+  int length;   // of the map
 };
 
 __device__ inline bool finite(float x) { return x - x == 0; }
 
-__device__ inline Axis make_axis(float low, float high, int bins, int length, float scale, int ratio,
-                                 bool aligned) {
+__device__ inline Axis make_axis(float low, float high, int bins, int length, float scale,
+                                 int ratio, bool aligned) {
   const float shift = aligned ? 0.5f : 0.0f;
   const float start = __fsub_rn(__fmul_rn(low, scale), shift);
   float side = __fsub_rn(__fsub_rn(__fmul_rn(high, scale), shift), start);
@@ -47,8 +47,8 @@ struct Roi {
 };
 
 // A RoI as (image index, x0, y0, x1, y1).  Nobody may have checked its image index.
-__device__ inline Roi make_roi(const float* roi, int images, int height, int width, int bins_y, int bins_x,
-                               float scale, int ratio, bool aligned) {
+__device__ inline Roi make_roi(const float* roi, int images, int height, int width, int bins_y,
+                               int bins_x, float scale, int ratio, bool aligned) {
   Roi made;
   made.rows = make_axis(roi[2], roi[4], bins_y, height, scale, ratio, aligned);
   made.columns = make_axis(roi[1], roi[3], bins_x, width, scale, ratio, aligned);
@@ -58,14 +58,16 @@ __device__ inline Roi make_roi(const float* roi, int images, int height, int wid
   return made;
 }
 
-// start + side * (part / (2 n P)): bin p begins at part 2 n p, its sample i lies at 2 (n p + i) + 1.
+// start + side * (part / (2 n P)): bin p begins at part 2 n p, its sample i lies at 2 (n p + i) +
+// 1.
 //
-// The last step takes off what is below 45 bits of the box, so that a position that is a whole number,
-// say a third of a box of three cells, is that number: at the border of the map it counts.
+// The last step takes off what is below 45 bits of the box, so that a position that is a whole
+// number, say a third of a box of three cells, is that number: at the border of the map it counts.
 __device__ inline Pair position(const Axis& a, i64 part) {
   const Pair k = pair_of(part), all = pair_of(2 * a.samples * a.bins);
   const float share = __fdiv_rn(k.high, all.high);
-  const float rest = __fadd_rn(__fmaf_rn(-share, all.high, k.high), __fmaf_rn(-share, all.low, k.low));
+  const float rest =
+      __fadd_rn(__fmaf_rn(-share, all.high, k.high), __fmaf_rn(-share, all.low, k.low));
   const float share_low = __fdiv_rn(rest, all.high);
   const float way = __fmul_rn(share, a.side);
   const float way_low = __fmaf_rn(share_low, a.side, __fmaf_rn(share, a.side, -way));
@@ -85,7 +87,8 @@ __device__ inline bool less(Pair x, float y) { return x.high < y || (x.high == y
 
 // A sample counts up to one cell beyond the outermost centers; a NaN does not.
 __device__ inline bool inside(const Axis& a, Pair at) {
-  return at.high >= -1 && !less(at, -1) && (less(at, a.length) || (at.high == a.length && at.low == 0));
+  return at.high >= -1 && !less(at, -1) &&
+         (less(at, a.length) || (at.high == a.length && at.low == 0));
 }
 
 struct Between {  // the two cells a sample lies between
@@ -112,7 +115,8 @@ __device__ inline Range samples_between(const Axis& a, int p, float from, float 
   if (a.samples <= 8 || size == 0) return {0, a.samples};
   const float u = ((from - a.start) / size - p) * n, v = ((to - a.start) / size - p) * n;
   const float slack = 2 + n * a.bins * 1e-6f;  // what rounding can make of u and v
-  return {i64(fminf(fmaxf(fminf(u, v) - slack, 0), n)), i64(fminf(fmaxf(fmaxf(u, v) + slack, 0), n))};
+  return {i64(fminf(fmaxf(fminf(u, v) - slack, 0), n)),
+          i64(fminf(fmaxf(fmaxf(u, v) + slack, 0), n))};
 }
 
 // The samples of bin p that lie on the map: all of the range, and none outside it.

@@ -6,8 +6,8 @@
 
 // What a column of the map gives to a row of bins: the sum over the rows that the bins read.
 template <class Cells>
-__device__ inline void sum_column(const typename Cells::Number* column, i64 pitch, const Tap* taps, int count,
-                                  float (&sum)[Cells::WIDTH]) {
+__device__ inline void sum_column(const typename Cells::Number* column, i64 pitch, const Tap* taps,
+                                  int count, float (&sum)[Cells::WIDTH]) {
 #pragma unroll
   for (int j = 0; j < Cells::WIDTH; ++j) sum[j] = 0;
 #pragma unroll 4
@@ -24,9 +24,9 @@ __device__ inline void sum_column(const typename Cells::Number* column, i64 pitc
 // Neighboring bins share their border's two columns of cells; the sums of the last two columns
 // stay in registers, so that within a row of bins a cell is read once.
 template <class Cells>
-__device__ inline void pool_run(const typename Cells::Number* image, i64 pitch, int channels, const Taps& y, int p,
-                                const Taps& x, int q, int end, const Slice& slice, int lane,
-                                typename Cells::Number* stage) {
+__device__ inline void pool_run(const typename Cells::Number* image, i64 pitch, int channels,
+                                const Taps& y, int p, const Taps& x, int q, int end,
+                                const Slice& slice, int lane, typename Cells::Number* stage) {
   constexpr int WIDTH = Cells::WIDTH;
   const Tap* rows = y.tap + y.first[p];
   int older_cell = -1, newer_cell = -1;
@@ -59,7 +59,8 @@ struct Shared {
   unsigned char* stage;
 };
 
-__device__ inline Shared divide_shared(unsigned char* memory, const Slice& slice, int most_y, int most_x) {
+__device__ inline Shared divide_shared(unsigned char* memory, const Slice& slice, int most_y,
+                                       int most_x) {
   Tap* taps = reinterpret_cast<Tap*>(memory);
   int* numbers = reinterpret_cast<int*>(taps + most_y + most_x);
   const int rows = slice.rows, columns = slice.bins_x;
@@ -71,8 +72,9 @@ __device__ inline Shared divide_shared(unsigned char* memory, const Slice& slice
 // All the bins of a slice, for the channels from blockIdx.y * lanes * WIDTH on; `out` is the RoI's
 // (C, PH, PW), `features` its level's (N, H, W, C).
 template <class Cells>
-__device__ inline void pool_slice(const typename Cells::Number* features, const Roi& roi, int channels,
-                                  const Slice& slice, const Shared& shared, typename Cells::Number* out) {
+__device__ inline void pool_slice(const typename Cells::Number* features, const Roi& roi,
+                                  int channels, const Slice& slice, const Shared& shared,
+                                  typename Cells::Number* out) {
   typedef typename Cells::Number Number;
   const int me = threadIdx.x;
   build_taps(roi.rows, slice.row, slice.rows, roi.columns, shared.y, shared.x);
@@ -83,10 +85,11 @@ __device__ inline void pool_slice(const typename Cells::Number* features, const 
   const i64 pitch = i64(roi.columns.length) * channels;
   const Number* image = features + i64(max(roi.image, 0)) * roi.rows.length * pitch + channel;
   const int runs = slice.runs(), groups = blockDim.x / slice.lanes;
-  for (int unit = me / slice.lanes; unit < slice.rows * runs && channel < channels; unit += groups) {
+  for (int unit = me / slice.lanes; unit < slice.rows * runs && channel < channels;
+       unit += groups) {
     const int p = unit / runs, q = unit % runs * slice.run;
-    pool_run<Cells>(image, pitch, channels, shared.y, p, shared.x, q, min(q + slice.run, slice.bins_x), slice,
-                    lane, stage);
+    pool_run<Cells>(image, pitch, channels, shared.y, p, shared.x, q,
+                    min(q + slice.run, slice.bins_x), slice, lane, stage);
   }
   __syncthreads();
   write_slice<Cells>(stage, slice, first, channels, roi.rows.bins * slice.bins_x, out);

@@ -1,7 +1,7 @@
 // Merged taps: for every bin of a RoI and each axis, which cells it reads and what each weighs.
 //
-// Interpolation treats rows and columns apart, and so does the mean over a grid of samples:
-// out = A F B^T.  Samples of a bin that lie between the same cells share them; merged, a bin of 2 x 2
+// Interpolation treats rows and columns apart, and so does the mean over a grid of samples: out = A
+// F B^T.  Samples of a bin that lie between the same cells share them; merged, a bin of 2 x 2
 // samples reads 6 cells instead of 16 on random boxes.  The list of a bin is one thread's work.
 #pragma once
 
@@ -30,9 +30,9 @@ __device__ inline int most_taps(int length, int bins) { return length + SPARE_TA
 
 // The taps of bin p into slot `first` and on; returns how many.
 //
-// Samples are taken so that cells ascend: a sample then adds to the two last cells, or goes on to new
-// ones.  A cell that is read with weight 0 stays in the list: a NaN in it counts, as it does in the
-// reference.
+// Samples are taken so that cells ascend: a sample then adds to the two last cells, or goes on to
+// new ones.  A cell that is read with weight 0 stays in the list: a NaN in it counts, as it does in
+// the reference.
 __device__ inline int merge_taps(const Axis& a, int p, Tap* taps, int room) {
   const Range samples = samples_inside(a, p);
   const float share = __fdiv_rn(1, float(a.samples));
@@ -56,9 +56,10 @@ __device__ inline int merge_taps(const Axis& a, int p, Tap* taps, int room) {
   return count;
 }
 
-// The taps of rows of bins first ... first + rows - 1 and of all columns of bins, by the whole block.
-__device__ inline void build_taps(const Axis& rows, int first, int row_count, const Axis& columns, const Taps& y,
-                                  const Taps& x) {
+// The taps of rows of bins first ... first + rows - 1 and of all columns of bins, by the whole
+// block.
+__device__ inline void build_taps(const Axis& rows, int first, int row_count, const Axis& columns,
+                                  const Taps& y, const Taps& x) {
   const int tasks = row_count + columns.bins;
   for (int task = threadIdx.x; task < tasks; task += blockDim.x) {
     const bool is_row = task < row_count;
@@ -69,7 +70,8 @@ __device__ inline void build_taps(const Axis& rows, int first, int row_count, co
     taps.count[b] = 0;
     if (a.samples == 0) continue;
     const bool ascends = a.side >= 0;
-    const int low = cell_at_edge(a, ascends ? p : p + 1), high = cell_at_edge(a, ascends ? p + 1 : p);
+    const int low = cell_at_edge(a, ascends ? p : p + 1);
+    const int high = cell_at_edge(a, ascends ? p + 1 : p);
     const int slot = low + SPARE_TAPS * (ascends ? b : bins - 1 - b);
     taps.first[b] = slot;
     taps.count[b] = merge_taps(a, p, taps.tap + slot, max(high - low, 0) + SPARE_TAPS);

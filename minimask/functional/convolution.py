@@ -16,6 +16,7 @@ from minimask.kernels.conv2d import conv2d_backward_bias as bias_gradient
 from minimask.kernels.conv2d import conv2d_backward_input as input_gradient
 from minimask.kernels.conv2d import conv2d_backward_weight as weight_gradient
 from minimask.kernels.conv2d import conv_transpose2d as convolve_transposed
+from minimask.kernels.dispatch import unchecked
 from minimask.kernels.max_pool2d import max_pool2d as pool
 from minimask.kernels.max_pool2d import max_pool2d_backward as pool_gradient
 from minimask.kernels.resize import resize as resample
@@ -106,13 +107,14 @@ class MaxPool2d(Function):
     @staticmethod
     def forward(ctx: Context, x: Array, *, kernel_size: Pair, stride: Any, padding: Pair) -> Array:
         out, argmax = pool(in_order(x), kernel_size, stride=stride, padding=padding)
-        ctx.save(argmax, x.shape)
+        ctx.save(argmax, x.shape, kernel_size, {"stride": stride, "padding": padding})
         return out
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # only the largest value counts
-        argmax, shape = ctx.saved
-        return pool_gradient(in_order(grad), argmax, shape)
+        argmax, shape, kernel_size, options = ctx.saved
+        with unchecked():  # argmax is our own
+            return pool_gradient(in_order(grad), argmax, shape, kernel_size, **options)
 
 
 class Resize(Function):

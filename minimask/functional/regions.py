@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from minimask.arrays import Array, in_order
 from minimask.autograd import Context, Function, Tensor
+from minimask.kernels.dispatch import unchecked
 from minimask.kernels.roi_align import roi_align as align
 from minimask.kernels.roi_align import roi_align_backward as align_gradient
 from minimask.kernels.roi_align import roi_align_levels as align_levels
@@ -35,7 +36,8 @@ class RoIAlign(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # to the features; boxes are given, not learned
         rois, shape, options = ctx.saved
-        return align_gradient(in_order(grad), rois, shape, **options), None
+        with unchecked():  # the forward pass has checked them
+            return align_gradient(in_order(grad), rois, shape, **options), None
 
 
 class RoIAlignLevels(Function):
@@ -56,7 +58,9 @@ class RoIAlignLevels(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # each level gets its own regions' gradients
         rois, levels, shapes, options = ctx.saved
-        return None, None, *align_levels_gradient(in_order(grad), rois, levels, shapes, **options)
+        with unchecked():
+            gradients = align_levels_gradient(in_order(grad), rois, levels, shapes, **options)
+        return None, None, *gradients
 
 
 class RoIPool(Function):
@@ -73,7 +77,8 @@ class RoIPool(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # only the largest feature counts
         rois, argmax, shape = ctx.saved
-        return pool_gradient(in_order(grad), rois, argmax, shape), None
+        with unchecked():
+            return pool_gradient(in_order(grad), rois, argmax, shape), None
 
 
 def _constant(op: str, rois: Any) -> Array:

@@ -6,6 +6,7 @@ Numba is imported; neither can be done in the process that asks.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from minimask.kernel_lab.mutants import Mutant
 from minimask.kernels.host_shim.build import compiler
 
 SECONDS = 900
@@ -51,6 +53,7 @@ def sanitize(
     *,
     seeds: Sequence[int] = (0, 7),
     cases: Sequence[str] | None = None,
+    mutant: Mutant | None = None,
 ) -> dict[str, Outcome]:
     """Run CUDA C++ variants in the host shim under a sanitizer.
 
@@ -60,9 +63,11 @@ def sanitize(
         kind: "address" or "thread".
         seeds: orders of the threads.
         cases: names of small cases; default: all.
+        mutant: a mistake to put in.
     """
     environment = environment_for(kind)
     request = {"op": op, "kind": kind, "seeds": list(seeds), "cases": cases and list(cases)}
+    request["mutant"] = dataclasses.asdict(mutant) if mutant else None
     outcomes = {}
     for variant in variants:  # one process each, so that a finding has an owner
         done = run_worker(WORKER, {**request, "variants": [variant]}, environment)

@@ -5,11 +5,13 @@ Run by `processes.py`; prints one line of JSON at the end.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from typing import Any
 
 from minimask.kernel_lab import values
+from minimask.kernel_lab.mutants import Mutant, mutated
 from minimask.kernels.host_shim import emulator
 
 
@@ -19,7 +21,8 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     Args:
         request: `op`; `variants`, the names; `kind`, of the shim's build, "" for the simulator,
             "gpu" for a GPU, where compute-sanitizer may be watching;
-            `seeds`, orders of threads; `cases`, their names, or None for all small ones.
+            `seeds`, orders of threads; `cases`, their names, or None for all small ones;
+            `mutant`, the fields of one to put in, or none.
     """
     report: dict[str, Any] = {}
     gpu = request["kind"] == "gpu"
@@ -44,4 +47,7 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(json.loads(sys.argv[1]))), flush=True)
+    wanted = json.loads(sys.argv[1])
+    mutant = wanted.get("mutant")
+    with mutated(Mutant(**mutant)) if mutant else contextlib.nullcontext():
+        print(json.dumps(main(wanted)), flush=True)

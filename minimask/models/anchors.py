@@ -96,7 +96,7 @@ class AnchorGrid:
 
     def _on_gpu(self, key: tuple[Any, Any], like: Array) -> list[Array]:
         """A copy on the GPU of `like`, kept beside the anchors themselves."""
-        there = (*key, like.device)
+        there = (*key, like.device.id)
         if there not in self._known:
             self._known[there] = [upload(level, like, "anchors") for level in self(*key)]
         return self._known[there]

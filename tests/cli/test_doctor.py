@@ -95,8 +95,16 @@ def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     devices, reason = environment.cuda_devices()
     assert devices == ["Toaster 9000, 24 GiB, compute capability 8.6, driver for CUDA 12.4"]
     assert reason == ""
+    monkeypatch.setattr("minimask.device.find", lambda name: name)
     section = environment.gpu()
     assert section.facts["GPU 0"] == devices[0] and "GPU" not in section.facts
+    assert section.facts["used by minimask"] == "yes, with --device cuda"
+
+    def refuse(name: str) -> str:
+        raise OSError("cuda: CuPy is not installed")
+
+    monkeypatch.setattr("minimask.device.find", refuse)
+    assert environment.gpu().problems == ("cuda: CuPy is not installed",)
 
 
 def test_why_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

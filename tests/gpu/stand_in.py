@@ -350,8 +350,7 @@ class _Device:
     def __eq__(self, other):
         return self.id == other.id
 
-    def __hash__(self):
-        return self.id
+    __hash__ = None  # as CuPy's
 
     def __repr__(self):
         return f"<CUDA Device {self.id}>"

@@ -11,6 +11,8 @@ from minimask.kernels.batch_norm import (
     channel_moments,
     scale_shift,
 )
+from minimask.kernels.dispatch import using
+from minimask.kernels.host_shim import build, emulator
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
 every_variant = pytest.mark.parametrize("variant", CPU)
@@ -187,6 +189,24 @@ def test_an_empty_batch_and_any_layout(variant):
         mixed, batch_norm_backward(plain, x, one, one, one, variant=variant), strict=True
     ):
         np.testing.assert_allclose(actual, desired, rtol=1e-12)
+
+
+needs_the_shim = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
+
+
+@needs_the_shim
+def test_on_a_gpu_all_sums_are_the_same_bits_for_every_order_of_threads():
+    x, grad = normal(0, 3, 2, 67, 47, dtype="f4") * 3 + 7, normal(1, 3, 2, 67, 47, dtype="f4")
+    mean, var = channel_moments(x, variant="cpu")
+    for variant in (name for name, v in VARIANTS.items() if v.module == "cuda"):
+        found = set()
+        for seed in (0, 1, 2, 3):
+            with using(emulate=True), emulator.running(seed=seed):
+                moments = channel_moments(x, variant=variant)
+                gradients = batch_norm_backward(grad, x, var, mean, var, variant=variant)
+            found.add(b"".join(a.tobytes() for a in (*moments, *gradients)))
+        assert len(found) == 1
+        np.testing.assert_allclose(moments, (mean, var), rtol=1e-6)
 
 
 X, V = np.zeros((2, 3, 4, 4), "f4"), np.zeros(3, "f4")

@@ -13,9 +13,13 @@ from minimask.kernels.conv2d import (
     conv2d_backward_input,
     conv2d_backward_weight,
     conv_transpose2d,
+    cuda_gradients,
     transforms,
     winograd,
 )
+from minimask.kernels.conv2d.geometry import geometry
+from minimask.kernels.dispatch import using
+from minimask.kernels.host_shim import build, emulator
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
 every_variant = pytest.mark.parametrize("variant", CPU)
@@ -427,6 +431,57 @@ def test_results_are_not_overwritten_by_the_next_call():
     before = y.copy()
     conv2d(2 * x, weight)
     assert_close(y, before)
+
+
+# ------------------------------------------------------------------ GPU gradients in the host shim
+
+needs_the_shim = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
+GPU_GRADIENTS = ["cuda_1_direct", "cuda_2_shared", "cuda_3_registers", "cuda_4_vectorized"]
+
+
+@needs_the_shim
+@pytest.mark.parametrize("variant", GPU_GRADIENTS)
+def test_gpu_gradients_are_the_same_bits_for_every_order_of_threads(variant):
+    x, weight = normal(0, 3, 5, 23, 19, dtype="f4"), normal(1, 6, 5, 3, 3, dtype="f4")
+    options = {"padding": 1, "variant": variant}
+    grad = normal(2, 3, 6, 23, 19, dtype="f4")  # 1311 positions, so that sums are cut into slices
+
+    def run(seed):
+        with using(emulate=True), emulator.running(seed=seed):
+            dx = conv2d_backward_input(grad, weight, x.shape, **options)
+            dw = conv2d_backward_weight(grad, x, weight.shape, **options)
+            return dx.tobytes(), dw.tobytes()
+
+    if variant == "cuda_4_vectorized":
+        shapes = geometry(x.shape, weight.shape, stride=1, padding=1, dilation=1, groups=1)
+        assert cuda_gradients.slicing(1311, 1, shapes)[1] > 3
+    first = run(0)
+    for seed in (1, 2, 3, 4):
+        assert run(seed) == first
+
+
+@needs_the_shim
+def test_large_tiles_of_the_input_gradient_agree_with_the_reference(monkeypatch):
+    monkeypatch.setattr(cuda_gradients, "ENOUGH_BLOCKS", 4)  # large tiles for small inputs, too
+    for x_shape, w_shape, stride, groups in (
+        ((2, 67, 7, 7), (9, 67, 3, 3), 2, 1),
+        ((1, 132, 4, 36), (18, 66, 2, 2), 1, 2),
+    ):
+        options = {"stride": stride, "padding": 1, "groups": groups}
+        weight = normal(0, *w_shape, dtype="f4")
+        grad = conv2d(normal(1, *x_shape, dtype="f4"), weight, **options, variant="im2col")
+        wide = (grad.astype("f8"), weight.astype("f8"), x_shape)
+        expected = conv2d_backward_input(*wide, **options, variant="reference")
+        launched = []
+
+        def note(launch, launched=launched):
+            launched.append(launch.kernel)
+            launch.run()
+
+        with using(emulate=True), emulator.running(watcher=note):
+            dx = conv2d_backward_input(grad, weight, x_shape, **options)
+        assert launched == ["transpose_filters", "backward_input_128"]
+        assert np.abs(dx - expected).max() < 2e-6 * np.abs(expected).max()
 
 
 # ------------------------------------------------------------------ messages

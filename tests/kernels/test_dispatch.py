@@ -103,9 +103,9 @@ def test_an_unknown_variant_is_answered_with_the_nearest():
         "It has: reference, fast, naive, shared."
     )
     with pytest.raises(ValueError, match=re.escape(message)):
-        choose(OP, VARIANTS, ARRAY, variant="refrence")
+        choose(OP, VARIANTS, "run", ARRAY, variant="refrence")
     with pytest.raises(ValueError, match=r"made_up has no variant 'xyz'  It has"):
-        choose(OP, VARIANTS, ARRAY, variant="xyz")
+        choose(OP, VARIANTS, "run", ARRAY, variant="xyz")
 
 
 def test_a_variant_of_the_other_device():
@@ -114,20 +114,28 @@ def test_a_variant_of_the_other_device():
         "For these: reference, fast."
     )
     with pytest.raises(TypeError, match=re.escape(message)):
-        choose(OP, VARIANTS, ARRAY, variant="shared")
+        choose(OP, VARIANTS, "run", ARRAY, variant="shared")
     with pytest.raises(TypeError, match="runs on NumPy arrays, got CuPy arrays"):
-        choose(OP, VARIANTS, OnGpu(), variant="fast")
+        choose(OP, VARIANTS, "run", OnGpu(), variant="fast")
 
 
 def test_no_variant_for_these_arrays():
     here = {name: v for name, v in VARIANTS.items() if v.device == "cpu"}
     with pytest.raises(TypeError, match="made_up has no variant for CuPy arrays yet"):
-        choose(OP, here, OnGpu())
+        choose(OP, here, "run", OnGpu())
 
 
 def test_arrays_of_two_devices():
     with pytest.raises(TypeError, match=r"different devices: numpy\(2, 4\), .*\(3, 4\); move them"):
         device_of(ARRAY, OnGpu())
+
+
+def test_arrays_of_two_gpus():
+    class OnSecond(OnGpu):
+        device = types.SimpleNamespace(id=1)
+
+    with pytest.raises(TypeError, match=r"different GPUs: \[0, 1\]; move them to one first"):
+        device_of(OnGpu(), OnSecond())
 
 
 def test_no_array_at_all():

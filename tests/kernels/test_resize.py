@@ -3,9 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.ndimage
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minimask.kernels.dispatch import using
+from minimask.kernels.host_shim import build, emulator
 from minimask.kernels.resize import MODES, VARIANTS, resize, resize_backward
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
@@ -168,6 +170,27 @@ def test_the_same_size_changes_nothing_and_layout_does_not_matter(variant, mode)
     np.testing.assert_array_equal(
         back, resize_backward(other.copy("C"), x.shape, mode=mode, variant=variant)
     )
+
+
+needs_the_shim = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
+GPU = [name for name, variant in VARIANTS.items() if variant.module == "cuda"]
+lengths = st.integers(1, 12)
+
+
+@needs_the_shim
+@settings(max_examples=30)
+@given(st.tuples(lengths, lengths), st.tuples(lengths, lengths), st.integers(0, 5))
+def test_on_a_gpu_every_size_agrees_with_the_cpu(size, new_size, seed):
+    x, grad = normal(0, 2, 5, *size, dtype="f4"), normal(1, 2, 5, *new_size, dtype="f4")
+    for mode in MODES:
+        y, dx = resize(x, new_size, mode=mode), resize_backward(grad, x.shape, mode=mode)
+        exact = {"rtol": 0, "atol": 0} if mode == "nearest" else {"rtol": 1e-5, "atol": 1e-6}
+        for variant in GPU:
+            with using(emulate=True), emulator.running(seed=seed):
+                gpu_y = resize(x, new_size, mode=mode, variant=variant)
+                gpu_dx = resize_backward(grad, x.shape, mode=mode, variant=variant)
+            np.testing.assert_allclose(gpu_y, y, strict=True, **exact)
+            np.testing.assert_allclose(gpu_dx, dx, strict=True, rtol=1e-5, atol=1e-5)
 
 
 X = np.zeros((2, 3, 8, 8), "f4")

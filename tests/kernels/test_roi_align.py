@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 from math import ceil, floor, isfinite
 
 import numba
@@ -8,10 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minimask.kernels.roi_align import VARIANTS, roi_align, roi_align_backward
+from minimask.kernels.dispatch import implements, using
+from minimask.kernels.host_shim import build, emulator
+from minimask.kernels.roi_align import (
+    VARIANTS,
+    roi_align,
+    roi_align_backward,
+    roi_align_levels,
+    roi_align_levels_backward,
+)
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
 every_variant = pytest.mark.parametrize("variant", CPU)
+needs_the_shim = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
 NAN, INF = np.nan, np.inf
 EVERY = CPU
 
@@ -445,3 +455,224 @@ def test_what_does_not_fit_is_named():
         roi_align_backward(np.zeros((1, 2, 7, 7)), rois, features.shape)
     with pytest.raises(ValueError, match=r"input_shape: expected \(N, C, H, W\)"):
         roi_align_backward(np.zeros((1, 1, 7, 7)), rois, (1, 1, 0, 4))
+
+
+# ---------------------------------------------------------------- all levels of a pyramid at once
+
+
+def pyramid(seed=0, images=2, channels=4, sides=((24, 40), (12, 20), (6, 10))):
+    """Levels, RoIs, the level of each, gradients of 3 x 2 bins, scales."""
+    rng = np.random.default_rng(seed)
+    features = tuple(rng.standard_normal((images, channels, *side)).astype("f4") for side in sides)
+    corner = rng.uniform(-4, 30, (30, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(1, 20, (30, 2))], 1)
+    rois = np.concatenate([rng.integers(0, images, (30, 1)), boxes], 1).astype("f4")
+    levels = rng.integers(0, len(sides), 30)
+    grad = rng.standard_normal((30, channels, 3, 2)).astype("f4")
+    return features, rois, levels, grad, tuple(0.5**i for i in range(len(sides)))
+
+
+@every_variant
+def test_levels_are_so_many_calls(variant):
+    features, rois, levels, grad, scales = pyramid()
+    options = {"variant": variant, "sampling_ratio": 2, "aligned": False}
+    out = roi_align_levels(features, rois, levels, (3, 2), spatial_scales=scales, **options)
+    shapes = [level.shape for level in features]
+    back = roi_align_levels_backward(grad, rois, levels, shapes, spatial_scales=scales, **options)
+    for i, (level, scale) in enumerate(zip(features, scales, strict=True)):
+        here = levels == i
+        wanted = roi_align(level, rois[here], (3, 2), spatial_scale=scale, **options)
+        assert_close(out[here], wanted, 0, 0)
+        options_back = options | {"spatial_scale": scale}
+        wanted = roi_align_backward(grad[here], rois[here], level.shape, **options_back)
+        assert_close(back[i], wanted, 0, 0)
+
+
+def test_levels_that_do_not_fit_are_named():
+    features, rois, levels, grad, scales = pyramid()
+    shapes = [level.shape for level in features]
+
+    def fails(error, match, **changed):
+        given = {"features": features, "rois": rois, "levels": levels, "output_size": 2}
+        with pytest.raises(error, match=match):
+            roi_align_levels(**{**given, "spatial_scales": scales, **changed})
+
+    wrong = levels.copy()
+    for index in (3, -1):
+        wrong[7] = index
+        fails(
+            ValueError, rf"levels\[7\]: {index} is not one of the 3 levels \(0 to 2\)", levels=wrong
+        )
+    with pytest.raises(ValueError, match=r"levels\[7\]: -1 is not one of"):
+        roi_align_levels_backward(grad, rois, wrong, shapes, spatial_scales=scales)
+    fails(
+        ValueError,
+        r"levels: expected shape \(30,\), one for each RoI, got \(4,\)",
+        levels=levels[:4],
+    )
+    fails(TypeError, "levels: expected an array of integers.*got float64", levels=levels / 1)
+    fails(TypeError, r"levels: expected an array of integers.*got list", levels=list(levels))
+    fails(
+        ValueError, "features: .*as many spatial_scales, got 3 levels and 2", spatial_scales=(1, 2)
+    )
+    fails(ValueError, "features: .*got 0 levels", features=(), spatial_scales=())
+    fails(ValueError, "with the same N and C", features=(*features[:2], features[2][:1]))
+    mixed = (*features[:2], features[2].astype("f8"))
+    fails(
+        TypeError, "features: the levels are of different types: float32, float32", features=mixed
+    )
+    with pytest.raises(ValueError, match=r"input_shapes: expected levels.*same N and C"):
+        shapes[1] = (2, 5, 12, 20)
+        roi_align_levels_backward(grad, rois, levels, shapes, spatial_scales=scales)
+
+
+# ----------------------------------------------------------------------- GPU kernels, emulated
+
+# Every case of cases.py is checked by the kernel tests; here is what is special to RoIAlign.
+
+
+def gradient_bits(variant, seed):
+    features, rois, levels, grad, scales = pyramid()
+    rois[:, 1:] = np.abs(rois[:, 1:]) / 3  # on top of each other: many additions to a cell
+    shapes = [level.shape for level in features]
+    options = {"spatial_scales": scales, "variant": variant}
+    with using(emulate=True), emulator.running(seed=seed):
+        if variant == "cuda_1_naive":
+            return (roi_align_backward(grad, rois, shapes[0], variant=variant),)
+        return roi_align_levels_backward(grad, rois, levels, shapes, **options)
+
+
+@needs_the_shim
+def test_the_owners_gradient_is_the_same_for_every_order_of_threads():
+    first = gradient_bits("cuda_6_owner", 0)
+    for seed in (1, 2, 3, 4, 5):
+        for one, other in zip(first, gradient_bits("cuda_6_owner", seed), strict=True):
+            assert one.tobytes() == other.tobytes()
+
+
+@needs_the_shim
+def test_atomic_additions_show_the_order_of_threads():
+    """What the owners are for; and the test above would see it."""
+    runs = {gradient_bits("cuda_1_naive", seed)[0].tobytes() for seed in (0, 1, 2, 3)}
+    assert len(runs) > 1
+
+
+@needs_the_shim
+@pytest.mark.parametrize("variant", ["cuda_2_channels_last", "cuda_3_separable"])
+def test_channels_last_memory_is_read_as_it_is(variant):
+    features, rois, *_ = pyramid(channels=8)
+    last = np.ascontiguousarray(features[0].transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    launched = []
+
+    def note(launch):
+        launched.append(launch.kernel)
+        launch.run()
+
+    with using(emulate=True), emulator.running(watcher=note):
+        one = roi_align(features[0], rois, 3, variant=variant)
+        other = roi_align(last, rois, 3, variant=variant)
+    assert launched == ["transpose", "pool_by_4", "pool_by_4"]
+    assert_close(one, other, 0, 0)
+
+
+@needs_the_shim
+@pytest.mark.parametrize("channels", [3, 16])
+def test_float16_stays_float16(channels):
+    features, rois, levels, _, scales = pyramid(channels=channels)
+    halves = tuple(level.astype("f2") for level in features)
+    wanted = roi_align_levels(halves, rois, levels, 7, spatial_scales=scales)  # in float32
+    assert wanted.dtype == "f4"
+    with using(emulate=True):
+        out = roi_align_levels(halves, rois, levels, 7, spatial_scales=scales)
+        one = roi_align(halves[0], rois, 7)
+        most = roi_align(halves[0], rois, 7, reduce="max")
+    assert out.dtype == one.dtype == most.dtype == np.float16
+    half = 2.0**-11  # a rounding of float16
+    assert_close(out.astype("f4"), wanted, rtol=1.01 * half, atol=1e-6)
+    assert_close(one.astype("f4"), roi_align(halves[0], rois, 7), rtol=1.01 * half, atol=1e-6)
+    assert_close(most.astype("f4"), roi_align(halves[0], rois, 7, reduce="max"), 1.01 * half, 1e-6)
+
+
+@needs_the_shim
+def test_every_float16_is_read_and_written_right():
+    """All 65536 of them, as features that one sample reads as they are."""
+    every = np.arange(65536, dtype="u2").view("f2").reshape(1, 1, 256, 256)
+    given = np.where(np.isfinite(every), every, 0).astype("f2")
+    roi = np.array([[0, 0, 0, 256, 256]], "f4")
+    with using(emulate=True):
+        out = roi_align(given, roi, 256, sampling_ratio=1)
+        between = np.array([[0, 0.5, 0.5, 1.5, 1.5]], "f4")
+        most = roi_align(np.full((1, 1, 2, 2), np.inf, "f2"), between, 1)
+    np.testing.assert_array_equal(out, given, strict=True)
+    assert most.dtype == np.float16 and most == INF
+
+
+PARTS = ("forward", "backward", "forward_pyramid", "backward_pyramid")
+
+
+@needs_the_shim
+@pytest.mark.parametrize("variant", [n for n, v in VARIANTS.items() if n.startswith("cuda")])
+def test_an_index_nobody_checked_has_no_samples(variant, monkeypatch):
+    """Inside `unchecked()`, on a GPU, any number may come; no array is left by it."""
+    features, rois, levels, grad, scales = pyramid()
+    monkeypatch.setattr("minimask.kernels.rois.checks_values", lambda array: False)
+    levels_module = importlib.import_module("minimask.kernels.roi_align.levels")
+    monkeypatch.setattr(levels_module, "checks_values", lambda array: False)
+    wrong = [-1, 2, 1e9, -1e30, NAN, INF]
+    rois[:6, 0], levels[6:9] = wrong, [-1, 3, 2**40]
+    good = np.ones(30, bool)
+    good[:9] = False
+    has = [implements("minimask.kernels.roi_align", VARIANTS[variant], f) for f in PARTS]
+    with using(emulate=True):
+        if has[0]:
+            out = roi_align(features[0], rois, 2, variant=variant)
+            assert not out[:6].any() and out[9:].any()
+        if has[1]:
+            back = roi_align_backward(grad, rois, features[0].shape, variant=variant)
+            kept = roi_align_backward(grad[6:], rois[6:], features[0].shape, variant=variant)
+            assert_close(back, kept, 1e-5, 1e-5)
+        options = {"spatial_scales": scales, "variant": variant}
+        if has[2]:
+            out = roi_align_levels(features, rois, levels, 2, **options)
+            assert not out[~good].any() and out[good].any()
+        if has[3]:
+            shapes = [level.shape for level in features]
+            back = roi_align_levels_backward(grad, rois, levels, shapes, **options)
+            kept = roi_align_levels_backward(
+                grad[good], rois[good], levels[good], shapes, **options
+            )
+            for one, other in zip(back, kept, strict=True):
+                assert_close(one, other, 0, 0)
+
+
+@needs_the_shim
+def test_what_a_gpu_does_not_take_is_named():
+    features, rois, levels, grad, scales = pyramid()
+    with using(emulate=True):
+        with pytest.raises(
+            TypeError, match="rois: the GPU kernels compute in float32, got float64"
+        ):
+            roi_align(features[0], rois.astype("f8"), 2)
+        with pytest.raises(TypeError, match="features: the GPU kernels compute in float32"):
+            roi_align(features[0].astype("f8"), rois, 2)
+        nine, many = features[:1] * 9, {"spatial_scales": scales[:1] * 9}
+        with pytest.raises(ValueError, match="at most 8 levels, got 9"):
+            roi_align_levels(nine, rois, levels, 2, **many)
+        with pytest.raises(ValueError, match="at most 8 levels, got 9"):
+            roi_align_levels_backward(grad, rois, levels, [level.shape for level in nine], **many)
+        with pytest.raises(ValueError, match="has no forward_pyramid"):
+            roi_align_levels(
+                features, rois, levels, 2, spatial_scales=scales, variant="cuda_1_naive"
+            )
+        # a block's memory does not hold a row of so many bins: another rung makes them
+        rois, size, shape = rois[:2], (1, 5000), features[0].shape
+        wide = roi_align(features[0], rois, size)
+        assert_close(wide, roi_align(features[0], rois, size, variant="cuda_1_naive"), 0, 1e-5)
+        back = roi_align_backward(wide, rois, shape)
+        with pytest.raises(ValueError, match=r"do not fit in a block's shared"):
+            roi_align_levels(features, rois, levels[:2], size, spatial_scales=scales)
+        with pytest.raises(ValueError, match=r"rows of 5000 bins do not fit"):
+            shapes = [level.shape for level in features]
+            roi_align_levels_backward(wide, rois, levels[:2], shapes, spatial_scales=scales)
+    wanted = roi_align_backward(wide.astype("f8"), rois, shape)
+    assert_close(back, wanted.astype("f4"), 0, 1e-5 * np.abs(wanted).max())
