@@ -107,17 +107,17 @@ def gradients(grad, x, weight, mean, rstd, dx, dweight, dbias):
 
 def channel_moments(x: Any) -> tuple[Any, Any]:
     """(N, C, H, W) -> mean (C,), var (C,)."""
-    (x,) = _ready(x=x)
+    (x,) = ready(x=x)
     mean, var = (empty(x.shape[1], x.dtype, x) for _ in range(2))
-    launch(moments, x.shape[1], THREADS, _planes(x), mean, var)
+    launch(moments, x.shape[1], THREADS, planes_of(x), mean, var)
     return mean, var
 
 
 def scale_shift(x: Any, scale: Any, shift: Any) -> Any:
     """(N, C, H, W), (C,), (C,) -> (N, C, H, W)."""
-    x, scale, shift = _ready(x=x, scale=scale, shift=shift)
+    x, scale, shift = ready(x=x, scale=scale, shift=shift)
     y = empty(x.shape, x.dtype, x)
-    launch(scaled, blocks(x.size, THREADS), THREADS, _planes(x), scale, shift, _planes(y))
+    launch(scaled, blocks(x.size, THREADS), THREADS, planes_of(x), scale, shift, planes_of(y))
     return y
 
 
@@ -125,19 +125,20 @@ def batch_norm_backward(
     grad: Any, x: Any, weight: Any, mean: Any, rstd: Any
 ) -> tuple[Any, Any, Any]:
     """Two (N, C, H, W), three (C,) -> dx (N, C, H, W), dweight (C,), dbias (C,)."""
-    grad, x, *vectors = _ready(grad=grad, x=x, weight=weight, mean=mean, rstd=rstd)
+    grad, x, *vectors = ready(grad=grad, x=x, weight=weight, mean=mean, rstd=rstd)
     dx = empty(x.shape, x.dtype, x)
     dweight, dbias = (empty(x.shape[1], x.dtype, x) for _ in range(2))
-    arrays = (_planes(grad), _planes(x), *vectors, _planes(dx), dweight, dbias)
+    arrays = (planes_of(grad), planes_of(x), *vectors, planes_of(dx), dweight, dbias)
     launch(gradients, x.shape[1], THREADS, *arrays)
     return dx, dweight, dbias
 
 
-def _ready(**arrays: Any) -> tuple[Any, ...]:
+def ready(**arrays: Any) -> tuple[Any, ...]:
+    """The arrays as kernels need them."""
     require_float32(**arrays)
     return tuple(contiguous(name, array) for name, array in arrays.items())
 
 
-def _planes(x: Any) -> Any:
-    """(N, C, P), a view."""
+def planes_of(x: Any) -> Any:
+    """(N, C, H, W) as (N, C, P)."""
     return x.reshape(x.shape[0], x.shape[1], x.shape[2] * x.shape[3])

@@ -54,7 +54,7 @@ __device__ inline void multiply(const float* weights, const float* columns,
 #pragma unroll
   for (int row = 0; row < ROWS; ++row) {
     float w[8], values[8];
-    read_eight(weights + row * FILTERS + place.filter, 16, w);
+    read_eight(weights + row * (FILTERS + 4) + place.filter, 16, w);
     read_eight(columns + row * PIXELS + place.pixel, 32, values);
 #pragma unroll
     for (int a = 0; a < 8; ++a)
@@ -112,16 +112,18 @@ struct Pointwise {
   }
 };
 
-// The weights of a thread: COUNT rows of one filter.
+// The weights of a thread: COUNT rows of one filter.  Threads side by side bring all rows of a filter,
+// 32 bytes, and the lines of the tile are 4 longer than they need be, so that writing them meets in
+// no bank.
 template <int FILTERS>
 struct Weights {
-  static constexpr int COUNT = ROWS * FILTERS / 256;
+  static constexpr int COUNT = ROWS * FILTERS / 256, LINE = FILTERS + 4;
   const float* filter;  // from the first row on that the next step reads
   int left;             // rows from there on; none for a thread without a filter
   float values[COUNT];
 
   __device__ Weights(const Geometry& g, const float* weight, int first_filter, int count, int step) {
-    const int k = threadIdx.x % FILTERS, row = step * ROWS + threadIdx.x / FILTERS * COUNT;
+    const int k = threadIdx.x * COUNT / ROWS, row = step * ROWS + threadIdx.x * COUNT % ROWS;
     filter = weight + i64(first_filter + k) * g.rows() + row;
     left = k < count ? g.rows() - row : 0;
   }
@@ -131,9 +133,9 @@ struct Weights {
     left -= ROWS;
   }
   __device__ void write(float* weights) const {
-    const int k = threadIdx.x % FILTERS, row = threadIdx.x / FILTERS * COUNT;
+    const int k = threadIdx.x * COUNT / ROWS, row = threadIdx.x * COUNT % ROWS;
 #pragma unroll
-    for (int i = 0; i < COUNT; ++i) weights[(row + i) * FILTERS + k] = values[i];
+    for (int i = 0; i < COUNT; ++i) weights[(row + i) * LINE + k] = values[i];
   }
 };
 
@@ -188,11 +190,11 @@ __device__ inline void convolve(const Geometry& g, const float* x, const float* 
       columns.read(g, table);
       weights.read(g);
     }
-    multiply<FILTERS, PIXELS>(weight_tile + now * ROWS * FILTERS, column_tile + now * ROWS * PIXELS,
+    multiply<FILTERS, PIXELS>(weight_tile + now * ROWS * weights.LINE, column_tile + now * ROWS * PIXELS,
                               place, sum);
     if (step + 1 == end) break;
     columns.write(column_tile + then * ROWS * PIXELS);
-    weights.write(weight_tile + then * ROWS * FILTERS);
+    weights.write(weight_tile + then * ROWS * weights.LINE);
     __syncthreads();
   }
   store<PIXELS>(g, Target(g, bias, has_bias, part, parts, y), first_filter, count, first_m, sum);
@@ -205,7 +207,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                      int dilation_h, int dilation_w, int groups, int parts, int steps, float* y) {
   const Geometry g = {images,   channels, height, width, filters, window_h,   window_w,   out_h,
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
-  __shared__ float4 weights[2 * ROWS * 32], columns[2 * ROWS * 32];
+  __shared__ float4 weights[2 * ROWS * 33], columns[2 * ROWS * 32];
   DYNAMIC_SHARED(int2, table);
   convolve<128, 128, Gathered>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
                                floats(columns), table);
@@ -218,7 +220,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                     int dilation_h, int dilation_w, int groups, int parts, int steps, float* y) {
   const Geometry g = {images,   channels, height, width, filters, window_h,   window_w,   out_h,
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
-  __shared__ float4 weights[2 * ROWS * 16], columns[2 * ROWS * 64];
+  __shared__ float4 weights[2 * ROWS * 17], columns[2 * ROWS * 64];
   DYNAMIC_SHARED(int2, table);
   convolve<64, 256, Gathered>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
                               floats(columns), table);
@@ -229,7 +231,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                       int images, int channels, int plane, int filters, int groups, int parts,
                       int steps, float* y) {
   const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1, plane, 1, 1, 0, 0, 1, 1, groups};
-  __shared__ float4 weights[2 * ROWS * 32], columns[2 * ROWS * 32];
+  __shared__ float4 weights[2 * ROWS * 33], columns[2 * ROWS * 32];
   convolve<128, 128, Pointwise>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
                                 floats(columns), nullptr);
 }
@@ -238,7 +240,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     pointwise_64x256(const float* x, const float* weight, const float* bias, bool has_bias, int images,
                      int channels, int plane, int filters, int groups, int parts, int steps, float* y) {
   const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1, plane, 1, 1, 0, 0, 1, 1, groups};
-  __shared__ float4 weights[2 * ROWS * 16], columns[2 * ROWS * 64];
+  __shared__ float4 weights[2 * ROWS * 17], columns[2 * ROWS * 64];
   convolve<64, 256, Pointwise>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
                                floats(columns), nullptr);
 }

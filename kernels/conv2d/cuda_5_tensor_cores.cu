@@ -36,7 +36,7 @@ __device__ inline int pixel_position(int pixel, int quarter) {
 // Where two rows of two filters lie, 4 quarter + 2 half and the next.  Filters 8 apart are a pair:
 // of 16 filters the first eight begin one each.
 __device__ inline int pair_position(int pair, int quarter, int half) {
-  return pair * 8 + (half ^ (pair & 1)) * 4 + (quarter ^ (pair / 2 & 3));
+  return pair * 8 + (half ^ (pair & 1)) * 4 + (quarter ^ (pair & 2));
 }
 
 __device__ inline uint4 rounded(float a, float b, float c, float d) {
@@ -106,7 +106,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   // brings that one's again, for sums that nobody stores
   const int pixel = threadIdx.x % SIDE, row = threadIdx.x / SIDE * 8;
   Walk<ROWS> walk(g, x, group, first_m + pixel, first, row);
-  const int pair = threadIdx.x % (SIDE / 2), quarter = threadIdx.x / (SIDE / 2);
+  const int pair = threadIdx.x / 2 % (SIDE / 2), quarter = threadIdx.x % 2 + threadIdx.x / SIDE * 2;
   const int upper = pair / 8 * 16 + pair % 8, filter_row = first * ROWS + 4 * quarter;
   const i64 start = i64(first_filter) * g.rows() + filter_row;
   const float* filter = weight + start + i64(min(upper, count - 1)) * g.rows();

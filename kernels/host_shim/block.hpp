@@ -63,15 +63,17 @@ SHIM_OWN inline int count_votes(bool vote, Place place) {
   return votes;
 }
 
-SHIM_OWN inline void wait_for_warp(unsigned mask, Place place) {
+// __syncwarp orders what the lanes read and write in memory.  Exchanges and votes do not: their lanes
+// wait for each other, and that is all CUDA promises.
+SHIM_OWN inline void wait_for_warp(unsigned mask, Place place, bool orders = false) {
   const int warp = running->number / WARP;
   const int turn = block.warp_generation[warp] & 1;
   running->state = AT_WARP;
   running->mask = mask;
   running->place = place;
-  release(&block.warp_barrier[warp][turn]);
+  if (orders) release(&block.warp_barrier[warp][turn]);
   pause();
-  acquire(&block.warp_barrier[warp][turn]);
+  if (orders) acquire(&block.warp_barrier[warp][turn]);
 }
 
 // Publish, wait, read, wait: what the lanes of a warp do in one instruction.

@@ -50,7 +50,7 @@ inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z,
 #define __syncthreads_count(p) shim::count_votes(p, SHIM_HERE)
 #define __syncthreads_or(p) (shim::count_votes(p, SHIM_HERE) > 0)
 #define SHIM_WARP_MASK(mask, ...) mask
-#define __syncwarp(...) shim::wait_for_warp(SHIM_WARP_MASK(__VA_ARGS__ __VA_OPT__(, ) 0xffffffffu), SHIM_HERE)
+#define __syncwarp(...) shim::wait_for_warp(SHIM_WARP_MASK(__VA_ARGS__ __VA_OPT__(, ) 0xffffffffu), SHIM_HERE, true)
 #define __ballot_sync(mask, p) shim::ballot(mask, p, SHIM_HERE)
 #define __any_sync(mask, p) (shim::ballot(mask, p, SHIM_HERE) != 0)
 #define __all_sync(mask, p) (shim::ballot(mask, !(p), SHIM_HERE) == 0)

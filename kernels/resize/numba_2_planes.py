@@ -1,6 +1,7 @@
 """Resizing in Numba-CUDA: a thread keeps its place through many planes.
 
-The twin of cuda_2_planes.cu without its vector writes: a thread owns one value of a plane, not four.
+The twin of cuda_2_planes.cu without its vector writes: a thread owns one value of a plane, there
+it is four.
 
 Letters: N images, C channels, H W height and width of the input, H2 W2 of the output.
 """

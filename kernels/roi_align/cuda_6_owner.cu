@@ -1,5 +1,4 @@
-// RoIAlign, rung 6, the gradient only: every block owns cells of the map, and nobody else adds to
-// them.
+// RoIAlign, rung 6, the gradient only: a block owns cells of the map, and nobody else adds to them.
 //
 // Letters: N images, C channels, L levels, H W height and width of a level, R regions of interest,
 // P pooled size (PH rows, PW columns), p q a bin, x y a cell.
@@ -11,7 +10,7 @@
 // the warps), and takes a few of these at a time: in shared memory the weights of the tile's rows A
 // and columns B and the gradients G, channels last, then
 //
-//     t = sum over q of B[q, x] G[p, q]      sum[y] += A[p, y] t        for every p that reaches the tile
+//     t = sum over q of B[q, x] G[p, q]     sum[y] += A[p, y] t     for every p that reaches the tile
 //
 // Against atomic additions: one order of summation, so the same bits in every run; every cell is
 // written once, channels-first, so there is no filling with zeros before and no transposition
@@ -23,7 +22,7 @@
 #include "sampling.cuh"
 #include "levels.cuh"
 
-constexpr int TILE = 16;      // cells, both ways; cuda.py knows it too
+constexpr int TILE = 16;      // cells, both ways; cuda_levels.py knows it too
 constexpr int CHANNELS = 32;  // of a block
 constexpr int PITCH = 36;     // floats from one bin to the next: four bins lie in different banks
 constexpr int WEIGHTS = 20;   // floats from one bin's weights for the tile's cells to the next

@@ -53,7 +53,7 @@ __device__ inline void pool_run(const typename Cells::Number* image, i64 pitch, 
 }
 
 // The block's part of shared memory, one after another: the taps of both axes, their lists, the
-// output.  cuda.py computes its size.
+// output.  plan.py computes its size.
 struct Shared {
   Taps y, x;
   unsigned char* stage;

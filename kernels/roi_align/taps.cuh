@@ -1,8 +1,8 @@
 // Merged taps: for every bin of a RoI and each axis, which cells it reads and what each weighs.
 //
-// Interpolation treats rows and columns apart, and so does the mean over a grid of samples: out = A
-// F B^T.  Samples of a bin that lie between the same cells share them; merged, a bin of 2 x 2
-// samples reads 6 cells instead of 16 on random boxes.  The list of a bin is one thread's work.
+// Interpolation treats rows and columns apart, and so does the mean over a grid of samples, hence
+// out = A F B^T.  Samples of a bin that lie between the same cells share them; merged, a bin of
+// 2 x 2 samples reads 6 cells instead of 16 on random boxes.  A bin's list is one thread's work.
 #pragma once
 
 struct Tap {
@@ -16,19 +16,19 @@ struct Taps {  // of some bins along one axis; in shared memory
   int* count;  // of each bin
 };
 
-// Where the taps of bin p begin.  The lists of all bins lie in one array without knowing of each
-// other's length: bins follow one another along the axis, so the cell a bin begins at, plus a few
-// slots for each bin before it, whose last cells it shares, is beyond all that those can need.
+// The lists of all bins lie in one array, and nobody waits to know how long the others are: bins
+// follow one another along the axis, so a list may begin at the cell its bin begins at, and a few
+// slots farther for each bin before, since neighbors share their last cells.
 __device__ inline int cell_at_edge(const Axis& a, int p) {
   return cells_around(a, position(a, 2 * a.samples * p)).near;
 }
 
-// Slots a bin has beyond the cells from its first edge to its last, and so the slots of all: this
-// many for each bin, and one for each cell of the map.  cuda.py knows these numbers too.
+// Slots a bin has beyond the cells from its first edge to its last, and so the slots of all bins:
+// this many for each, and one for each cell of the map.  plan.py knows these numbers too.
 constexpr int SPARE_TAPS = 6;
 __device__ inline int most_taps(int length, int bins) { return length + SPARE_TAPS * bins; }
 
-// The taps of bin p into slot `first` and on; returns how many.
+// The taps of bin p, into `room` slots; returns how many.
 //
 // Samples are taken so that cells ascend: a sample then adds to the two last cells, or goes on to
 // new ones.  A cell that is read with weight 0 stays in the list: a NaN in it counts, as it does in
@@ -56,8 +56,7 @@ __device__ inline int merge_taps(const Axis& a, int p, Tap* taps, int room) {
   return count;
 }
 
-// The taps of rows of bins first ... first + rows - 1 and of all columns of bins, by the whole
-// block.
+// The taps of `row_count` rows of bins from `first` on, and of all columns of bins, by the block.
 __device__ inline void build_taps(const Axis& rows, int first, int row_count, const Axis& columns,
                                   const Taps& y, const Taps& x) {
   const int tasks = row_count + columns.bins;
@@ -67,7 +66,7 @@ __device__ inline void build_taps(const Axis& rows, int first, int row_count, co
     const Taps& taps = is_row ? y : x;
     const int b = is_row ? task : task - row_count, p = is_row ? first + b : b;
     const int bins = is_row ? row_count : columns.bins;
-    taps.count[b] = 0;
+    taps.first[b] = taps.count[b] = 0;
     if (a.samples == 0) continue;
     const bool ascends = a.side >= 0;
     const int low = cell_at_edge(a, ascends ? p : p + 1);

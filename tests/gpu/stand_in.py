@@ -197,10 +197,15 @@ def _inplace(name):
 
 for _name in "iadd isub imul itruediv iand ior".split():
     setattr(ndarray, f"__{_name}__", _inplace(_name))
+
+
+def _unary(name):
+    function = getattr(operator, name)
+    return lambda self: _wrap(function(self._host))
+
+
 for _name in "neg abs invert".split():
-    setattr(
-        ndarray, f"__{_name}__", lambda self, _f=getattr(operator, _name): _wrap(_f(self._host))
-    )
+    setattr(ndarray, f"__{_name}__", _unary(_name))
 
 
 # methods whose options are not those of the function of the same name
@@ -228,8 +233,8 @@ def _method(name):
 
 
 _METHODS = (
-    "all any argmax argmin argsort astype clip copy cumsum dot fill flatten max mean min nonzero prod "
-    "ravel repeat reshape round sort squeeze std sum swapaxes take transpose var view"
+    "all any argmax argmin argsort astype clip copy cumsum dot fill flatten max mean min nonzero "
+    "prod ravel repeat reshape round sort squeeze std sum swapaxes take transpose var view"
 ).split()
 for _name in _METHODS:
     setattr(ndarray, _name, _method(_name))

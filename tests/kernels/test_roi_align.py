@@ -576,6 +576,35 @@ def test_channels_last_memory_is_read_as_it_is(variant):
 
 
 @needs_the_shim
+@pytest.mark.parametrize("channels", [3, 8])
+@pytest.mark.parametrize("reduce", ["mean", "max"])
+@pytest.mark.parametrize("variant", ["cuda_1_naive", "cuda_2_channels_last", "cuda_3_separable"])
+def test_a_nan_reaches_the_bins_it_reaches_in_the_reference(variant, reduce, channels):
+    """Also where it is read with weight 0: boxes on the grid have samples at centers of cells."""
+    features, rois, *_ = pyramid(channels=channels)
+    rois[:15, 1:] = np.round(rois[:15, 1:])
+    features[0][0, 1, 5:20:4, 3:30:5] = NAN
+    options = {"reduce": reduce, "sampling_ratio": 0}
+    wanted = roi_align(features[0], rois, 5, variant="reference", **options)
+    with using(emulate=True):
+        out = roi_align(features[0], rois, 5, variant=variant, **options)
+    assert 0 < np.isnan(wanted[:, 1]).sum() < wanted[:, 1].size
+    assert_close(out, wanted, 1e-5, 1e-5)
+
+
+@needs_the_shim
+@pytest.mark.parametrize("variant", ["cuda_3_separable", "cuda_6_owner"])
+def test_a_nan_gradient_stays_in_its_cells(variant):
+    grad, rois = np.ones((1, 2, 4, 4), "f4"), np.array([[0, 1, 2, 13.5, 17.3]], "f4")
+    grad[0, 1, 2, 1] = NAN
+    wanted = roi_align_backward(grad, rois, (1, 2, 20, 20), variant="cpu")
+    with using(emulate=True):
+        back = roi_align_backward(grad, rois, (1, 2, 20, 20), variant=variant)
+    assert 0 < np.isnan(wanted).sum() < 50
+    assert_close(back, wanted, 1e-5, 1e-5)
+
+
+@needs_the_shim
 @pytest.mark.parametrize("channels", [3, 16])
 def test_float16_stays_float16(channels):
     features, rois, levels, _, scales = pyramid(channels=channels)
