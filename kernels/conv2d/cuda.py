@@ -260,7 +260,8 @@ def _is_huge(g: Geometry) -> bool:
 
 def _fits_tables(g: Geometry) -> bool:
     """Whether rungs 4 and 5 can run this, and are not wasted on it."""
-    offsets = 17 * math.prod(g.size)  # a table reaches over 16 channels
+    # a table reaches over 16 channels, and a thread's two filters are 8 apart
+    offsets = max(17 * math.prod(g.size), 8 * g.inner)
     fits = math.prod(g.window) <= MOST_TAPS and offsets < 2**31 and not _is_huge(g)
     return fits and not _has_small_groups(g)
 

@@ -107,14 +107,16 @@ extern "C" __global__ void __launch_bounds__(256, 2)
   const int pixel = threadIdx.x % SIDE, row = threadIdx.x / SIDE * 8;
   Walk<ROWS> walk(g, x, group, first_m + pixel, first, row);
   const int pair = threadIdx.x / 2 % (SIDE / 2), quarter = threadIdx.x % 2 + threadIdx.x / SIDE * 2;
-  const int upper = pair / 8 * 16 + pair % 8, filter_row = first * ROWS + 4 * quarter;
-  const i64 start = i64(first_filter) * g.rows() + filter_row;
-  const float* filter = weight + start + i64(min(upper, count - 1)) * g.rows();
-  const float* other = weight + start + i64(min(upper + 8, count - 1)) * g.rows();
-  int left = g.rows() - filter_row;
+  const int upper = pair / 8 * 16 + pair % 8;
+  const float* filter =
+      weight + i64(first_filter + min(upper, count - 1)) * g.rows() + 4 * quarter;
+  const int apart = (min(upper + 8, count - 1) - min(upper, count - 1)) * g.rows();
+  // where they go: the pixel's next four rows one off, the pair's next two rows in the other half
+  const int pixel_slot = pixel_position(pixel, row / 4);
+  const int pair_slot = pair_position(pair, quarter, 0);
 
   const int warp = threadIdx.x / 32, my_filter = warp / 4 * 64, my_pixel = warp % 4 * 32;
-  const int my_line = my_pixel + threadIdx.x % 32 / 4, place = threadIdx.x % 4;
+  const int mine = pixel_position(my_pixel + threadIdx.x % 32 / 4, threadIdx.x % 4);
   float sum[4][4][4] = {};
   __syncthreads();  // the table is there
   for (int step = first; step <= end; ++step) {
@@ -122,29 +124,26 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     const int now = (step - first) & 1;
     const uint4 *weights = weight_tiles[1 - now], *columns = column_tiles[1 - now];
     uint4 b[4];
-    float values[8], weights_a[4], weights_b[4];
+    float values[8], one[4], other[4];
     if (step < end) walk.read(g, table, values);
     if (step > first) {
 #pragma unroll
-      for (int q = 0; q < 4; ++q) b[q] = columns[pixel_position(my_line + 8 * q, place)];
+      for (int q = 0; q < 4; ++q) b[q] = columns[mine + 32 * q];
       multiply(weights, my_filter, b, sum);
     }
     if (step < end) {
       uint4* tile = column_tiles[now];
-      tile[pixel_position(pixel, row / 4)] = rounded(values[0], values[1], values[2], values[3]);
-      tile[pixel_position(pixel, row / 4 + 1)] = rounded(values[4], values[5], values[6], values[7]);
-      read_weights(filter, left, g.rows() % 4 == 0, weights_a);
-      read_weights(other, left, g.rows() % 4 == 0, weights_b);
-      filter += ROWS, other += ROWS, left -= ROWS;
+      tile[pixel_slot] = rounded(values[0], values[1], values[2], values[3]);
+      tile[pixel_slot ^ 1] = rounded(values[4], values[5], values[6], values[7]);
+      const int left = g.rows() - step * ROWS - 4 * quarter;
+      read_weights(filter + step * ROWS, left, g.rows() % 4 == 0, one);
+      read_weights(filter + apart + step * ROWS, left, g.rows() % 4 == 0, other);
     }
     if (step > first) multiply(weights, my_filter + 32, b, sum + 2);
     if (step < end) {
       uint4* tile = weight_tiles[now];
-#pragma unroll
-      for (int half = 0; half < 2; ++half)
-        tile[pair_position(pair, quarter, half)] =
-            rounded(weights_a[2 * half], weights_b[2 * half], weights_a[2 * half + 1],
-                    weights_b[2 * half + 1]);
+      tile[pair_slot] = rounded(one[0], other[0], one[1], other[1]);
+      tile[pair_slot ^ 4] = rounded(one[2], other[2], one[3], other[3]);
     }
     __syncthreads();
   }

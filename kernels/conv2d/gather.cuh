@@ -8,7 +8,7 @@
 #pragma once
 #include "geometry.cuh"
 
-// An entry of the table is {offset from the beginning of the window, tap}; 16 bytes hold two.
+// An entry of the table is {offset from the beginning of the window, tap}.
 template <int ROWS>
 __device__ inline void fill_table(const Geometry& g, int2* table) {
   for (int s = threadIdx.x; s < g.taps() * ROWS; s += blockDim.x) {
@@ -54,12 +54,10 @@ struct Walk {
   // COUNT rows of a step, and on to the next step.
   template <int COUNT>
   __device__ void read(const Geometry& g, const int2* table, float (&values)[COUNT]) {
-    const int4* entries = reinterpret_cast<const int4*>(table + entry);
 #pragma unroll
-    for (int i = 0; i < COUNT; i += 2) {
-      const int4 two = entries[i / 2];
-      values[i] = i < left && inside >> two.y & 1 ? first[two.x] : 0;
-      values[i + 1] = i + 1 < left && inside >> two.w & 1 ? first[two.z] : 0;
+    for (int i = 0; i < COUNT; ++i) {
+      const int2 one = table[entry + i];
+      values[i] = i < left && inside >> one.y & 1 ? first[one.x] : 0;
     }
     left -= ROWS;
     entry += ROWS;

@@ -59,6 +59,11 @@ def backward_naive(
 def channels_last(features: Any) -> Any:
     """(N, C, H, W) -> (N, H, W, C) in this order in memory; what lies so already is not copied."""
     turned = features.transpose(0, 2, 3, 1)
+    if turned.shape[2] * turned.shape[3] >= 2**31:
+        raise ValueError(
+            f"features: a row of {turned.shape[2]} cells with {turned.shape[3]} channels is more "
+            "than 2**31 numbers; split the channels into parts"
+        )
     if turned.flags.c_contiguous:
         return contiguous("features", turned)
     return _turn(contiguous("features", features))

@@ -30,8 +30,7 @@ __device__ inline void pool_roi(const float* features, const float* rois, int im
       make_roi(rois + 5 * r, images, height, width, bins_y, slice.bins_x, scale, ratio, aligned);
   slice.row = blockIdx.z * slice.rows;
   slice.rows = min(slice.rows, bins_y - slice.row);
-  pool_slice<Cells>(features, roi, channels, slice, shared,
-                    out + r * channels * bins_y * slice.bins_x);
+  pool_slice<Cells>(features, roi, channels, slice, shared, out);
 }
 
 extern "C" __global__ void __launch_bounds__(224, 4)
@@ -81,10 +80,11 @@ extern "C" __global__ void __launch_bounds__(256)
   for (int bin = warp; bin < slice.bins(); bin += warps) {
     const int p = bin / bins_x, q = bin % bins_x;
     const float value = turned[bin * 33 + lane];
-    const Tap* down = shared.y.tap + shared.y.first[p];
-    const Tap* across = shared.x.tap + shared.x.first[q];
-    for (int i = 0; i < shared.y.count[p]; ++i)
-      for (int k = 0; k < shared.x.count[q]; ++k)
+    const int2 rows_read = shared.y.list[p], columns_read = shared.x.list[q];
+    const Tap* down = shared.y.tap + rows_read.x;
+    const Tap* across = shared.x.tap + columns_read.x;
+    for (int i = 0; i < rows_read.y; ++i)
+      for (int k = 0; k < columns_read.y; ++k)
         atomicAdd(image + (i64(down[i].cell) * width + across[k].cell) * channels,
                   down[i].weight * across[k].weight * value);
   }

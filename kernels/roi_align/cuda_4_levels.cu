@@ -26,8 +26,7 @@ __device__ inline void pool_roi(const Levels<const float>& pyramid, const float*
                            bins_y, slice.bins_x, level.scale, ratio, aligned);
   slice.row = blockIdx.z * slice.rows;
   slice.rows = min(slice.rows, bins_y - slice.row);
-  pool_slice<Cells>(level.map, roi, channels, slice, shared,
-                    out + r * channels * bins_y * slice.bins_x);
+  pool_slice<Cells>(level.map, roi, channels, slice, shared, out);
 }
 
 extern "C" __global__ void __launch_bounds__(224, 4)

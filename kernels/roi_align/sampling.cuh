@@ -22,7 +22,7 @@ __device__ inline Pair pair_of(i64 n) {
 struct Axis {   // the rows or the columns of one RoI, in cells; cell i is centered at i
   float start;  // where the first bin begins
   float side;   // of all bins together; negative for an inverted box
-  i64 samples;  // in one bin; 0: the bins are empty
+  u32 samples;  // in one bin; 0: the bins are empty
   int bins;     // P
   int length;   // of the map
 };
@@ -36,9 +36,9 @@ __device__ inline Axis make_axis(float low, float high, int bins, int length, fl
   float side = __fsub_rn(__fsub_rn(__fmul_rn(high, scale), shift), start);
   if (!finite(start) || !finite(side)) return {0, 0, 0, bins, length};
   if (!aligned && side < 1) side = 1;
-  if (ratio) return {start, side, ratio, bins, length};
+  if (ratio) return {start, side, u32(ratio), bins, length};
   const float count = ceilf(__fdiv_rn(side, float(bins)));
-  return {start, side, i64(fminf(fmaxf(count, 0), 2147483648.0f)), bins, length};
+  return {start, side, u32(fminf(fmaxf(count, 0), 2147483648.0f)), bins, length};
 }
 
 struct Roi {
@@ -64,7 +64,7 @@ __device__ inline Roi make_roi(const float* roi, int images, int height, int wid
 // The last step takes off what is below 45 bits of the box, so that a position that is a whole
 // number, say a third of a box of three cells, is that number: at the border of the map it counts.
 __device__ inline Pair position(const Axis& a, i64 part) {
-  const Pair k = pair_of(part), all = pair_of(2 * a.samples * a.bins);
+  const Pair k = pair_of(part), all = pair_of(2 * i64(a.samples) * a.bins);
   const float share = __fdiv_rn(k.high, all.high);
   const float rest =
       __fadd_rn(__fmaf_rn(-share, all.high, k.high), __fmaf_rn(-share, all.low, k.low));
@@ -80,7 +80,7 @@ __device__ inline Pair position(const Axis& a, i64 part) {
 }
 
 __device__ inline Pair sample_position(const Axis& a, int p, i64 i) {
-  return position(a, 2 * (a.samples * p + i) + 1);
+  return position(a, 2 * (i64(a.samples) * p + i) + 1);
 }
 
 __device__ inline bool less(Pair x, float y) { return x.high < y || (x.high == y && x.low < 0); }

@@ -6,14 +6,14 @@
 
 // What a column of the map gives to a row of bins: the sum over the rows that the bins read.
 template <class Cells>
-__device__ inline void sum_column(const typename Cells::Number* column, i64 pitch, const Tap* taps,
+__device__ inline void sum_column(const typename Cells::Number* column, int pitch, const Tap* taps,
                                   int count, float (&sum)[Cells::WIDTH]) {
 #pragma unroll
   for (int j = 0; j < Cells::WIDTH; ++j) sum[j] = 0;
 #pragma unroll 4
   for (int k = 0; k < count; ++k) {
     float cell[Cells::WIDTH];
-    Cells::load(column + taps[k].cell * pitch, cell);
+    Cells::load(column + i64(taps[k].cell) * pitch, cell);
 #pragma unroll
     for (int j = 0; j < Cells::WIDTH; ++j) sum[j] += taps[k].weight * cell[j];
   }
@@ -24,29 +24,28 @@ __device__ inline void sum_column(const typename Cells::Number* column, i64 pitc
 // Neighboring bins share their border's two columns of cells; the sums of the last two columns
 // stay in registers, so that within a row of bins a cell is read once.
 template <class Cells>
-__device__ inline void pool_run(const typename Cells::Number* image, i64 pitch, int channels,
+__device__ inline void pool_run(const typename Cells::Number* image, int pitch, int channels,
                                 const Taps& y, int p, const Taps& x, int q, int end,
                                 const Slice& slice, int lane, typename Cells::Number* stage) {
   constexpr int WIDTH = Cells::WIDTH;
-  const Tap* rows = y.tap + y.first[p];
+  const int2 rows = y.list[p];
   int older_cell = -1, newer_cell = -1;
-  float older[WIDTH] = {}, newer[WIDTH] = {}, column[WIDTH], value[WIDTH];
+  float older[WIDTH] = {}, newer[WIDTH] = {}, value[WIDTH];
   for (; q < end; ++q) {
 #pragma unroll
     for (int j = 0; j < WIDTH; ++j) value[j] = 0;
-    const Tap* taps = x.tap + x.first[q];
-    for (int k = 0; k < x.count[q]; ++k) {
-      const Tap tap = taps[k];
-      if (tap.cell != older_cell && tap.cell != newer_cell)
-        sum_column<Cells>(image + i64(tap.cell) * channels, pitch, rows, y.count[p], column);
+    const int2 columns = x.list[q];
+    for (int k = 0; k < columns.y; ++k) {
+      const Tap tap = x.tap[columns.x + k];
+      if (tap.cell != older_cell && tap.cell != newer_cell) {
 #pragma unroll
-      for (int j = 0; j < WIDTH; ++j) {
-        if (tap.cell == older_cell) column[j] = older[j];
-        if (tap.cell == newer_cell) column[j] = newer[j];
-        value[j] += tap.weight * column[j];
-        older[j] = newer[j], newer[j] = column[j];
+        for (int j = 0; j < WIDTH; ++j) older[j] = newer[j];
+        sum_column<Cells>(image + i64(tap.cell) * channels, pitch, y.tap + rows.x, rows.y, newer);
+        older_cell = newer_cell, newer_cell = tap.cell;
       }
-      older_cell = newer_cell, newer_cell = tap.cell;
+#pragma unroll
+      for (int j = 0; j < WIDTH; ++j)
+        value[j] += tap.weight * (tap.cell == newer_cell ? newer[j] : older[j]);
     }
     stage_bin<Cells>(stage, slice, lane, p * slice.bins_x + q, value);
   }
@@ -62,15 +61,13 @@ struct Shared {
 __device__ inline Shared divide_shared(unsigned char* memory, const Slice& slice, int most_y,
                                        int most_x) {
   Tap* taps = reinterpret_cast<Tap*>(memory);
-  int* numbers = reinterpret_cast<int*>(taps + most_y + most_x);
-  const int rows = slice.rows, columns = slice.bins_x;
-  return {{taps, numbers, numbers + rows},
-          {taps + most_y, numbers + 2 * rows, numbers + 2 * rows + columns},
-          reinterpret_cast<unsigned char*>(numbers + 2 * (rows + columns))};
+  int2* lists = reinterpret_cast<int2*>(taps + most_y + most_x);
+  unsigned char* stage = reinterpret_cast<unsigned char*>(lists + slice.rows + slice.bins_x);
+  return {{taps, lists}, {taps + most_y, lists + slice.rows}, stage};
 }
 
-// All the bins of a slice, for the channels from blockIdx.y * lanes * WIDTH on; `out` is the RoI's
-// (C, PH, PW), `features` its level's (N, H, W, C).
+// All the bins of a slice of RoI blockIdx.x, for the channels from blockIdx.y * lanes * WIDTH on;
+// `features` is its level's (N, H, W, C), `out` (R, C, PH, PW).
 template <class Cells>
 __device__ inline void pool_slice(const typename Cells::Number* features, const Roi& roi,
                                   int channels, const Slice& slice, const Shared& shared,
@@ -82,7 +79,7 @@ __device__ inline void pool_slice(const typename Cells::Number* features, const 
   Number* stage = reinterpret_cast<Number*>(shared.stage);
   const int first = blockIdx.y * slice.lanes * Cells::WIDTH;
   const int lane = me % slice.lanes, channel = first + lane * Cells::WIDTH;
-  const i64 pitch = i64(roi.columns.length) * channels;
+  const int pitch = roi.columns.length * channels;  // fits, cuda.py sees to it
   const Number* image = features + i64(max(roi.image, 0)) * roi.rows.length * pitch + channel;
   const int runs = slice.runs(), groups = blockDim.x / slice.lanes;
   for (int unit = me / slice.lanes; unit < slice.rows * runs && channel < channels;
@@ -92,5 +89,7 @@ __device__ inline void pool_slice(const typename Cells::Number* features, const 
                     min(q + slice.run, slice.bins_x), slice, lane, stage);
   }
   __syncthreads();
-  write_slice<Cells>(stage, slice, first, channels, roi.rows.bins * slice.bins_x, out);
+  const int all_bins = roi.rows.bins * slice.bins_x;
+  write_slice<Cells>(stage, slice, first, channels, all_bins,
+                     out + i64(blockIdx.x) * channels * all_bins);
 }

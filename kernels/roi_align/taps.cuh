@@ -12,15 +12,14 @@ struct Tap {
 
 struct Taps {  // of some bins along one axis; in shared memory
   Tap* tap;
-  int* first;  // of each bin, where its taps begin
-  int* count;  // of each bin
+  int2* list;  // of each bin: where its taps begin, and how many there are
 };
 
 // The lists of all bins lie in one array, and nobody waits to know how long the others are: bins
 // follow one another along the axis, so a list may begin at the cell its bin begins at, and a few
 // slots farther for each bin before, since neighbors share their last cells.
 __device__ inline int cell_at_edge(const Axis& a, int p) {
-  return cells_around(a, position(a, 2 * a.samples * p)).near;
+  return cells_around(a, position(a, 2 * i64(a.samples) * p)).near;
 }
 
 // Slots a bin has beyond the cells from its first edge to its last, and so the slots of all bins:
@@ -63,16 +62,17 @@ __device__ inline void build_taps(const Axis& rows, int first, int row_count, co
   for (int task = threadIdx.x; task < tasks; task += blockDim.x) {
     const bool is_row = task < row_count;
     const Axis a = is_row ? rows : columns;
-    const Taps& taps = is_row ? y : x;
+    // member by member: a choice between references would put both into memory
+    const Taps taps = {is_row ? y.tap : x.tap, is_row ? y.list : x.list};
     const int b = is_row ? task : task - row_count, p = is_row ? first + b : b;
     const int bins = is_row ? row_count : columns.bins;
-    taps.first[b] = taps.count[b] = 0;
+    taps.list[b] = make_int2(0, 0);
     if (a.samples == 0) continue;
     const bool ascends = a.side >= 0;
     const int low = cell_at_edge(a, ascends ? p : p + 1);
     const int high = cell_at_edge(a, ascends ? p + 1 : p);
     const int slot = low + SPARE_TAPS * (ascends ? b : bins - 1 - b);
-    taps.first[b] = slot;
-    taps.count[b] = merge_taps(a, p, taps.tap + slot, max(high - low, 0) + SPARE_TAPS);
+    const int room = max(high - low, 0) + SPARE_TAPS;
+    taps.list[b] = make_int2(slot, merge_taps(a, p, taps.tap + slot, room));
   }
 }

@@ -43,4 +43,11 @@ with tempfile.TemporaryDirectory() as folder:
     mm.load_weights(again, f"{folder}/weights.safetensors")
 (repeated,) = again.predict([sample.image])
 np.testing.assert_array_equal(repeated.boxes, detections.boxes)
+from minimask.kernels.host_shim.build import why_not  # noqa: E402
+
+if why_not() is None:  # the sources of the GPU kernels are installed, and run
+    boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2]], np.float32)
+    with mm.using(emulate=True):
+        overlaps = mm.kernels.box_iou(boxes, boxes)
+    np.testing.assert_allclose(overlaps, [[1, 1 / 3], [1 / 3, 1]], rtol=1e-6)
 print(f"smoke: minimask {mm.__version__} imports in {import_seconds:.3f} s, trains, predicts")
