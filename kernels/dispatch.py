@@ -123,9 +123,7 @@ def device_of(*arrays: Any) -> str:
         )
         raise TypeError(f"inputs live on different devices: {where}; move them to one first")
     if len(cards) > 1:
-        raise TypeError(
-            f"inputs live on different GPUs: {sorted(cards)}; move them to one first"
-        )
+        raise TypeError(f"inputs live on different GPUs: {sorted(cards)}; move them to one first")
     return kinds.pop()
 
 

@@ -1,7 +1,7 @@
 // Tensor cores: a warp multiplies two small matrices of TF32 numbers in one instruction.
 //
-// TF32 is a float32 whose mantissa has 10 bits in place of 23; sums are float32.  The warp holds the
-// matrices together.  With group = lane / 4 and place = lane % 4, a lane holds of
+// TF32 is a float32 whose mantissa has 10 bits in place of 23; sums are float32.  The warp holds
+// the matrices together.  With group = lane / 4 and place = lane % 4, a lane holds of
 //
 //     A (16 rows, 8 columns)   a[0] A[group, place]         a[1] A[group + 8, place]
 //                              a[2] A[group, place + 4]     a[3] A[group + 8, place + 4]
@@ -10,7 +10,8 @@
 //                              c[2], c[3] the same of row group + 8
 //
 // (PTX ISA, mma.m16n8k8 with .tf32.)  In the host shim the lanes lay their numbers open to each
-// other and each computes its four values of C, so that a wrong layout gives wrong numbers there too.
+// other and each computes its four values of C, so that a wrong layout gives wrong numbers there
+// too.
 #pragma once
 
 #ifndef MINIMASK_HOST_SHIM
@@ -36,7 +37,8 @@ __device__ inline void multiply_tf32(float (&c)[4], const u32 (&a)[4], const u32
 inline u32 to_tf32(float value) {
   const u32 bits = __float_as_uint(value);
   // adding half a unit to the magnitude carries into the exponent where it must; NaN stays NaN
-  return std::isfinite(value) ? (bits + 0x1000u) & ~0x1FFFu : bits & ~0x1FFFu | (value != value) << 22;
+  const u32 special = (bits & ~0x1FFFu) | (value != value ? 1u << 22 : 0);
+  return std::isfinite(value) ? (bits + 0x1000u) & ~0x1FFFu : special;
 }
 
 inline void multiply_tf32(float (&c)[4], const u32 (&a)[4], const u32 (&b)[2]) {

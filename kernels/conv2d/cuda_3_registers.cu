@@ -71,7 +71,8 @@ extern "C" __global__ void __launch_bounds__(256)
 #pragma unroll
     for (int a = 0; a < 4; ++a) {
       const int k = down + 16 * a, channel = first_filter + k;
-      if (k < count) out[i64(channel) * g.plane()] = has_bias ? sum[a][b] + bias[channel] : sum[a][b];
+      const float b_k = has_bias && k < count ? bias[channel] : 0;
+      if (k < count) out[i64(channel) * g.plane()] = sum[a][b] + b_k;
     }
   }
 }

@@ -9,10 +9,10 @@
 //   - a thread owns 8 x 8 values: four float4 reads of shared memory for 64 multiplications;
 //   - columns are found by a table and a mask (gather.cuh) in place of divisions and comparisons;
 //   - a 1x1 window at stride 1 reads float4 from x: there the columns are x itself;
-//   - there are two buffers: while the block computes from one, its threads have the next numbers on
-//     their way from global memory, and write them into the other; one barrier a step;
-//   - where there are too few tiles to keep a GPU busy, the rows are cut into parts, each block adds
-//     up one, and a second kernel adds the parts, in order (add_parts.cuh).
+//   - there are two buffers: while the block computes from one, its threads have the next numbers
+//     on their way from global memory, and write them into the other; one barrier a step;
+//   - where there are too few tiles to keep a GPU busy, the rows are cut into parts, each block
+//     adds up one, and a second kernel adds the parts, in order (add_parts.cuh).
 // Two blocks are on a multiprocessor (at most 128 registers), one computes while one waits.
 //
 // Limit to expect: instructions.  Of those in the loop's machine code (sm_90) four in five are
@@ -24,8 +24,8 @@
 
 constexpr int ROWS = 8;  // of a step
 
-// Where a thread's value i of 8 lies: two groups of 4 neighbors.  The 8 threads across a warp take 8
-// groups side by side, the 4 down it 4, so that a warp owns 32 filters at 64 pixels.
+// Where a thread's value i of 8 lies: two groups of 4 neighbors.  The 8 threads across a warp take
+// 8 groups side by side, the 4 down it 4, so that a warp owns 32 filters at 64 pixels.
 template <int PIXELS>
 struct Place {
   static constexpr int WARPS = PIXELS / 64;  // across the tile
@@ -112,9 +112,9 @@ struct Pointwise {
   }
 };
 
-// The weights of a thread: COUNT rows of one filter.  Threads side by side bring all rows of a filter,
-// 32 bytes, and the lines of the tile are 4 longer than they need be, so that writing them meets in
-// no bank.
+// The weights of a thread: COUNT rows of one filter.  Threads side by side bring all rows of a
+// filter, 32 bytes, and the lines of the tile are 4 longer than they need be, so that writing them
+// meets in no bank.
 template <int FILTERS>
 struct Weights {
   static constexpr int COUNT = ROWS * FILTERS / 256, LINE = FILTERS + 4;
@@ -122,7 +122,8 @@ struct Weights {
   int left;             // rows from there on; none for a thread without a filter
   float values[COUNT];
 
-  __device__ Weights(const Geometry& g, const float* weight, int first_filter, int count, int step) {
+  __device__ Weights(const Geometry& g, const float* weight, int first_filter, int count,
+                     int step) {
     const int k = threadIdx.x * COUNT / ROWS, row = step * ROWS + threadIdx.x * COUNT % ROWS;
     filter = weight + i64(first_filter + k) * g.rows() + row;
     left = k < count ? g.rows() - row : 0;
@@ -190,8 +191,8 @@ __device__ inline void convolve(const Geometry& g, const float* x, const float* 
       columns.read(g, table);
       weights.read(g);
     }
-    multiply<FILTERS, PIXELS>(weight_tile + now * ROWS * weights.LINE, column_tile + now * ROWS * PIXELS,
-                              place, sum);
+    multiply<FILTERS, PIXELS>(weight_tile + now * ROWS * weights.LINE,
+                              column_tile + now * ROWS * PIXELS, place, sum);
     if (step + 1 == end) break;
     columns.write(column_tile + then * ROWS * PIXELS);
     weights.write(weight_tile + then * ROWS * weights.LINE);
@@ -201,10 +202,11 @@ __device__ inline void convolve(const Geometry& g, const float* x, const float* 
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    gathered_128x128(const float* x, const float* weight, const float* bias, bool has_bias, int images,
-                     int channels, int height, int width, int filters, int window_h, int window_w,
-                     int out_h, int out_w, int stride_h, int stride_w, int pad_h, int pad_w,
-                     int dilation_h, int dilation_w, int groups, int parts, int steps, float* y) {
+    gathered_128x128(const float* x, const float* weight, const float* bias, bool has_bias,
+                     int images, int channels, int height, int width, int filters, int window_h,
+                     int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
+                     int pad_w, int dilation_h, int dilation_w, int groups, int parts, int steps,
+                     float* y) {
   const Geometry g = {images,   channels, height, width, filters, window_h,   window_w,   out_h,
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
   __shared__ float4 weights[2 * ROWS * 33], columns[2 * ROWS * 32];
@@ -214,10 +216,11 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    gathered_64x256(const float* x, const float* weight, const float* bias, bool has_bias, int images,
-                    int channels, int height, int width, int filters, int window_h, int window_w,
-                    int out_h, int out_w, int stride_h, int stride_w, int pad_h, int pad_w,
-                    int dilation_h, int dilation_w, int groups, int parts, int steps, float* y) {
+    gathered_64x256(const float* x, const float* weight, const float* bias, bool has_bias,
+                    int images, int channels, int height, int width, int filters, int window_h,
+                    int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
+                    int pad_w, int dilation_h, int dilation_w, int groups, int parts, int steps,
+                    float* y) {
   const Geometry g = {images,   channels, height, width, filters, window_h,   window_w,   out_h,
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
   __shared__ float4 weights[2 * ROWS * 17], columns[2 * ROWS * 64];
@@ -230,16 +233,19 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     pointwise_128x128(const float* x, const float* weight, const float* bias, bool has_bias,
                       int images, int channels, int plane, int filters, int groups, int parts,
                       int steps, float* y) {
-  const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1, plane, 1, 1, 0, 0, 1, 1, groups};
+  const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1,
+                      plane,  1,        1, 0,     0,       1, 1, groups};
   __shared__ float4 weights[2 * ROWS * 33], columns[2 * ROWS * 32];
   convolve<128, 128, Pointwise>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
                                 floats(columns), nullptr);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    pointwise_64x256(const float* x, const float* weight, const float* bias, bool has_bias, int images,
-                     int channels, int plane, int filters, int groups, int parts, int steps, float* y) {
-  const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1, plane, 1, 1, 0, 0, 1, 1, groups};
+    pointwise_64x256(const float* x, const float* weight, const float* bias, bool has_bias,
+                     int images, int channels, int plane, int filters, int groups, int parts,
+                     int steps, float* y) {
+  const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1,
+                      plane,  1,        1, 0,     0,       1, 1, groups};
   __shared__ float4 weights[2 * ROWS * 17], columns[2 * ROWS * 64];
   convolve<64, 256, Pointwise>(g, x, weight, bias, has_bias, parts, steps, y, floats(weights),
                                floats(columns), nullptr);

@@ -7,16 +7,16 @@
 //
 // One instruction of a warp makes 16 x 8 x 8 multiplications (tensor_core.cuh), a 32nd of the
 // instructions that rung 4 takes.  The price is the operands' mantissa, 10 bits in place of 23:
-// results are off by about 1 in 3000 of their summands.  So this rung runs by name only.
+// each product is off by up to 2^-10 of itself.  So this rung runs by name only.
 //
-// Sums do not care for the order of their rows r, so a lane takes four neighbors, 4 place to
-// 4 place + 3, as columns `place` and `place` + 4 of two instructions.  What a lane needs at once of
+// Sums do not care for the order of their rows r, so a lane takes four neighbors, from row 4
+// `place` on, as columns `place` and `place` + 4 of two instructions.  What a lane needs at once of
 // the weights, two rows of two filters, and of a pixel, four rows, are 16 bytes in shared memory.
 // They are stored in an order (the exclusive-ors below) in which neither reading, two lines by four
 // places at a time, nor writing, eight lines, meets in a bank.
 //
-// A step's numbers are fetched in two halves, pixels and then weights, each while half of the step's
-// instructions run: both at once would not fit the registers.
+// A step's numbers are fetched in two halves, pixels and then weights, each while half of the
+// step's instructions run: both at once would not fit the registers.
 //
 // Limit to expect: instructions.  Rounding, masks and addresses of the numbers that a thread brings
 // take several times as many as the 32 multiplications of its warp.
@@ -80,7 +80,8 @@ __device__ inline void store(const Geometry& g, const Target& target, int first_
       const float(&values)[4] = sum[a / 2][i / 2];
       float* one = out + i64(8 * a) * g.plane();
       if (two_at_once)
-        *reinterpret_cast<float2*>(one) = make_float2(values[a % 2 * 2] + b, values[a % 2 * 2 + 1] + b);
+        *reinterpret_cast<float2*>(one) =
+            make_float2(values[a % 2 * 2] + b, values[a % 2 * 2 + 1] + b);
       else
         *one = values[a % 2 * 2 + i % 2] + b;
     }

@@ -2,8 +2,8 @@
 //
 // Rows are taken in steps of ROWS.  Where the value of row r = (c, u, v) lies, counted from the
 // beginning of the window, is a sum of three products; after `taps` steps, that is ROWS channels,
-// the same numbers come again, ROWS planes further on.  So a table of taps x ROWS entries serves all
-// channels.  Which taps of a window lie in the image, and not in the padding, is found once for
+// the same numbers come again, ROWS planes further on.  So a table of taps x ROWS entries serves
+// all channels.  Which taps of a window lie in the image, and not in the padding, is found once for
 // every pixel: a bit for each, so that a window may have at most 64.
 #pragma once
 #include "geometry.cuh"
@@ -67,8 +67,8 @@ struct Walk {
   }
 };
 
-// COUNT weights of a filter, zeros beyond the `left` that it has; `aligned`: the number of rows is a
-// multiple of COUNT, so that the COUNT are all there or all beyond, and can be read at once.
+// COUNT weights of a filter, zeros beyond the `left` that it has; `aligned`: the number of rows is
+// a multiple of COUNT, so that the COUNT are all there or all beyond, and can be read at once.
 template <int COUNT>
 __device__ inline void read_weights(const float* filter, int left, bool aligned,
                                     float (&values)[COUNT]) {

@@ -26,7 +26,8 @@ struct Geometry {
   }
 };
 
-// The window under one output pixel: where it begins in x, and in which row and column of the image.
+// The window under one output pixel: where it begins in x, and in which row and column of the
+// image.
 struct Window {
   const float* first;  // may point outside x, where the window begins in the padding
   int top, left;

@@ -10,7 +10,7 @@
 // the warps), and takes a few of these at a time: in shared memory the weights of the tile's rows A
 // and columns B and the gradients G, channels last, then
 //
-//     t = sum over q of B[q, x] G[p, q]     sum[y] += A[p, y] t     for every p that reaches the tile
+//     t = sum over q of B[q, x] G[p, q]    sum[y] += A[p, y] t    for all p that reach the tile
 //
 // Against atomic additions: one order of summation, so the same bits in every run; every cell is
 // written once, channels-first, so there is no filling with zeros before and no transposition

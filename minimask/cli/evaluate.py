@@ -75,9 +75,7 @@ def evaluate(
         int, typer.Option(help="That count per image and class; COCO takes 100.")
     ] = 100,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU.")
-    ] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU.")] = "cpu",
     threads: Annotated[
         int | None, typer.Option(help="Processor cores to use.", show_default="all")
     ] = None,

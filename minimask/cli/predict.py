@@ -70,9 +70,7 @@ def predict(
         bool, typer.Option("--pictures/--no-pictures", help="Draw the objects over the images.")
     ] = True,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU.")
-    ] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU.")] = "cpu",
     threads: Annotated[
         int | None, typer.Option(help="Processor cores to use.", show_default="all")
     ] = None,

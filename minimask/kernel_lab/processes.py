@@ -66,7 +66,8 @@ def sanitize(
         mutant: a mistake to put in.
     """
     environment = environment_for(kind)
-    request = {"op": op, "kind": kind, "seeds": list(seeds), "cases": cases and list(cases)}
+    request: dict[str, Any] = {"op": op, "kind": kind, "seeds": list(seeds)}
+    request["cases"] = list(cases) if cases else None
     request["mutant"] = dataclasses.asdict(mutant) if mutant else None
     outcomes = {}
     for variant in variants:  # one process each, so that a finding has an owner

@@ -29,7 +29,7 @@ def overview(entries: record.Entries) -> Iterator[str]:
 
 def ladder(op: str, entries: record.Entries) -> Iterator[str]:
     """The rungs of an operation, slowest to fastest: idea, and tiers passed."""
-    yield f"{op}: {', '.join(OPERATIONS[op])}"
+    yield from textwrap.wrap(f"{op}: {', '.join(OPERATIONS[op])}", WIDTH)
     width = max(len(name) for name in values.variants(op)) + 2
     for name, variant in values.variants(op).items():
         idea = textwrap.wrap(variant.idea, WIDTH - width - 2) or [""]

@@ -116,6 +116,9 @@ def _gpu(op: str, name: str) -> Result:
                 values.compare(case, found, values.expected(case), rounding)
             except values.Wrong as error:
                 return Result(name, "gpu", False, str(error))
+            except Exception as error:  # whatever a driver or a compiler says
+                where = f"{case.function}, {case.name!r}"
+                return Result(name, "gpu", False, f"{where}: {type(error).__name__}: {error}")
             count += 1
     return Result(name, "gpu", count > 0, f"{count} cases, {environment.cuda_devices()[0][0]}")
 

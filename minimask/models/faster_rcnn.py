@@ -98,7 +98,9 @@ class FasterRCNN(Module):
         logits, deltas = self.roi_heads.box_predictor(
             self.roi_heads.box_head(self.pool_boxes(pyramid, rois, image_height))
         )
-        said = download(array_module(logits.data).concatenate([logits.data, deltas.data], 1), "boxes")
+        said = download(
+            array_module(logits.data).concatenate([logits.data, deltas.data], 1), "boxes"
+        )
         logits_of, deltas_of = np.split(said, [logits.shape[1]], axis=1)
         return box_head.find_objects(logits_of, deltas_of, proposals, frames, self.convention)
 

@@ -90,9 +90,8 @@ def test_a_record_that_is_no_json(tmp_path):
 
 def test_the_table_of_a_page(tmp_path):
     found = entries("values", tmp_path / "record.json")
-    rows = {
-        row.split(" | ")[0].strip("| "): row for row in pages.table("box_iou", found).split("\n")
-    }
+    lines = pages.table("box_iou", found).splitlines()
+    rows = {line.split("|")[1].strip(): line for line in lines}
     assert rows[RUNG].split("|")[2:-1] == [
         *(" yes ", " no ", " no ", "  ", " no "),
         " not yet run on a GPU ",

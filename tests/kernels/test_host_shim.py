@@ -20,7 +20,8 @@ extern "C" __global__ void where(int* x, int* y, int* z, int* warp) {
   x[i] = threadIdx.x, y[i] = threadIdx.y + 10 * blockIdx.y, z[i] = threadIdx.z + 10 * blockIdx.z;
   warp[i] = __shfl_sync(0xffffffffu, t, 0);
 }
-extern "C" __global__ void warps(const int* in, int* sum, u32* votes, int* up, int* other, int* any) {
+extern "C" __global__ void warps(const int* in, int* sum, u32* votes, int* up, int* other,
+                                 int* any) {
   const int i = global_thread(), v = in[i];
   int total = v;
   for (int d = 16; d; d /= 2) total += __shfl_down_sync(0xffffffffu, total, d);

@@ -11,6 +11,7 @@ import os
 import pytest
 
 from minimask.kernel_lab import parallel, tiers, values
+from minimask.kernels import OPERATIONS
 
 GPU_RUNGS = [
     (op, name)
@@ -52,7 +53,7 @@ def test_on_a_gpu(op, name):
 
 
 def test_every_operation_of_the_model_has_a_ladder_for_the_gpu():
-    assert set(parallel.with_cases()) == set(values.OPERATIONS)
-    for op in values.OPERATIONS:
+    assert set(parallel.with_cases()) == set(OPERATIONS)
+    for op in OPERATIONS:
         on_gpu = [n for n, v in values.variants(op).items() if v.module == "cuda"]
         assert on_gpu, op

@@ -327,7 +327,8 @@ def test_the_bounds_notice_another_convention(
         logits = [rpn.flatten_level(recorded[f"rpn/objectness/{i}"], 1)[..., 0] for i in range(5)]
         moves = [rpn.flatten_level(recorded[f"rpn/deltas/{i}"], 4) for i in range(5)]
         anchors = anchors_of(model, recorded)
-        ((_, result),) = proposals.filter_proposals(logits, moves, anchors, frames, other, 1000, 1000)
+        found = proposals.filter_proposals(logits, moves, anchors, frames, other, 1000, 1000)
+        ((_, result),) = found
     else:
         (found,) = box_head.find_objects(
             recorded["box/cls_logits"],
