@@ -266,7 +266,7 @@ def explain(error: Exception) -> str:
 
 
 def free_memory() -> int:
-    """Bytes that a new array could still get on the current GPU, freed blocks of CuPy's included."""
+    """Bytes a new array could still get on the current GPU, freed blocks of CuPy's included."""
     import cupy
 
     free, _ = cupy.cuda.runtime.memGetInfo()

@@ -184,6 +184,14 @@ CASES = [
         lambda x: F.roi_align(x, ROIS, (2, 3), spatial_scale=0.7, sampling_ratio=2, aligned=False),
         ((2, 2, 8, 7),),
     ),
+    Case(
+        "RoIAlignLevels",
+        "two levels",
+        lambda x, y: F.roi_align_levels(
+            [x, y], ROIS, np.arange(len(ROIS)) % 2, 2, spatial_scales=(1.0, 0.5), sampling_ratio=2
+        ),
+        ((2, 2, 8, 7), (2, 2, 5, 4)),
+    ),
     Case("RoIAlign", "no boxes", lambda x: F.roi_align(x, ROIS[:0], 3), ((2, 2, 8, 7),)),
     Case("RoIPool", "", lambda x: F.roi_pool(x, ROIS, 3), ((2, 2, 8, 7),), "distinct"),
     Case("CrossEntropy", "", lambda x: F.cross_entropy(x, LABELS), ((4, 3),)),

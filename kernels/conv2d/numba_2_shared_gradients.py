@@ -150,8 +150,8 @@ def conv2d_backward_weight(grad: Any, x: Any, *, g: Geometry) -> Any:
     grid = (blocks(g.inner, TILE), blocks(share, TILE), slices * g.groups)
     sizes = (share, g.window, steps_of(g), g.groups)
     launch(partial_weight_gradient, grid, (TILE, TILE), grad, x, *sizes, partial)
-    grid = (blocks(g.filters, TILE), blocks(g.inner, TILE))
-    launch(add_slices, grid, (TILE, TILE), partial, dweight.reshape(g.filters, g.inner))
+    tiles = (blocks(g.filters, TILE), blocks(g.inner, TILE))
+    launch(add_slices, tiles, (TILE, TILE), partial, dweight.reshape(g.filters, g.inner))
     return dweight
 
 

@@ -68,7 +68,8 @@ class RPN(Module):
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each image the proposals (R, 4) and their scores (R,), best first, on the CPU.
 
-        The levels and their anchors are where the network is.  No gradient flows through the coordinates (Faster R-CNN: approximate joint training).
+        The levels and their anchors are where the network is.  No gradient flows through the
+        coordinates (Faster R-CNN: approximate joint training).
         """
         c = self.convention
         limits = (

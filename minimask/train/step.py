@@ -113,8 +113,8 @@ class Trainer:
             del total  # and with it the recorded graph, before the next batch needs the memory
         read, norm = read_numbers(parts, self.optimizer.parameters)
         for i, numbers in enumerate(read):
-            last = i == count - 1
-            if not all(map(math.isfinite, numbers.values())) or last and not math.isfinite(norm):
+            values = [*numbers.values(), norm if i == count - 1 else 0.0]
+            if not all(map(math.isfinite, values)):
                 self._give_up(batches[i], first + i, numbers)
         if settings.clip:
             shorten(self.optimizer.parameters, norm, settings.clip)
