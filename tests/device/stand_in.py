@@ -383,7 +383,13 @@ cuda = types.SimpleNamespace(
     Device=_Device,
     Event=_Event,
     get_current_stream=_Stream,
-    runtime=types.SimpleNamespace(memGetInfo=lambda: (8 * 2**30, 16 * 2**30)),
+    runtime=types.SimpleNamespace(
+        memGetInfo=lambda: (8 * 2**30, 16 * 2**30),
+        driverGetVersion=lambda: 13000,
+        getDevice=lambda: 0,
+        getDeviceProperties=lambda number: {"name": b"a stand-in"},
+        runtimeGetVersion=lambda: 13000,
+    ),
 )
 
 
@@ -399,7 +405,7 @@ def install(monkeypatch, real=None):
         _asarray,
         RawModule,
     )
-    module.cuda = cuda
+    module.cuda, module.__version__ = cuda, "a stand-in"
     module.asnumpy = lambda a: a.get()
     module.ascontiguousarray = lambda a, dtype=None: ndarray(
         np.ascontiguousarray(_unwrap(a), dtype)
