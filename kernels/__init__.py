@@ -24,7 +24,7 @@ from minimask.kernels.conv2d import (
     conv2d_backward_weight,
     conv_transpose2d,
 )
-from minimask.kernels.dispatch import Variant, using
+from minimask.kernels.dispatch import Variant, unchecked, using
 from minimask.kernels.max_pool2d import max_pool2d, max_pool2d_backward
 from minimask.kernels.nms import batched_nms, batched_nms_padded, nms
 from minimask.kernels.resize import resize, resize_backward
@@ -83,5 +83,6 @@ __all__ = [
     "roi_pool",
     "roi_pool_backward",
     "scale_shift",
+    "unchecked",
     "using",
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -114,6 +115,9 @@ def for_people(command: Callable[..., Any], debug: bool) -> Callable[..., Any]:
             return command(*args, **options)
         except TYPER:
             raise
+        except BrokenPipeError:  # `minimask ... | head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
         except KeyboardInterrupt as stopped:
             typer.echo(f"minimask: {stopped or 'stopped'}", err=True)
             raise typer.Exit(130) from None

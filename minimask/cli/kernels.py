@@ -174,7 +174,7 @@ def count(
         str | None, typer.Option(help="A CUDA C++ rung.", show_default="all of them")
     ] = None,
     case: Annotated[
-        str | None, typer.Option(help="Of the operation.", show_default="the largest small one")
+        str | None, typer.Option(help="Of the operation.", show_default="the largest")
     ] = None,
 ) -> None:
     """Count what threads read and write, and what warps make of it."""
@@ -186,7 +186,7 @@ def count(
         raise ValueError(f"{op} has no CUDA C++ rungs to count")
     if variant is not None and variant not in names:
         raise WrongUse(f"--variant {variant}: {op} has the CUDA C++ rungs {', '.join(names)}")
-    cases = [c for c in values.cases(op, small=case is None) if case in (None, c.name)]
+    cases = [c for c in values.cases(op) if case in (None, c.name)]
     if not cases:
         every = dict.fromkeys(c.name for c in values.cases(op))
         raise WrongUse(f"--case {case}: there is {'; '.join(every)}")

@@ -23,7 +23,7 @@ from typing import Any
 from minimask.kernels.launch import MOST_SHARED, Program
 
 ARCHITECTURES = (75, 80, 90, 100)  # Turing, Ampere, Hopper, Blackwell
-MOST_REGISTERS = 255  # the hardware's limit; a kernel's own may be lower, by __launch_bounds__
+MOST_REGISTERS = 128  # of a thread: two blocks of 256 then share a multiprocessor's 65536
 
 
 class NoToolkit(RuntimeError):

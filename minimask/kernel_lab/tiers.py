@@ -160,7 +160,13 @@ def _compiled(op: str, name: str) -> Result:
         made = compile_gate.compile_numba(op, name) if numba else _compile_cuda(op, name)
     except ValueError as error:
         return Result(name, "compiled", False, str(error))
+    most = compile_gate.MOST_REGISTERS  # a student's kernel may have more
     problems = [problem for kernel in made for problem in kernel.problems]
+    problems += [
+        f"{kernel.kernel} for sm_{kernel.architecture}: {kernel.registers} registers, limit {most}"
+        for kernel in made
+        if kernel.registers > most
+    ]
     worst = max((kernel.registers for kernel in made), default=0)
     text = "; ".join(problems) or f"{len(made)} kernels, at most {worst} registers"
     return Result(name, "compiled", bool(made) and not problems, text)

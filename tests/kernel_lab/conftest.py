@@ -10,8 +10,6 @@ import pytest
 from minimask.kernel_lab import compile_gate
 from minimask.kernels.host_shim import build
 
-KERNELS = pathlib.Path(build.__file__).resolve().parent.parent
-
 
 def need(problem: str | None) -> None:
     """Skip with the reason; fail instead where every tier is demanded, as in CI."""

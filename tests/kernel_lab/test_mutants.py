@@ -7,10 +7,10 @@ has been rewritten fails here, instead of testing nothing.
 from __future__ import annotations
 
 import pytest
-from conftest import KERNELS
 
 from minimask.kernel_lab import processes, tiers
 from minimask.kernel_lab.mutants import Mutant, NoMutant, changed, mutated
+from minimask.kernels.launch import ROOT as KERNELS
 from minimask.kernels.launch import read_source
 
 BARRIER = "  __syncthreads();\n"

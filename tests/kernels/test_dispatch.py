@@ -94,6 +94,76 @@ def test_arguments_left_out_do_not_count(made_up):
     assert made_up(ARRAY, None)[1] == (ARRAY, None)
 
 
+# ----------------------------------------------------------------------------------- emulation
+
+LADDER = {
+    "reference": Variant("reference", "cpu", "the formula"),
+    "numba_1_naive": Variant("numba_1_naive", "gpu", "a twin", by_name=True),
+    "cuda_1_naive": Variant("cuda", "gpu", "one thread a value", rung="naive"),
+    "cuda_2_tiled": Variant("cuda", "gpu", "tiles", rung="tiled"),
+    "cuda_3_coarse": Variant("cuda", "gpu", "less exact", rung="coarse", by_name=True),
+}
+
+
+@pytest.fixture
+def ladder(monkeypatch):
+    """An operation with GPU rungs, one of which lacks the second function."""
+    monkeypatch.setitem(sys.modules, OP, types.ModuleType(OP))
+    functions = {
+        "reference": ["run", "back"],
+        "numba_1_naive": ["run"],
+        "cuda": ["run_naive", "run_tiled", "run_coarse", "back_naive"],
+    }
+    for name, defined in functions.items():
+        module = types.ModuleType(f"{OP}.{name}")
+        for function in defined:
+            setattr(module, function, lambda *arrays, _found=f"{name}.{function}": _found)
+        monkeypatch.setitem(sys.modules, f"{OP}.{name}", module)
+    return lambda function, array, **options: call(OP, LADDER, function, array, **options)
+
+
+def test_the_default_on_a_gpu_is_the_last_rung_that_is_not_by_name(ladder):
+    assert ladder("run", OnGpu()) == "cuda.run_tiled"
+    assert ladder("run", OnGpu(), variant="cuda_3_coarse") == "cuda.run_coarse"
+    assert ladder("run", OnGpu(), variant="numba_1_naive") == "numba_1_naive.run"
+
+
+def test_a_rung_that_lacks_a_function_leaves_it_to_another(ladder):
+    assert ladder("back", OnGpu()) == "cuda.back_naive"
+    with using("cuda_2_tiled"):
+        assert ladder("run", OnGpu()) == "cuda.run_tiled"
+        assert ladder("back", OnGpu()) == "cuda.back_naive"
+    with pytest.raises(ValueError, match="made_up variant 'cuda_2_tiled' has no back"):
+        ladder("back", OnGpu(), variant="cuda_2_tiled")
+
+
+def test_emulation_sends_numpy_arrays_to_the_gpu_rungs(ladder):
+    assert ladder("run", ARRAY) == "reference.run"
+    with using(emulate=True):
+        assert ladder("run", ARRAY) == "cuda.run_tiled"
+        assert ladder("run", ARRAY, variant="cuda_1_naive") == "cuda.run_naive"
+        assert ladder("run", ARRAY, variant="reference") == "reference.run"
+        with using(emulate=False):
+            assert ladder("run", ARRAY) == "reference.run"
+        with using("cuda_1_naive"):
+            assert ladder("run", ARRAY) == "cuda.run_naive"
+    message = "Without a GPU: `with minimask.using\\(emulate=True\\):` runs it on NumPy arrays"
+    with pytest.raises(TypeError, match=message):
+        ladder("run", ARRAY, variant="cuda_1_naive")
+
+
+def test_an_operation_that_cannot_be_emulated_stays_on_the_cpu(made_up):
+    with using(emulate=True):
+        assert made_up(ARRAY)[0] == "fast"
+
+
+def test_values_on_a_gpu_are_looked_at_unless_told_otherwise():
+    assert dispatch.checks_values(ARRAY) and dispatch.checks_values(OnGpu())
+    with dispatch.unchecked():
+        assert dispatch.checks_values(ARRAY)  # nobody waits for the CPU's own memory
+        assert not dispatch.checks_values(OnGpu())
+
+
 # -------------------------------------------------------------------------------------- errors
 
 
