@@ -59,6 +59,30 @@ class Parameter:
     pointer: bool
     const: bool
 
+    @functools.cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """What an array for it holds."""
+        return np.dtype(TYPES[self.type])
+
+    @functools.cached_property
+    def range(self) -> tuple[float, float]:
+        """The least and the largest number it takes."""
+        if self.dtype.kind not in "iu":
+            return -math.inf, math.inf
+        limits = np.iinfo(TYPES[self.type])
+        return limits.min, limits.max
+
+    def fits(self, argument: Any) -> bool:
+        """Whether an argument needs no closer look; made to be quick, as every launch asks."""
+        if not self.pointer:
+            low, high = self.range
+            return type(argument) in (int, float, bool) and low <= argument <= high
+        return (
+            getattr(argument, "dtype", None) == self.dtype
+            and argument.flags.c_contiguous
+            and (self.type not in _WIDE or _address(argument) % _WIDE[self.type] == 0)
+        )
+
 
 @dataclass(frozen=True)
 class Program:
@@ -203,8 +227,7 @@ def check_shape(
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Grid and block as triples; ValueError where no GPU could launch them."""
     blocks, threads = _triple(grid), _triple(block)
-    limits = zip((*blocks, *threads), (2**31 - 1, 65535, 65535, 1024, 1024, 64), strict=True)
-    if any(n < 0 or n > most for n, most in limits) or not 1 <= math.prod(threads) <= 1024:
+    if not _launchable(blocks, threads):
         raise ValueError(
             f"{where}: cannot launch {blocks} blocks of {threads} threads; the limits are 1024 "
             "threads a block, 65535 blocks along y and z; split the input into parts"
@@ -216,9 +239,17 @@ def check_shape(
     return blocks, threads
 
 
+@functools.lru_cache(4096)
+def _launchable(blocks: tuple[int, int, int], threads: tuple[int, int, int]) -> bool:
+    limits = zip((*blocks, *threads), (2**31 - 1, 65535, 65535, 1024, 1024, 64), strict=True)
+    return all(0 <= n <= most for n, most in limits) and 1 <= math.prod(threads) <= 1024
+
+
 def _triple(n: int | Sequence[int]) -> tuple[int, int, int]:
-    sizes = [int(i) for i in ((n,) if not isinstance(n, Sequence) else n)] + [1, 1]
-    return sizes[0], sizes[1], sizes[2]
+    if isinstance(n, int):
+        return n, 1, 1
+    x, y, z, *_ = (*n, 1, 1)
+    return int(x), int(y), int(z)
 
 
 def _check_arguments(
@@ -231,14 +262,16 @@ def _check_arguments(
         )
     values = []
     for parameter, argument in zip(parameters, arguments, strict=True):
-        here = f"{where}, {parameter.name}"
-        check = _check_array if parameter.pointer else _check_number
-        values.append(check(here, parameter, argument))
+        whole = parameter.pointer or type(argument) is not float or parameter.dtype.kind == "f"
+        if not (parameter.fits(argument) and whole):
+            check = _check_array if parameter.pointer else _check_number
+            argument = check(f"{where}, {parameter.name}", parameter, argument)
+        values.append(argument if parameter.pointer else TYPES[parameter.type](argument))
     return values
 
 
 def _check_array(where: str, parameter: Parameter, array: Any) -> Any:
-    wanted = np.dtype(TYPES[parameter.type])
+    wanted = parameter.dtype
     if not hasattr(array, "dtype") or not hasattr(array, "flags"):
         raise TypeError(f"{where}: expected an array of {wanted}, got {type(array).__name__}")
     if array.dtype != wanted:
@@ -261,17 +294,16 @@ def _address(array: Any) -> int:
 
 
 def _check_number(where: str, parameter: Parameter, number: Any) -> Any:
-    kind = TYPES[parameter.type]
     if hasattr(number, "shape") and number.shape != ():
         raise TypeError(f"{where}: expected a number, got an array of {number.shape}")
-    if np.dtype(kind).kind in "iu":
-        limits = np.iinfo(kind)
-        if int(number) != number or not limits.min <= number <= limits.max:
+    if parameter.dtype.kind in "iu":
+        low, high = parameter.range
+        if int(number) != number or not low <= number <= high:
             raise ValueError(
                 f"{where}: {number} is no {parameter.type}; the input is too large for this "
                 "kernel: split it into parts"
             )
-    return kind(number)
+    return number
 
 
 def array_module(array: Any) -> Any:

@@ -83,7 +83,8 @@ def bench(
 
     Args:
         op: the operation's folder.
-        variants: names of rungs; none: all of the device.
+        variants: names of rungs; none: all of the device, but not the reference, which is written
+            to be read and takes minutes for some workloads.
         gpu: time on the GPU; default: if there is one.
         small: the largest of its cases for each function, instead of a real model's sizes.
         seconds: for the runs of one variant.
@@ -100,7 +101,8 @@ def bench(
         if name not in ladder or ladder[name].device != device:
             mine = ", ".join(n for n, v in ladder.items() if v.device == device)
             raise ValueError(f"{op}: no {device} variant {name!r} to time here; there is {mine}")
-    names = variants or [n for n, v in ladder.items() if v.device == device]
+    here = [n for n, v in ladder.items() if v.device == device and (small or n != "reference")]
+    names = variants or here
     for work in small_workloads(op) if small else workloads(op):
         if gpu:
             work = dataclasses.replace(work, arguments=values.on_gpu(work.arguments))
@@ -212,7 +214,7 @@ def _ceilings_cpu(seconds: float) -> Ceilings:
     side = 1024
     a = np.ones((side, side), np.float32)
     multiplied = min(time_cpu(lambda: a @ a, seconds / 2))
-    name = environment.processor().facts.get("model", "CPU")
+    name = environment.processor().facts.get("processor", "CPU")
     return Ceilings(
         f"{name}, {cores} cores", moved / copied / 1e6, 2.0 * side**3 / multiplied / 1e6
     )

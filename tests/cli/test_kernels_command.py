@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from runs import invoke
@@ -120,3 +122,13 @@ def test_why_a_tier_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert "not run" in result.stdout and "needs g++ 10 or newer" in result.stdout
     assert compile_gate.ARCHITECTURES[0] == 75
+
+
+def test_a_reader_that_stops_reading_is_no_error() -> None:
+    command = [sys.executable, "-m", "minimask", "kernels", "list", "roi_align"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()  # as `| head` does
+    said = process.stderr.read()
+    process.wait()
+    assert said == b""
