@@ -126,9 +126,7 @@ def test_why_a_tier_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_reader_that_stops_reading_is_no_error() -> None:
     command = [sys.executable, "-m", "minimask", "kernels", "list", "roi_align"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.close()  # as `| head` does
-    said = process.stderr.read()
-    process.wait()
-    assert said == b""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()  # as `| head` does
+        assert process.stderr.read() == b""
