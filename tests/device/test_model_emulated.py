@@ -11,7 +11,7 @@ import pytest
 from minimask import models
 from minimask.autograd import Tensor
 from minimask.data import Shapes
-from minimask.device import count_transfers, download
+from minimask.device import count_transfers, download, upload
 from minimask.kernels.host_shim import emulator
 from minimask.models import Samples, box_head, rpn
 from minimask.models.detections import Target
@@ -241,3 +241,17 @@ def test_the_order_of_threads_changes_no_bit_of_a_gradient(cupy_stand_in, sample
         assert numbers == runs[0][0]
         for name, gradient in gradients.items():
             np.testing.assert_array_equal(gradient, runs[0][1][name], err_msg=name)
+
+
+def test_large_arrays_go_through_page_locked_buffers(cupy_stand_in):
+    like = cupy_stand_in.zeros(1)
+    rng = np.random.default_rng(0)
+    sent = [rng.integers(0, 255, size, dtype=np.uint8) for size in (70_000, 300_000, 66_000) * 8]
+    with count_transfers() as counted:
+        there = [upload(array, like, "image") for array in sent]
+    assert len(counted.uploads) == 24 and counted.downloads == []
+    assert stand_in.waits == []  # the CPU goes on at once
+    for array, copy in zip(sent, there, strict=True):  # none was overwritten by a later one
+        np.testing.assert_array_equal(copy.get(), array)
+    turned = rng.standard_normal((300, 200))[::2].T  # not contiguous
+    np.testing.assert_array_equal(upload(turned, like).get(), turned)
