@@ -108,6 +108,11 @@ def check(report: Report, clock: Clock) -> None:
             print(f"  {op:12s} {name:24s} {found[f'{op} {name}']}", flush=True)
     record.update(results)
     report["check"] = found
+    import gpu_model
+
+    report["parity"] = gpu_model.parity()
+    for name, (cpu, gpu) in report["parity"].items():
+        print(f"  a small training step, {name}: CPU {cpu:.7g}, GPU {gpu:.7g}", flush=True)
 
 
 def repeat(report: Report, clock: Clock) -> None:
@@ -236,6 +241,10 @@ def page(report: Report) -> str:
     ]
     lines += ["", "## Right", "", "| rung | against the float64 reference |", "|---|---|"]
     lines += [f"| {rung} | {text} |" for rung, text in report.get("check", {}).items()]
+    parity = report.get("parity", {})
+    if parity:
+        lines += ["", "| one small training step | CPU | GPU |", "|---|---:|---:|"]
+        lines += [f"| {name} | {cpu:.7g} | {gpu:.7g} |" for name, (cpu, gpu) in parity.items()]
     repeats = report.get("repeat", {})
     differing = [key for key, same in repeats.items() if not same]
     lines += [

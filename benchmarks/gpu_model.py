@@ -130,6 +130,40 @@ def torchvision_side(
     return step, predict
 
 
+def parity(device: str = "cuda") -> dict[str, tuple[float, float]]:
+    """Every loss of one small training step, and the gradient's length: on the CPU, on a device.
+
+    The second stage learns on the true boxes alone: were there proposals, a rounding could exchange
+    two of them, and other regions would be drawn.
+    """
+    import numpy as np
+
+    from minimask import models
+    from minimask.train.optim import grad_norm
+
+    images, targets = make_data(2, 64, 96)
+    known = [models.Target(t["boxes"], t["labels"], t["masks"]) for t in targets]
+    sides: list[dict[str, float]] = []
+    for where in ("cpu", device):
+        model = models.maskrcnn_resnet50_fpn(
+            CLASSES,
+            layers=(1, 1, 1, 1),
+            fpn_channels=32,
+            box_head_width=64,
+            mask_head_channels=(32,),
+            norm="batch",
+            anchor_sizes=(8, 16, 32, 48, 64),
+            min_size=64,
+            rpn_post_nms_top_n_train=0,
+        ).to(where)
+        losses = model.train().losses(images, known, rng=np.random.default_rng(0))
+        first, *others = losses.values()
+        sum(others, start=first).backward()
+        numbers = {name: float(loss.item()) for name, loss in losses.items()}
+        sides.append({**numbers, "gradient": grad_norm(model.named_parameters())})
+    return {name: (sides[0][name], sides[1][name]) for name in sides[0]}
+
+
 def measure(steps: dict[str, Step], rounds: int, wait: Callable[[], Any]) -> dict[str, list[float]]:
     """Seconds of every side's calls, in turns, after two calls each to warm up."""
     for step in steps.values():

@@ -56,6 +56,9 @@ def test_all_but_the_clock_runs(benchmark, monkeypatch, tmp_path, capsys):
     text = page.read_text()
     assert "| box_iou cuda_2_tiled | passed: " in text
     assert "not the same bits in none" in text
+    assert report["parity"].keys() >= {"loss_mask", "loss_objectness", "gradient"}
+    for name, (cpu, there) in report["parity"].items():
+        assert there == pytest.approx(cpu, rel=1e-4), name
     assert "| training step | torchvision, float32 | 12.0 | 1.20 |" in text
     assert "not run: no compute-sanitizer here" in text
     known = json.loads((tmp_path / "record.json").read_text())
