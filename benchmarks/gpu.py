@@ -1,6 +1,7 @@
 """Everything there is to know about minimask on a GPU, in one command of under 8 minutes.
 
     python benchmarks/gpu.py [--minutes 8] [--only check,repeat,bench,model,sanitize]
+                             [--results FOLDER]
 
 In this order: every GPU rung of every operation against the float64 references; whether five runs
 give the same bits; the ladders timed beside torchvision and cuDNN where torch has CUDA; the whole
@@ -38,6 +39,7 @@ for folder in (str(ROOT), str(HERE)):
 STAGES = ("check", "repeat", "bench", "model", "sanitize")
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 REPEATS = 5
+RESULTS = HERE / "results"
 Report = dict[str, Any]
 
 
@@ -293,24 +295,27 @@ def _bench_row(m: dict[str, Any], ceiling: dict[str, float]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def save(report: Report) -> None:
+def save(report: Report, results: pathlib.Path) -> None:
     """Write what there is; called after every stage, so that nothing is lost."""
-    results = HERE / "results"
-    results.mkdir(exist_ok=True)
+    from minimask.kernel_lab import record
+
+    results.mkdir(parents=True, exist_ok=True)
     gpu = re.sub(r"\W+", "-", report["machine"]["gpu"].split(",")[0]).strip("-").lower()
     stem = results / f"{report['machine']['date']}-{gpu}"
     stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
     stem.with_suffix(".md").write_text(page(report))
-    if os.environ.get("OUT"):  # a folder that outlives the machine
-        for suffix in (".json", ".md"):
-            shutil.copy(stem.with_suffix(suffix), os.environ["OUT"])
-    print(f"  written: {stem.relative_to(ROOT)}.md and .json", flush=True)
+    if record.FILE.exists() and results != RESULTS:  # all that is new, in one place
+        shutil.copy(record.FILE, results / record.FILE.name)
+    print(f"  written: {stem}.md and .json", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--only", default=",".join(STAGES), help="stages, with commas")
+    parser.add_argument(
+        "--results", type=pathlib.Path, default=RESULTS, help="folder for both files"
+    )
     given = parser.parse_args()
     wanted = given.only.split(",")
     if unknown := set(wanted) - set(STAGES):
@@ -337,7 +342,7 @@ def main() -> None:
         except Exception:  # one stage that fails must not cost the others
             report.setdefault("failures", {})[name] = traceback.format_exc()
             traceback.print_exc()
-        save(report)
+        save(report, given.results)
 
 
 if __name__ == "__main__":

@@ -28,8 +28,6 @@ def benchmark(cupy_stand_in, monkeypatch, tmp_path):
     monkeypatch.setattr(record, "FILE", tmp_path / "record.json")
     monkeypatch.setattr(record.update, "__defaults__", (tmp_path / "record.json",))
     monkeypatch.setattr(gpu, "gpu_rungs", lambda: iter([("box_iou", "cuda_2_tiled")]))
-    monkeypatch.setattr(gpu, "HERE", tmp_path)
-    monkeypatch.setattr(gpu, "ROOT", tmp_path)
     monkeypatch.setattr(gpu, "sanitizer", lambda: None)
     small = {"found": []}
 
@@ -42,12 +40,15 @@ def benchmark(cupy_stand_in, monkeypatch, tmp_path):
         return result
 
     monkeypatch.setattr(gpu_model, "compare", compare)
-    monkeypatch.delenv("OUT", raising=False)
     return gpu
 
 
 def test_all_but_the_clock_runs(benchmark, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(sys, "argv", ["gpu.py", "--only", "check,repeat,model,sanitize"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["gpu.py", "--only", "check,repeat,model,sanitize", "--results", str(tmp_path / "results")],
+    )
     benchmark.main()
     (page,) = (tmp_path / "results").glob("*.md")
     report = json.loads(page.with_suffix(".json").read_text())
@@ -63,6 +64,7 @@ def test_all_but_the_clock_runs(benchmark, monkeypatch, tmp_path, capsys):
     assert "not run: no compute-sanitizer here" in text
     known = json.loads((tmp_path / "record.json").read_text())
     assert known["box_iou"]["cuda_2_tiled"]["gpu"]
+    assert (tmp_path / "results" / "record.json").exists()
 
 
 def test_a_stage_that_fails_does_not_cost_the_others(benchmark, monkeypatch, tmp_path):
@@ -70,7 +72,11 @@ def test_a_stage_that_fails_does_not_cost_the_others(benchmark, monkeypatch, tmp
         raise RuntimeError("a bad day")
 
     monkeypatch.setattr(benchmark, "repeat", broken)
-    monkeypatch.setattr(sys, "argv", ["gpu.py", "--only", "check,repeat,model"])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["gpu.py", "--only", "check,repeat,model", "--results", str(tmp_path / "results")],
+    )
     benchmark.main()
     (page,) = (tmp_path / "results").glob("*.md")
     assert "a bad day" in page.read_text() and "| inference | minimask" in page.read_text()
