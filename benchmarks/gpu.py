@@ -297,13 +297,13 @@ def _bench_row(m: dict[str, Any], ceiling: dict[str, float]) -> str:
 
 def save(report: Report, results: pathlib.Path) -> None:
     """Write what there is; called after every stage, so that nothing is lost."""
+    from minimask.files import write_whole
     from minimask.kernel_lab import record
 
-    results.mkdir(parents=True, exist_ok=True)
     gpu = re.sub(r"\W+", "-", report["machine"]["gpu"].split(",")[0]).strip("-").lower()
     stem = results / f"{report['machine']['date']}-{gpu}"
-    stem.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
-    stem.with_suffix(".md").write_text(page(report))
+    write_whole(stem.with_suffix(".json"), (json.dumps(report, indent=1) + "\n").encode())
+    write_whole(stem.with_suffix(".md"), page(report).encode())
     if record.FILE.exists() and results != RESULTS:  # all that is new, in one place
         shutil.copy(record.FILE, results / record.FILE.name)
     print(f"  written: {stem}.md and .json", flush=True)

@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import math
 import pathlib
-import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,67 +20,13 @@ from typing import Any
 
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parent
+from minimask.kernels.sources import TYPES, WIDE, Parameter, address, read_source, signatures
+
 MOST_SHARED = 48 * 1024  # bytes of shared memory that every GPU gives a block without asking
-
-# the names of C types in kernel signatures, and what an array or a number must be for them
-TYPES = {
-    "float": np.float32,
-    "float2": np.float32,
-    "float4": np.float32,
-    "half": np.float16,
-    "int": np.int32,
-    "i64": np.int64,
-    "u32": np.uint32,
-    "u64": np.uint64,
-    "bool": np.bool_,
-    "unsigned char": np.uint8,
-}
-_WIDE = {"float2": 8, "float4": 16}  # a pointer to these must be aligned to their size
-
-_KERNEL = re.compile(
-    r"__global__\s+void\s+(?:__launch_bounds__\s*\([^)]*\)\s*)?(\w+)\s*\(([^)]*)\)\s*\{"
-)
-_INCLUDE = re.compile(r'^#include "([\w./]+)"[^\n]*$', re.MULTILINE)
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
 
 class PerformanceWarning(UserWarning):
     """Something works, and costs time that it need not cost."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One argument of a kernel, as its signature declares it."""
-
-    name: str
-    type: str  # a name in TYPES
-    pointer: bool
-    const: bool
-
-    @functools.cached_property
-    def dtype(self) -> np.dtype[Any]:
-        """What an array for it holds."""
-        return np.dtype(TYPES[self.type])
-
-    @functools.cached_property
-    def range(self) -> tuple[float, float]:
-        """The least and the largest number it takes."""
-        if self.dtype.kind not in "iu":
-            return -math.inf, math.inf
-        limits = np.iinfo(TYPES[self.type])
-        return limits.min, limits.max
-
-    def fits(self, argument: Any) -> bool:
-        """Whether an argument needs no closer look; made to be quick, as every launch asks."""
-        if not self.pointer:
-            low, high = self.range
-            return type(argument) in (int, float, bool) and low <= argument <= high
-        return (
-            getattr(argument, "dtype", None) == self.dtype
-            and argument.flags.c_contiguous
-            and (self.type not in _WIDE or _address(argument) % _WIDE[self.type] == 0)
-        )
 
 
 @dataclass(frozen=True)
@@ -171,57 +116,6 @@ def _compile(source: str, options: tuple[str, ...]) -> Any:
     return cupy.RawModule(code=source, options=("--std=c++17", *options))
 
 
-@functools.cache
-def read_source(path: pathlib.Path) -> str:
-    """A `.cu` file with its `#include "..."` lines replaced by the files, each once.
-
-    Files are looked for beside the one that includes them, then in `kernels/`.  Compilers are told
-    by `#line` what every line was, so that their messages name the file and line a reader sees.
-    """
-    return _inline(path, set())
-
-
-def _inline(path: pathlib.Path, seen: set[pathlib.Path]) -> str:
-    seen.add(path)
-    lines = [f'#line 1 "{path.name}"']
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        include = _INCLUDE.match(line)
-        if include is None:
-            lines.append(line)
-            continue
-        candidates = (path.parent / include[1], ROOT / include[1])
-        found = next((c.resolve() for c in candidates if c.is_file()), None)
-        if found is None:
-            raise FileNotFoundError(f"{path}:{number}: includes {include[1]}, which does not exist")
-        if found not in seen:
-            lines.append(_inline(found, seen))
-        lines.append(f'#line {number + 1} "{path.name}"')
-    return "\n".join(lines) + "\n"
-
-
-@functools.cache
-def signatures(source: str) -> dict[str, tuple[Parameter, ...]]:
-    """Every `__global__` kernel of a source with its parameters, in the order of the file."""
-    text = _COMMENT.sub("", source)
-    return {
-        match[1]: tuple(_parameter(match[1], part) for part in match[2].split(",") if part.strip())
-        for match in _KERNEL.finditer(text)
-    }
-
-
-def _parameter(kernel: str, text: str) -> Parameter:
-    words = text.replace("*", " * ").replace("__restrict__", " ").split()
-    pointer, const = "*" in words, "const" in words
-    words = [w for w in words if w not in ("*", "const")]
-    kind, name = " ".join(words[:-1]), words[-1]
-    if kind not in TYPES:
-        raise ValueError(
-            f"kernel {kernel}: parameter {text.strip()!r} has a type the launcher does not know; "
-            f"it knows {', '.join(TYPES)} and pointers to them"
-        )
-    return Parameter(name, kind, pointer, const)
-
-
 def check_shape(
     where: str, grid: int | Sequence[int], block: int | Sequence[int], shared: int
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -262,8 +156,7 @@ def _check_arguments(
         )
     values = []
     for parameter, argument in zip(parameters, arguments, strict=True):
-        whole = parameter.pointer or type(argument) is not float or parameter.dtype.kind == "f"
-        if not (parameter.fits(argument) and whole):
+        if not parameter.fits(argument):
             check = _check_array if parameter.pointer else _check_number
             argument = check(f"{where}, {parameter.name}", parameter, argument)
         values.append(argument if parameter.pointer else TYPES[parameter.type](argument))
@@ -281,16 +174,12 @@ def _check_array(where: str, parameter: Parameter, array: Any) -> Any:
         )
     if not array.flags.c_contiguous:
         raise ValueError(f"{where}: the array {array.shape} is not contiguous in memory")
-    if parameter.type in _WIDE and _address(array) % _WIDE[parameter.type]:
+    if parameter.type in WIDE and address(array) % WIDE[parameter.type]:
         raise ValueError(
             f"{where}: read as {parameter.type}, so it must begin at a multiple of "
-            f"{_WIDE[parameter.type]} bytes; copy the array"
+            f"{WIDE[parameter.type]} bytes; copy the array"
         )
     return array
-
-
-def _address(array: Any) -> int:
-    return array.data.ptr if hasattr(array.data, "ptr") else array.ctypes.data
 
 
 def _check_number(where: str, parameter: Parameter, number: Any) -> Any:
@@ -336,7 +225,7 @@ def contiguous(name: str, array: Any) -> Any:
     One that is not is copied, and that is said once.
     """
     if array.flags.c_contiguous:
-        return array if _address(array) % 16 == 0 else array.copy()
+        return array if address(array) % 16 == 0 else array.copy()
     _warn_once(
         f"{name}: the array is not contiguous in memory, so it is copied at every call; "
         "make it contiguous once, with ascontiguousarray"

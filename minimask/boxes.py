@@ -9,13 +9,10 @@ Letters: R boxes. Only functions that exist for NumPy and CuPy arrays alike are 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
-from minimask.arrays import constant
-
-Array = Any  # a NumPy array, or a CuPy array on the GPU
+from minimask.arrays import Array, constant
 
 LARGEST_GROWTH = math.log(1000 / 16)  # a box of 16 px may grow to 1000 px: exp() cannot overflow
 

@@ -254,7 +254,10 @@ def explain(error: Exception) -> str:
     """What a CUDA error means, in a sentence with the way out."""
     text = f"{type(error).__name__}: {error}"
     if "InsufficientDriver" in text or "Unsupported .version" in text or "driver version" in text:
-        version = ".".join(map(str, driver_version()))
+        try:
+            version = ".".join(map(str, driver_version()))
+        except DeviceError as missing:  # CuPy says the same where there is no driver at all
+            return f"cuda: {missing}. {text}"
         return (
             f"cuda: the installed CUDA toolkit is newer than the driver, which understands CUDA "
             f"{version} at most; install the toolkit of that version "
@@ -271,14 +274,6 @@ def free_memory() -> int:
 
     free, _ = cupy.cuda.runtime.memGetInfo()
     return int(free + cupy.get_default_memory_pool().free_bytes())
-
-
-def synchronize(like: Array) -> None:
-    """Wait until the GPU that `like` lives on has done all it was asked; for clocks."""
-    if on_gpu(like):
-        import cupy
-
-        cupy.cuda.get_current_stream().synchronize()
 
 
 def _size(count: int) -> str:

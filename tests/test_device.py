@@ -95,6 +95,15 @@ def test_errors_of_cuda_in_a_sentence(monkeypatch, error, said):
     assert said in device.explain(kind(error.replace("Out of", "out of")))
 
 
+def test_an_error_of_cupy_without_a_driver(monkeypatch):
+    def missing():
+        raise DeviceError("no NVIDIA driver (libcuda.so.1 cannot be loaded)")
+
+    monkeypatch.setattr(device, "load_driver", missing)
+    said = device.explain(RuntimeError("cudaErrorInsufficientDriver: CUDA driver version"))
+    assert said.startswith("cuda: no NVIDIA driver (libcuda.so.1 cannot be loaded). RuntimeError")
+
+
 # --------------------------------------------------------------------------------- memory
 
 

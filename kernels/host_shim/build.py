@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 
-from minimask.kernels.launch import signatures
+from minimask.kernels.sources import signatures
 
 HERE = pathlib.Path(__file__).resolve().parent
 COMMON = (

@@ -211,6 +211,7 @@ def bench(
     picture: Annotated[Path | None, typer.Option(help="Write a roofline, .png.")] = None,
 ) -> None:
     """Time the ladder on the GPU beside torch, or without one the CPU's rungs."""
+    from minimask.files import write_whole
     from minimask.kernel_lab import bench as clock
     from minimask.kernel_lab import parallel, tiers
 
@@ -234,8 +235,9 @@ def bench(
         typer.echo(clock.row(one, ceiling))
         measures.append(one)
     if json is not None:
-        json.write_text(clock.as_json(measures, ceiling), encoding="utf-8")
+        write_whole(json, clock.as_json(measures, ceiling).encode())
     if picture is not None:
+        picture.parent.mkdir(parents=True, exist_ok=True)
         clock.picture(picture, measures, ceiling)
 
 

@@ -26,7 +26,7 @@ from minimask import environment, kernels
 from minimask.kernel_lab import values
 from minimask.kernels.case import Workload
 from minimask.kernels.dispatch import unchecked
-from minimask.kernels.launch import ROOT
+from minimask.kernels.sources import ROOT
 
 Call = Callable[[], Any]
 SECONDS = 1.0  # for the runs of one variant

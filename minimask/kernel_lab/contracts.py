@@ -20,7 +20,7 @@ import numpy as np
 from minimask import kernels
 from minimask.kernel_lab import values
 from minimask.kernels.case import Case
-from minimask.kernels.launch import TYPES, Parameter, signatures
+from minimask.kernels.sources import TYPES, Parameter, signatures
 
 Values = dict[str, Any]
 Bind = Callable[[Any], Values | None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Mapping
 
+from minimask.files import write_whole
 from minimask.kernel_lab import record, values
 from minimask.kernel_lab.tiers import tiers_of
 from minimask.kernels import OPERATIONS
@@ -63,5 +64,5 @@ def write() -> list[str]:
     entries = record.read()
     changed = outdated(entries)
     for op in changed:
-        page(op).write_text(render(op, entries), encoding="utf-8")
+        write_whole(page(op), render(op, entries).encode())
     return changed

@@ -18,10 +18,12 @@ from collections.abc import Iterable, Mapping
 from types import CodeType
 from typing import Any
 
+from minimask.files import write_whole
 from minimask.kernel_lab import values
 from minimask.kernel_lab.tiers import Result, tiers_of
 from minimask.kernels import OPERATIONS
-from minimask.kernels.launch import ROOT, Program
+from minimask.kernels.launch import Program
+from minimask.kernels.sources import ROOT
 
 FILE = ROOT / "record.json"
 Entries = dict[str, dict[str, dict[str, dict[str, str]]]]  # operation, rung, tier, what is known
@@ -66,7 +68,7 @@ def update(results: Iterable[tuple[str, Result]], file: pathlib.Path = FILE) -> 
         for op, rungs in sorted(entries.items())
         if op in OPERATIONS
     }
-    file.write_text(json.dumps(tidy, indent=1) + "\n", encoding="utf-8")
+    write_whole(file, (json.dumps(tidy, indent=1) + "\n").encode())
     return tidy
 
 

@@ -18,7 +18,8 @@ from minimask.kernel_lab import contracts as known
 from minimask.kernel_lab.contracts import Contract
 from minimask.kernel_lab.tiers import SEEDS, Result
 from minimask.kernels.host_shim import build
-from minimask.kernels.launch import Program, read_source
+from minimask.kernels.launch import Program
+from minimask.kernels.sources import read_source
 
 WORKER = "minimask.kernel_lab.student_worker"
 SECONDS = 120.0

@@ -14,7 +14,7 @@ import numpy as np
 from minimask import kernels
 from minimask.kernels.case import Case
 from minimask.kernels.dispatch import Variant, using
-from minimask.kernels.launch import ROOT
+from minimask.kernels.sources import ROOT
 from minimask.testing import assert_close
 
 # bytes of arrays that a student's kernel is to write: a NaN, or a huge number

@@ -10,8 +10,8 @@ import pytest
 
 from minimask.kernel_lab import processes, tiers
 from minimask.kernel_lab.mutants import Mutant, NoMutant, changed, mutated
-from minimask.kernels.launch import ROOT as KERNELS
-from minimask.kernels.launch import read_source
+from minimask.kernels.sources import ROOT as KERNELS
+from minimask.kernels.sources import read_source
 
 BARRIER = "  __syncthreads();\n"
 # operation, rung, tier, file, the text, what stands there instead, what the tier says

@@ -118,6 +118,12 @@ def test_a_missing_include_is_named(tmp_path):
         Program(tmp_path / "a.cu").source()
 
 
+def test_a_file_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "a.cu").write_bytes(b"\xf7\x00\x01")
+    with pytest.raises(ValueError, match=r"a.cu: expected CUDA C\+\+, this is no text"):
+        Program(tmp_path / "a.cu").source()
+
+
 def test_an_unknown_type_in_a_signature(tmp_path):
     (tmp_path / "a.cu").write_text('extern "C" __global__ void k(double x) {}\n')
     with pytest.raises(ValueError, match="kernel k: parameter 'double x' has a type the launcher"):
