@@ -148,6 +148,7 @@ def repeat(report: Report, clock: Clock) -> None:
 def bench(report: Report, clock: Clock) -> None:
     """All ladders, beside what torch has."""
     from minimask.kernel_lab import bench as lab
+    from minimask.kernel_lab import timings
     from minimask.kernels import OPERATIONS
 
     ceiling = lab.ceilings(gpu=True)
@@ -161,10 +162,10 @@ def bench(report: Report, clock: Clock) -> None:
         for measure in lab.bench(op, gpu=True, seconds=0.2):
             if heading != measure.workload:
                 heading = measure.workload
-                print(f"  {op}, {measure.function}, {heading}\n    {lab.HEADER}")
-            print(f"    {lab.row(measure, ceiling)}", flush=True)
+                print(f"  {op}, {measure.function}, {heading}\n    {timings.HEADER}")
+            print(f"    {timings.row(measure, ceiling)}", flush=True)
             measures.append(measure)
-    report["bench"] = json.loads(lab.as_json(measures, ceiling))
+    report["bench"] = json.loads(timings.as_json(measures, ceiling))
 
 
 def model(report: Report, clock: Clock) -> None:

@@ -213,7 +213,7 @@ def bench(
     """Time the ladder on the GPU beside torch, or without one the CPU's rungs."""
     from minimask.files import write_whole
     from minimask.kernel_lab import bench as clock
-    from minimask.kernel_lab import parallel, tiers
+    from minimask.kernel_lab import parallel, tiers, timings
 
     if not parallel.with_cases([_operation(op)]):
         raise ValueError(f"{op} has no workloads to time")
@@ -231,14 +231,14 @@ def bench(
     for one in clock.bench(op, variant or [], gpu=not why, small=small, seconds=seconds):
         if (one.function, one.workload) != last:
             last = (one.function, one.workload)
-            typer.echo(f"\n{one.function}: {one.workload}\n{clock.HEADER}")
-        typer.echo(clock.row(one, ceiling))
+            typer.echo(f"\n{one.function}: {one.workload}\n{timings.HEADER}")
+        typer.echo(timings.row(one, ceiling))
         measures.append(one)
     if json is not None:
-        write_whole(json, clock.as_json(measures, ceiling).encode())
+        write_whole(json, timings.as_json(measures, ceiling).encode())
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)
-        clock.picture(picture, measures, ceiling)
+        timings.picture(picture, measures, ceiling)
 
 
 @app.command("pages")

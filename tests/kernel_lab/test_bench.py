@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from minimask.kernel_lab import bench, values
+from minimask.kernel_lab import bench, timings, values
 from minimask.kernels.case import Workload
 
 CEILINGS = bench.Ceilings("a test", copy=100.0, matrix=1000.0)
@@ -18,17 +18,17 @@ MEASURE = bench.Measure("box_iou", "box_iou", "w", "cpu", "cpu", 2.0, 1.0, 5, 1e
 
 def test_rates_and_shares():
     assert (MEASURE.bandwidth, MEASURE.rate) == (50.0, 2000.0)
-    row = bench.row(MEASURE, CEILINGS)
+    row = timings.row(MEASURE, CEILINGS)
     for part in ("cpu", " 2 ", " 50 ", "50.0%", "2000", "200.0%"):
         assert part in row
-    assert len(row) == len(bench.HEADER) <= 80
+    assert len(row) == len(timings.HEADER) <= 80
 
 
 def test_every_cpu_rung_is_timed_on_small_sizes():
     found = list(bench.bench("box_iou", gpu=False, small=True, seconds=0.01))
     assert [m.variant for m in found] == ["reference", "cpu"]
     assert all(m.ms >= m.best_ms > 0 and m.runs >= 1 and m.operations == 0 for m in found)
-    assert " - " in bench.row(found[0], CEILINGS)
+    assert " - " in timings.row(found[0], CEILINGS)
 
 
 def test_a_rung_of_another_device_is_refused():
@@ -48,14 +48,14 @@ def test_ceilings_of_this_machine():
 
 
 def test_json_and_picture(tmp_path):
-    content = json.loads(bench.as_json([MEASURE], CEILINGS))
+    content = json.loads(timings.as_json([MEASURE], CEILINGS))
     assert content["ceilings"]["copy"] == 100.0
     assert content["measures"][0]["gb_per_s"] == 50.0
-    bench.picture(tmp_path / "roof.png", [MEASURE], CEILINGS)
+    timings.picture(tmp_path / "roof.png", [MEASURE], CEILINGS)
     assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
     bare = bench.Measure("box_iou", "box_iou", "w", "cpu", "cpu", 2.0, 1.0, 5, 1e8, 0.0)
     with pytest.raises(ValueError, match="leave out --small"):
-        bench.picture(tmp_path / "none.png", [bare], CEILINGS)
+        timings.picture(tmp_path / "none.png", [bare], CEILINGS)
 
 
 @pytest.mark.parametrize("op", ["box_iou", "nms", "roi_pool", "roi_align", "conv2d", "max_pool2d"])
