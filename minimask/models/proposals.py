@@ -1,7 +1,7 @@
 """From what the RPN says of every anchor to the few boxes the second stage looks at.
 
 Everything up to the boxes that survive runs where the network runs, with arrays of fixed shapes:
-a box to be dropped is emptied, not removed, as nobody knows there how many are left.  The
+a box to be dropped gets the lowest score, as nobody knows there how many are left.  The
 survivors are then read back, all images at once.
 
 Letters: N images, B anchors of a level that passed the first cut, R proposals of an image.
@@ -49,8 +49,8 @@ def filter_proposals(
     origins = array_module(*anchors).concatenate(
         [a[b] for a, b in zip(anchors, best, strict=True)], axis=1
     )
-    moved = _move(_pick(deltas, [b[:, :, None] for b in best]), origins, frames, convention)
-    boxes, scores = _empty_what_is_dropped(moved, scores, convention)
+    boxes = _move(_pick(deltas, [b[:, :, None] for b in best]), origins, frames, convention)
+    scores = _dropped_last(boxes, scores, convention)
     kept = _suppress(boxes, scores, [b.shape[1] for b in best], convention.rpn_nms_thresh)
     found = download(_rows(boxes, scores, kept), "proposals")
     return _by_image(found, scores.shape, after)
@@ -91,19 +91,16 @@ def _move(deltas: Array, anchors: Array, frames: Sequence[Frame], convention: Co
         )
 
 
-def _empty_what_is_dropped(
-    boxes: Array, scores: Array, convention: Convention
-) -> tuple[Array, Array]:
-    """Boxes that are too small or not finite become empty, with a score below all others.
+def _dropped_last(boxes: Array, scores: Array, convention: Convention) -> Array:
+    """The scores, but minus infinity for boxes that are too small or not finite: (N, B).
 
-    An empty box overlaps nothing, so it suppresses nothing and is never suppressed.
+    So they come last and suppress nothing but each other.
     """
     xp = array_module(boxes)
     with np.errstate(invalid="ignore"):
         valid = box_ops.is_large(boxes.reshape(-1, 4), convention.rpn_min_size)
         valid = valid.reshape(scores.shape) & xp.isfinite(boxes).all(axis=2) & xp.isfinite(scores)
-    lowest = scores.dtype.type(-np.inf)
-    return xp.where(valid[:, :, None], boxes, 0), xp.where(valid, scores, lowest)
+    return xp.where(valid, scores, scores.dtype.type(-np.inf))
 
 
 def _suppress(boxes: Array, scores: Array, per_level: Sequence[int], threshold: float) -> Array:
@@ -133,7 +130,7 @@ def _rows(boxes: Array, scores: Array, kept: Array) -> Array:
 def _by_image(
     found: np.ndarray, shape: tuple[int, int], after: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The rows of each image, without the emptied ones, the first `after` of them."""
+    """The rows of each image, without the dropped ones, the first `after` of them."""
     images, count = shape
     found = found[(found[:, 5] >= 0) & np.isfinite(found[:, 4])]
     image_of = (found[:, 5] // count).astype(np.int64)

@@ -159,6 +159,8 @@ def test_clipping_by_hand():
     assert clip_grad_norm(named, 1.0) == pytest.approx(5.0)
     np.testing.assert_allclose([a.grad[0], b.grad[0]], [0.6, 0.8], rtol=1e-6)
     assert grad_norm(named) == pytest.approx(1.0)
+    assert clip_grad_norm(named, 0.9) == pytest.approx(1.0)  # a little too long is too long
+    assert grad_norm(named) == pytest.approx(0.9)
 
 
 def test_clipping_leaves_nan_to_be_reported():
