@@ -16,7 +16,7 @@ if __name__ == "kernels":
 # Importing a submodule binds its name to the module, once; the lines below then bind the function
 # for good.  They are cheap: an operation's own imports wait until it runs.
 from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, scale_shift
-from minimask.kernels.box_iou import box_iou
+from minimask.kernels.box_iou import best_overlaps, box_iou
 from minimask.kernels.conv2d import (
     conv2d,
     conv2d_backward_bias,
@@ -27,6 +27,7 @@ from minimask.kernels.conv2d import (
 from minimask.kernels.dispatch import Variant, unchecked, using
 from minimask.kernels.max_pool2d import max_pool2d, max_pool2d_backward
 from minimask.kernels.nms import batched_nms, batched_nms_padded, nms
+from minimask.kernels.relu import relu, relu_backward
 from minimask.kernels.resize import resize, resize_backward
 from minimask.kernels.roi_align import (
     roi_align,
@@ -54,6 +55,7 @@ OPERATIONS = {
         "conv_transpose2d",
     ),
     "max_pool2d": ("max_pool2d", "max_pool2d_backward"),
+    "relu": ("relu", "relu_backward"),
     "resize": ("resize", "resize_backward"),
     "batch_norm": ("channel_moments", "scale_shift", "batch_norm_backward"),
 }
@@ -64,6 +66,7 @@ __all__ = [
     "batch_norm_backward",
     "batched_nms",
     "batched_nms_padded",
+    "best_overlaps",
     "box_iou",
     "channel_moments",
     "conv2d",
@@ -74,6 +77,8 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_backward",
     "nms",
+    "relu",
+    "relu_backward",
     "resize",
     "resize_backward",
     "roi_align",

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from minimask import anomaly, backpropagation
+from minimask import anomaly, backpropagation, watch
 from minimask.anomaly import AnomalyError, detect_anomaly
 from minimask.arrays import Array, array_module, as_arrays, unbroadcast
 from minimask.backpropagation import topological_order
@@ -111,9 +111,12 @@ class Function:
         if not all_numpy:
             dtypes = [t.data.dtype for t in inputs if isinstance(t, Tensor)]
             arrays = as_arrays(arrays, dtypes[0] if dtypes else np.dtype(np.float32))
-        ctx = Context(cls, parents, needs)
+        ctx, watcher = Context(cls, parents, needs), watch.active.get()
         try:
-            out = Tensor(cls.forward(ctx, *arrays, **options))
+            if watcher is None:
+                out = Tensor(cls.forward(ctx, *arrays, **options))
+            else:
+                out = Tensor(watcher.forward(ctx, arrays, options))
         except (ValueError, TypeError, IndexError) as error:
             error.add_note(f"in {cls.describe(arrays, options)}")
             raise

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minimask import anomaly
+from minimask import anomaly, watch
 from minimask.arrays import Array, array_module
 
 if TYPE_CHECKING:
     from minimask.autograd import Context, Tensor
 
 
+@watch.stage("backward")
 def run(root: Tensor, grad: Array | None, retain_graph: bool) -> None:
     """Add to `.grad` of every leaf that `root` depends on; `grad` is where the walk starts."""
     order = topological_order(root)
@@ -126,7 +127,8 @@ def _accumulate(leaf: Tensor, g: Array, keep: bool) -> None:
 def _gradients(ctx: Context, grad: Array) -> tuple[Any, ...]:
     """Call `backward` and check what it returned: one gradient per input, of the input's shape."""
     ctx.saved  # noqa: B018  a clear error when an earlier backward freed the arrays
-    out = ctx.fn.backward(ctx, grad)
+    watcher = watch.active.get()
+    out = ctx.fn.backward(ctx, grad) if watcher is None else watcher.backward(ctx, grad)
     gradients = out if isinstance(out, tuple) else (out,)
     if len(gradients) != len(ctx.parents):
         names = ", ".join(ctx.fn.input_names(len(ctx.parents)))

@@ -135,6 +135,20 @@ CASES = [
         lambda x, w: F.conv2d(x, w, stride=(2, 1), padding=(1, 2), dilation=(1, 2), groups=2),
         ((2, 4, 6, 7), (6, 2, 3, 2)),
     ),
+    Case(
+        "Conv2d",
+        "residual, relu",
+        lambda x, w, b, r: F.conv2d(x, w, b, padding=1, residual=r, relu=True),
+        ((2, 3, 4, 5), (4, 3, 3, 3), (4,), (2, 4, 4, 5)),
+    ),
+    Case(
+        "Conv2d",
+        "residual without bias",
+        lambda x, w, r: F.conv2d(x, w, stride=2, residual=r),
+        ((1, 2, 5, 6), (3, 2, 2, 2), (1, 3, 2, 3)),
+    ),
+    Case("ReLU", "kernel", F.relu, ((4, 5),)),
+    Case("ReLU", "residual", F.relu, ((4, 5), (4, 5))),
     Case("Conv2d", "no images", F.conv2d, ((0, 3, 5, 5), (4, 3, 3, 3), (4,))),
     Case(
         "ConvTranspose2d",
@@ -159,6 +173,26 @@ CASES = [
     Case("Resize", "nearest", lambda x: F.resize(x, (7, 5)), ((2, 2, 3, 4),)),
     Case("Resize", "bilinear", lambda x: F.resize(x, (7, 5), "bilinear"), ((2, 2, 3, 4),)),
     Case("Resize", "smaller", lambda x: F.resize(x, (2, 3), "bilinear"), ((1, 2, 5, 7),)),
+    Case(
+        "BatchNorm",
+        "residual, relu",
+        lambda x, w, b, r: F.batch_norm(
+            x, w, b, MEAN.astype(x.dtype), VAR.astype(x.dtype), residual=r, relu=True
+        ),
+        ((2, 3, 4, 5), (3,), (3,), (2, 3, 4, 5)),
+    ),
+    Case(
+        "BatchNormTrain",
+        "residual, relu",
+        lambda x, w, b, r: F.batch_norm_train(x, w, b, residual=r, relu=True)[0],
+        ((2, 3, 4, 5), (3,), (3,), (2, 3, 4, 5)),
+    ),
+    Case(
+        "ConvTranspose2d",
+        "relu",
+        lambda x, w, b: F.conv_transpose2d(x, w, b, stride=2, relu=True),
+        ((2, 3, 3, 4), (3, 4, 2, 2), (4,)),
+    ),
     Case(
         "BatchNorm",
         "",

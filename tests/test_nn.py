@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from minimask import nn
-from minimask.autograd import Tensor, no_grad
+from minimask import nn, ops
+from minimask.autograd import Tensor, no_grad, topological_order
 from minimask.testing import assert_close, gradcheck
 
 rng = np.random.default_rng(0)
@@ -336,3 +336,55 @@ def test_a_small_network_learns() -> None:
                 p.data -= np.float32(0.1) * p.grad
         losses.append(loss.item())
     assert losses[-1] < 0.05 * losses[0]
+
+
+# ------------------------------------------------------------------ convolution and norm as one
+
+
+def _conv_and_norm(kind, bias):
+    rng = np.random.default_rng(3)
+    conv = nn.Conv2d(3, 4, 3, padding=1, bias=bias, rng=rng).astype(np.float64)
+    norm = {"batch": nn.BatchNorm2d, "frozen": nn.FrozenBatchNorm2d}.get(kind, None)
+    norm = (norm(4) if norm else nn.GroupNorm(2, 4)).astype(np.float64)
+    for tensor in norm.parameters():
+        tensor.data[:] = rng.uniform(0.5, 2, 4)
+    for _, buffer in norm.named_buffers():
+        if buffer.ndim:
+            buffer[:] = rng.uniform(0.5, 2, 4)
+    return conv, norm, rng
+
+
+@pytest.mark.parametrize("kind", ["batch", "frozen", "group"])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+def test_conv_norm_is_the_norm_of_the_convolution(kind, training, bias, after):
+    conv, norm, rng = _conv_and_norm(kind, bias)
+    norm.train(training)
+    x = Tensor(rng.standard_normal((2, 3, 5, 6)), requires_grad=True)
+    residual = Tensor(rng.standard_normal((2, 4, 5, 6)), requires_grad=True) if after else None
+    direction = rng.standard_normal((2, 4, 5, 6))
+    learned = [x, *conv.parameters(), *norm.parameters(), *([residual] if after else [])]
+    results = []
+    for together in (False, True):
+        state = norm.state_dict()
+        if together:
+            y = nn.conv_norm(conv, norm, x, residual=residual, relu=after)
+        else:
+            y = norm(conv(x))
+            y = ops.relu(y + residual) if after else y
+        (y * direction).sum().backward()
+        results.append([y.data, *(t.grad for t in learned)])
+        norm.load_state_dict(state)
+        for tensor in learned:
+            tensor.grad = None
+    for apart, joined in zip(*results, strict=True):
+        np.testing.assert_allclose(joined, apart, rtol=1e-9, atol=1e-11)
+
+
+def test_conv_norm_keeps_no_output_of_the_convolution():
+    conv, norm, rng = _conv_and_norm("frozen", False)
+    x = Tensor(rng.standard_normal((1, 3, 5, 6)), requires_grad=True)
+    y = nn.conv_norm(conv, norm, x, relu=True)
+    kept = [t for t in topological_order(y) if t.shape == y.shape]
+    assert kept == [y]

@@ -13,6 +13,7 @@ import numpy as np
 
 from minimask.kernels import dispatch
 from minimask.kernels.dispatch import Variant
+from minimask.kernels.relu import finish
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the formulas, one array operation after another"),
@@ -51,26 +52,43 @@ def channel_moments(x: np.ndarray, *, variant: str | None = None) -> tuple[np.nd
 
 
 def scale_shift(
-    x: np.ndarray, scale: np.ndarray, shift: np.ndarray, *, variant: str | None = None
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    residual: np.ndarray | None = None,
+    *,
+    relu: bool = False,
+    variant: str | None = None,
 ) -> np.ndarray:
-    """y[n, c, i, j] = scale[c] x[n, c, i, j] + shift[c].
+    """y[n, c, i, j] = scale[c] x[n, c, i, j] + shift[c], and what often follows, in one pass.
 
     Args:
         x: (N, C, H, W) float32 or float64; N may be 0.
         scale: (C,), the dtype of x.
         shift: (C,), the dtype of x.
+        residual: (N, C, H, W), the dtype of x, added to the result; or None.
+        relu: whether the positive part is taken at the end.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:
         (N, C, H, W).
 
     Raises:
-        ValueError: scale or shift is not one number per channel.
+        ValueError: scale or shift is not one number per channel; a residual of another shape.
         TypeError: dtypes that differ or are not float32 or float64.
     """
     _check_images("x", x)
     _check_channels(x, scale=scale, shift=shift)
-    return dispatch.call(__name__, VARIANTS, "scale_shift", x, scale, shift, variant=variant)
+    if residual is not None:
+        _check_like("residual", residual, "x", x)
+    arrays, function = (x, scale, shift), "scale_shift"
+    name = dispatch.choose(__name__, VARIANTS, function, *arrays, residual, variant=variant)
+    if VARIANTS[name].device == "cpu":
+        arguments = (*arrays, residual)
+        return dispatch.call(__name__, VARIANTS, function, *arguments, relu=relu, variant=name)
+    return finish(
+        dispatch.call(__name__, VARIANTS, function, *arrays, variant=name), residual, relu
+    )
 
 
 def batch_norm_backward(
@@ -105,11 +123,7 @@ def batch_norm_backward(
         TypeError: dtypes that differ or are not float32 or float64.
     """
     _check_images("grad", grad)
-    if x.shape != grad.shape or x.dtype != grad.dtype:
-        raise ValueError(
-            f"x: expected the shape and dtype of grad, {grad.shape} {grad.dtype}, "
-            f"got {x.shape} {x.dtype}"
-        )
+    _check_like("x", x, "grad", grad)
     _check_channels(grad, weight=weight, mean=mean, rstd=rstd)
     function = "batch_norm_backward"
     return dispatch.call(__name__, VARIANTS, function, grad, x, weight, mean, rstd, variant=variant)
@@ -120,6 +134,14 @@ def _check_images(name: str, x: np.ndarray) -> None:
         raise ValueError(f"{name}: expected shape (N, C, H, W), got {x.shape}")
     if x.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name}: expected float32 or float64, got {x.dtype}; convert with .astype")
+
+
+def _check_like(name: str, x: np.ndarray, other: str, like: np.ndarray) -> None:
+    if x.shape != like.shape or x.dtype != like.dtype:
+        raise ValueError(
+            f"{name}: expected the shape and dtype of {other}, {like.shape} {like.dtype}, "
+            f"got {x.shape} {x.dtype}"
+        )
 
 
 def _check_channels(x: np.ndarray, **vectors: np.ndarray) -> None:

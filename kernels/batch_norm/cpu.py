@@ -23,13 +23,20 @@ def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, var
 
 
-def scale_shift(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """scale[c] x + shift[c]."""
+def scale_shift(
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    residual: np.ndarray | None,
+    *,
+    relu: bool,
+) -> np.ndarray:
+    """scale[c] x + shift[c] + residual, and of that the positive part."""
     y = np.empty(x.shape, x.dtype)
     if y.size:
-        _scale_shift(
-            _planes(x), np.ascontiguousarray(scale), np.ascontiguousarray(shift), _planes(y)
-        )
+        other = _planes(x if residual is None else residual)  # of no meaning if there is none
+        vectors = np.ascontiguousarray(scale), np.ascontiguousarray(shift)
+        _scale_shift(_planes(x), *vectors, other, residual is not None, relu, _planes(y))
     return y
 
 
@@ -70,14 +77,32 @@ def _moments(x, mean, var):
         var[c] = square / (images * pixels)
 
 
+@njit(cache=True)
+def _scale_shift_plane(x, a, b, residual, add, relu, y):
+    """One channel of one image; a loop of its own for each form, so that each runs in vectors."""
+    zero = x.dtype.type(0)
+    if add and relu:
+        for i in range(x.size):
+            value = a * x[i] + b + residual[i]
+            y[i] = zero if value < zero else value  # NaN is not less
+    elif add:
+        for i in range(x.size):
+            y[i] = a * x[i] + b + residual[i]
+    elif relu:
+        for i in range(x.size):
+            value = a * x[i] + b
+            y[i] = zero if value < zero else value
+    else:
+        for i in range(x.size):
+            y[i] = a * x[i] + b
+
+
 @njit(parallel=True, cache=True)
-def _scale_shift(x, scale, shift, y):
-    images, channels, pixels = x.shape
+def _scale_shift(x, scale, shift, residual, add, relu, y):
+    images, channels = x.shape[:2]
     for p in prange(images * channels):
         n, c = p // channels, p % channels
-        a, b = scale[c], shift[c]
-        for i in range(pixels):
-            y[n, c, i] = a * x[n, c, i] + b
+        _scale_shift_plane(x[n, c], scale[c], shift[c], residual[n, c], add, relu, y[n, c])
 
 
 @njit(parallel=True, cache=True, fastmath=SUMS)

@@ -18,9 +18,19 @@ def channel_moments(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean.astype(x.dtype), var.astype(x.dtype)
 
 
-def scale_shift(x: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """scale[c] x + shift[c]."""
-    return _per_channel(scale) * x + _per_channel(shift)
+def scale_shift(
+    x: np.ndarray,
+    scale: np.ndarray,
+    shift: np.ndarray,
+    residual: np.ndarray | None,
+    *,
+    relu: bool,
+) -> np.ndarray:
+    """scale[c] x + shift[c] + residual, and of that the positive part."""
+    y = _per_channel(scale) * x + _per_channel(shift)
+    if residual is not None:
+        y = y + residual
+    return np.maximum(y, 0) if relu else y
 
 
 def batch_norm_backward(

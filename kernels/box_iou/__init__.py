@@ -53,6 +53,36 @@ def box_iou(boxes_a: np.ndarray, boxes_b: np.ndarray, *, variant: str | None = N
     return call(__name__, VARIANTS, "box_iou", a, b, variant=variant)
 
 
+def best_overlaps(
+    boxes_a: np.ndarray, boxes_b: np.ndarray, *, variant: str | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What of `box_iou(boxes_a, boxes_b)` decides which box stands for which, without its pairs.
+
+    This is what a detector asks when it gives every anchor its object (Faster R-CNN,
+    arXiv:1506.01497, section 3.1.2).  The IoUs are those of `box_iou` bit for bit.
+
+    Args:
+        boxes_a: (A, 4), x0 y0 x1 y1 in any one unit: few, e.g. the objects of an image.
+        boxes_b: (B, 4), likewise: many, e.g. its anchors.
+        variant: a name in VARIANTS that has this function, on NumPy arrays only.
+
+    Returns:
+        nearest (B,) int64: the box of A that each box of B overlaps most, the first of equals; 0 if
+            it overlaps none, -1 if A is empty.
+        overlap (B,): the IoU of the two, in the boxes' common floating-point type.
+        closest (B,): if the box of B is the closest there is to a box of A, or one of several
+            equally close, their IoU (if it is to several boxes of A, the largest), else 0.
+
+    Raises:
+        ValueError: a shape other than (R, 4), or an unknown variant.
+        TypeError: boxes that are neither integers nor floating point, or not NumPy arrays.
+    """
+    a, b = check_boxes("boxes_a", boxes_a), check_boxes("boxes_b", boxes_b)
+    dtype = np.result_type(a.dtype, b.dtype)
+    a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
+    return call(__name__, VARIANTS, "best_overlaps", a, b, variant=variant)
+
+
 def check_boxes(name: str, boxes: np.ndarray) -> np.ndarray:
     """`boxes` as (R, 4) of float32 or float64; `name` is the argument's, for the message.
 

@@ -53,6 +53,20 @@ def cases() -> Iterator[Case]:
     for count, other in ((1300, 50), (4099, 3), (9, 1031), (5, 2050)):
         pair = (random_boxes(count, 5), random_boxes(other, 6))
         yield Case(f"{count} x {other}", "box_iou", pair)
+    yield from _best()
+
+
+def _best() -> Iterator[Case]:
+    """What lies in one block and in several, ties, boxes with no inside.
+
+    Which of two is nearest is decided in the boxes' type: the reference gets them as they are.
+    """
+    for count, other in ((0, 5), (5, 0), (1, 1), (7, 200), (20, 512), (3, 1031), (65, 1300)):
+        pair = (random_boxes(count, 7), random_boxes(other, 8))
+        yield Case(f"best of {count} x {other}", "best_overlaps", pair, widen=())
+    pair = (np.round(random_boxes(9, 9, 12.0)), np.round(random_boxes(600, 10, 12.0)))
+    yield Case("best of many ties", "best_overlaps", pair, widen=())
+    yield Case("best, no inside", "best_overlaps", (odd_boxes(), odd_boxes()), widen=())
 
 
 def workloads() -> Iterator[Workload]:
@@ -66,3 +80,10 @@ def workloads() -> Iterator[Workload]:
             operations=13.0 * a * b,
             peer="box_iou",
         )
+    yield Workload(
+        "50 x 268569",
+        "best_overlaps",
+        (random_boxes(50, 1, 1000.0), random_boxes(268569, 0, 1000.0)),
+        bytes=4.0 * (4 * 50 + 4 * 268569) + (8 + 4 + 4) * 268569,
+        operations=13.0 * 50 * 268569,
+    )

@@ -15,12 +15,14 @@ import numpy as np
 from minimask.kernels import dispatch
 from minimask.kernels.conv2d.geometry import Geometry, Pair, geometry, pair
 from minimask.kernels.dispatch import Variant
+from minimask.kernels.relu import finish
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the formula: windows as a view, one sum over them"),
     "im2col": Variant("im2col", "cpu", "copy all windows into columns, one matrix product each"),
     "cpu": Variant("cpu", "cpu", "no columns: tiles in cache, sums in vector registers, all cores"),
     "winograd": Variant("winograd", "cpu", "3x3 at stride 1: a quarter of the products (Winograd)"),
+    "fused": Variant("fused", "cpu", "bias, sum and ReLU while a tile is still in the cache"),
     "numba_1_direct": Variant("numba_1_direct", "gpu", "one thread a value", by_name=True),
     "numba_2_shared": Variant(
         "numba_2_shared", "gpu", "as cuda_2_shared, in tiles of 8 x 8", by_name=True
@@ -56,6 +58,8 @@ def conv2d(
     padding: int | Pair = 0,
     dilation: int | Pair = 1,
     groups: int = 1,
+    residual: np.ndarray | None = None,
+    relu: bool = False,
     variant: str | None = None,
 ) -> np.ndarray:
     """Slide K learned windows over N images.
@@ -69,6 +73,8 @@ def conv2d(
         padding: rows and columns of zeros around the image.
         dilation: pixels between neighboring weights of the window.
         groups: input and output channels are cut into this many parts, each convolved alone.
+        residual: (N, K, OH, OW), the dtype of x, added to the result; or None.
+        relu: whether the positive part is taken at the end.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:
@@ -79,9 +85,19 @@ def conv2d(
         TypeError: dtypes that differ or are not float32 or float64.
     """
     g = _geometry(x.shape, weight.shape, stride, padding, dilation, groups)
-    _check_dtypes(x=x, weight=weight, bias=bias)
+    _check_dtypes(x=x, weight=weight, bias=bias, residual=residual)
     _check_bias(bias, g.filters)
-    return dispatch.call(__name__, VARIANTS, "conv2d", x, weight, bias, g=g, variant=variant)
+    arrays, function = (x, weight, bias), "conv2d"
+    if residual is None and not relu:
+        return dispatch.call(__name__, VARIANTS, function, *arrays, g=g, variant=variant)
+    _check_residual(residual, g.output_shape)
+    name = dispatch.choose(__name__, VARIANTS, function, *arrays, residual, variant=variant)
+    fused = "conv2d_fused"
+    if dispatch.implements(__name__, VARIANTS[name], fused):
+        arguments, options = (*arrays, residual), {"relu": relu, "g": g}
+        return dispatch.call(__name__, VARIANTS, fused, *arguments, **options, variant=name)
+    y = dispatch.call(__name__, VARIANTS, function, *arrays, g=g, variant=name)
+    return finish(y, residual, relu)
 
 
 def conv2d_backward_input(
@@ -185,6 +201,7 @@ def conv_transpose2d(
     *,
     stride: int | Pair = 1,
     padding: int | Pair = 0,
+    relu: bool = False,
     variant: str | None = None,
 ) -> np.ndarray:
     """Spread every input value over a window of the output: upsampling with learned weights.
@@ -203,6 +220,7 @@ def conv_transpose2d(
         bias: (C_out,) or None.
         stride: output pixels per input pixel; an int or a pair (vertical, horizontal).
         padding: rows and columns cut from every side of the output.
+        relu: whether the positive part is taken at the end.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:
@@ -231,8 +249,14 @@ def conv_transpose2d(
         )
     shape = (x.shape[0], weight.shape[1], height, width)
     g = _geometry(shape, weight.shape, step, border, 1, 1)
-    function = "conv2d_backward_input"
-    return dispatch.call(__name__, VARIANTS, function, x, weight, bias, g=g, variant=variant)
+    arrays, function = (x, weight, bias), "conv2d_backward_input"
+    name = dispatch.choose(__name__, VARIANTS, function, *arrays, variant=variant)
+    if relu and dispatch.implements(__name__, VARIANTS[name], "conv_transpose2d_fused"):
+        return dispatch.call(
+            __name__, VARIANTS, "conv_transpose2d_fused", *arrays, relu=relu, g=g, variant=name
+        )
+    y = dispatch.call(__name__, VARIANTS, function, *arrays, g=g, variant=name)
+    return finish(y, None, relu)
 
 
 def _geometry(
@@ -275,6 +299,11 @@ def _check_dtypes(**arrays: np.ndarray | None) -> None:
 def _check_bias(bias: np.ndarray | None, filters: int) -> None:
     if bias is not None and bias.shape != (filters,):
         raise ValueError(f"bias: expected shape ({filters},), got {bias.shape}")
+
+
+def _check_residual(residual: np.ndarray | None, shape: tuple[int, ...]) -> None:
+    if residual is not None and residual.shape != shape:
+        raise ValueError(f"residual: expected the output's shape {shape}, got {residual.shape}")
 
 
 def _check_grad(grad: np.ndarray, g: Geometry) -> None:

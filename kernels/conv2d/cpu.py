@@ -28,7 +28,7 @@ def conv2d(
     """Every tile of y: the windows of its pixels times all filters."""
     y = np.empty(g.output_shape, x.dtype)
     steps = (g.filters // g.groups * g.inner, g.inner, 1)
-    _correlate(x, weight, steps, bias, y, forward_plan(g), g.groups)
+    correlate_tiles(x, weight, steps, bias, y, forward_plan(g), g.groups)
     return y
 
 
@@ -38,11 +38,11 @@ def conv2d_backward_input(
     """Every tile of dx: the windows of grad that see its pixels times all input channels."""
     dx = np.empty(g.input_shape, grad.dtype)
     steps = (g.filters // g.groups * g.inner, g.window[0] * g.window[1], 0)
-    _correlate(grad, weight, steps, bias, dx, backward_plan(g), g.groups)
+    correlate_tiles(grad, weight, steps, bias, dx, backward_plan(g), g.groups)
     return dx
 
 
-def _correlate(
+def correlate_tiles(
     x: np.ndarray,
     weight: np.ndarray,
     weight_steps: tuple[int, int, int],
@@ -50,7 +50,10 @@ def _correlate(
     y: np.ndarray,
     plan: Plan,
     groups: int,
+    residual: np.ndarray | None = None,
+    relu: bool = False,
 ) -> None:
+    """Write to y the correlation, plus the residual, and of that the positive part if asked."""
     if y.size == 0:
         return
     workers, lane = numba.get_num_threads(), lanes(x.itemsize)
@@ -77,6 +80,8 @@ def _correlate(
         plan.border,
         plan.in_step,
         plan.out_step,
+        flat(y if residual is None else residual),
+        (residual is not None, relu),
         lane,
         scratch("tiles", workers, padded + 4 * lane * pixels, x.dtype),
         scratch("offsets", workers, pixels, np.dtype(np.int64)),

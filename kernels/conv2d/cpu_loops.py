@@ -159,16 +159,47 @@ def multiply_tile(
 
 
 @compiled
-def store_tile(sums, width, y, y_shape, images, k, filters, grid, phase, out_step, lanes, spare):
-    """Write sums[t, k] to y, where pixels of one channel lie side by side, or `out_step` apart."""
+def keep_positive(values):
+    """The positive part in place; NaN is not less than 0 and stays."""
+    for i in range(values.size):
+        values[i] = 0 if values[i] < 0 else values[i]
+
+
+@compiled
+def add_rows(y, residual, at, area, pixels, filters, positive):
+    """Add the residual to `pixels` numbers of each of some channels, which were just written."""
+    for f in range(filters):
+        target = y[at + f * area : at + f * area + pixels]
+        source = residual[at + f * area : at + f * area + pixels]
+        for i in range(pixels):
+            target[i] += source[i]
+        if positive:
+            keep_positive(target)
+
+
+@compiled
+def store_tile(
+    sums, width, y, y_shape, images, k, filters, grid, phase, out_step, residual, after, lanes,
+    spare,
+):  # fmt: skip
+    """Write sums[t, k] to y, where pixels of one channel lie side by side, or `out_step` apart.
+
+    `after`: whether the residual is added, which is only for pixels side by side, and whether the
+    positive part is taken.
+    """
     area = y_shape[2] * y_shape[3]
     first_row, rows, columns = grid
+    add, positive = after
+    if positive and not add:
+        keep_positive(sums[: (images[1] - images[0]) * rows * columns * width])
     for n in range(images[0], images[1]):
         here = (n - images[0]) * rows * columns * width
         at = (n * y_shape[1] + k) * area
         if out_step == (1, 1):
             at += first_row * columns
             transpose(sums, here, width, y, at, area, rows * columns, filters, lanes)
+            if add:
+                add_rows(y, residual, at, area, rows * columns, filters, positive)
             continue
         begin = 0 * area
         transpose(sums, here, width, spare, begin, rows * columns, rows * columns, filters, lanes)
@@ -195,7 +226,7 @@ def pack_filters(weight, steps, order, groups, filters, packed, lanes):
 @compiled
 def correlate_tile(
     x, image_step, pitch, base, images, group, part, parts, first_row, rows, packed, taps, phases,
-    starts, y, y_shape, filters, in_step, out_step, lanes, memory, pixels,
+    starts, y, y_shape, filters, in_step, out_step, residual, after, lanes, memory, pixels,
 ):  # fmt: skip
     """All phases of one tile: a grid of outputs each, and the taps that reach it."""
     width = 2 * lanes
@@ -223,14 +254,14 @@ def correlate_tile(
             )  # fmt: skip
             store_tile(
                 sums, fitting, y, y_shape, images, k, some, (first_row, some_rows, columns),
-                phases[f, 4:], out_step, lanes, memory[blocks * fitting :],
+                phases[f, 4:], out_step, residual, after, lanes, memory[blocks * fitting :],
             )  # fmt: skip
 
 
 @compiled
 def correlate_share(
     worker, x, x_shape, packed, taps, phases, starts, y, y_shape, groups, tiling, border, in_step,
-    out_step, lanes, scratch, offsets,
+    out_step, residual, after, lanes, scratch, offsets,
 ):  # fmt: skip
     """What one worker does of `correlate`: its share of the tasks, in order."""
     tile_images, tile_rows, parts, grid_rows, reach, plane_rows, pitch = tiling
@@ -259,15 +290,15 @@ def correlate_share(
             source, step, base = padded, depth * plane_rows * pitch, 0
         correlate_tile(
             source, step, pitch, base, images, group, part, parts, first_row, rows, packed,
-            taps, phases, starts, y, y_shape, filters, in_step, out_step, lanes, memory,
-            offsets[worker],
+            taps, phases, starts, y, y_shape, filters, in_step, out_step, residual, after, lanes,
+            memory, offsets[worker],
         )  # fmt: skip
 
 
 @parallel
 def correlate(
     x, x_shape, packed, taps, phases, starts, y, y_shape, groups, tiling, border, in_step, out_step,
-    lanes, scratch, offsets,
+    residual, after, lanes, scratch, offsets,
 ):  # fmt: skip
     """One task: one tile of pixels, one group of channels, a part of its panels.
 
@@ -279,7 +310,7 @@ def correlate(
     for worker in prange(scratch.shape[0]):
         correlate_share(
             np.int64(worker), x, x_shape, packed, taps, phases, starts, y, y_shape, groups, tiling,
-            border, in_step, out_step, lanes, scratch, offsets,
+            border, in_step, out_step, residual, after, lanes, scratch, offsets,
         )  # fmt: skip
 
 

@@ -75,7 +75,7 @@ def conv2d(
     if not fits(g, x.dtype):
         return cpu.conv2d(x, weight, bias, g=g)
     y = np.empty(g.output_shape, x.dtype)
-    _convolve(x, weight, (g.inner, 1), forward_plan(g).order, False, bias, y, g.padding)
+    convolve_tiles(x, weight, (g.inner, 1), forward_plan(g).order, False, bias, y, g.padding)
     return y
 
 
@@ -87,11 +87,11 @@ def conv2d_backward_input(
         return cpu.conv2d_backward_input(grad, weight, bias, g=g)
     dx = np.empty(g.input_shape, grad.dtype)
     plan = backward_plan(g)
-    _convolve(grad, weight, (9, 0), plan.order, True, bias, dx, plan.border)
+    convolve_tiles(grad, weight, (9, 0), plan.order, True, bias, dx, plan.border)
     return dx
 
 
-def _convolve(
+def convolve_tiles(
     x: np.ndarray,
     weight: np.ndarray,
     weight_steps: tuple[int, int],
@@ -100,7 +100,10 @@ def _convolve(
     bias: np.ndarray | None,
     y: np.ndarray,
     border: tuple[int, int],
+    residual: np.ndarray | None = None,
+    relu: bool = False,
 ) -> None:
+    """Write to y the convolution, plus the residual, and of that the positive part if asked."""
     workers, lane = numba.get_num_threads(), lanes(4)
     channels, count = x.shape[1], y.shape[1]
     panels = -(-count // (2 * lane))
@@ -125,6 +128,8 @@ def _convolve(
         y.shape,
         (blocks.images, blocks.rows, parts, blocks.columns),
         border,
+        flat(y if residual is None else residual),
+        (residual is not None, relu),
         lane,
         scratch("tiles", workers, size, x.dtype),
         scratch("offsets", workers, blocks.pixels(x.shape[3]), np.dtype(np.int64)),

@@ -176,8 +176,8 @@ def outputs_of(products, step, images, grid, out_size, bias, bias_at, width, lan
 
 @compiled
 def convolve_share(
-    worker, x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, lanes, scratch,
-    offsets,
+    worker, x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, residual, after,
+    lanes, scratch, offsets,
 ):  # fmt: skip
     """What one worker does of `convolve`: its share of the tasks, in order."""
     tile_images, tile_rows, parts, tile_columns = tiling
@@ -223,14 +223,15 @@ def convolve_share(
             )  # fmt: skip
             store_tile(
                 sums, width, y, y_shape, images, p * 2 * lanes, width,
-                (first_row, out_rows, out_w), tiling, (1, 1), lanes, sums,
+                (first_row, out_rows, out_w), tiling, (1, 1), residual, after, lanes, sums,
             )  # fmt: skip
 
 
 @parallel
 def convolve(
-    x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, lanes, scratch, offsets
-):
+    x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, residual, after, lanes,
+    scratch, offsets,
+):  # fmt: skip
     """One task: one block of tiles, a part of the panels.
 
     `rows` and `steps` are where tiles and channels lie in a spectrum, `tiling` the images and tile
@@ -239,7 +240,7 @@ def convolve(
     for worker in prange(scratch.shape[0]):
         convolve_share(
             np.int64(worker), x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border,
-            lanes, scratch, offsets,
+            residual, after, lanes, scratch, offsets,
         )  # fmt: skip
 
 

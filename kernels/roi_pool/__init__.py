@@ -21,7 +21,9 @@ from minimask.kernels.rois import (
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the definition: cut out each bin, take its argmax"),
-    "cpu": Variant("cpu", "cpu", "compiled loops, a core per feature plane"),
+    "cpu": Variant(
+        "cpu", "cpu", "compiled: channels side by side, one vector instruction compares them all"
+    ),
     "numba_1_naive": Variant(
         "numba_1_naive", "gpu", "one thread an output; backward by atomic additions", by_name=True
     ),

@@ -1,21 +1,39 @@
-"""RoIPool in compiled loops: one task owns one feature plane and walks the RoIs of its image.
+"""RoIPool in compiled loops: a cell's channels side by side, a vector instruction for all of them.
 
-The plane stays in the core's cache, and in the backward pass no two tasks write the same number,
-so the sums have one order.  A maximum is separable: each bin's rows are reduced to one first,
-for all columns of the RoI at once.
+Forward, one task owns as many channels as a vector register has numbers and some windows: parts of
+the map with the RoIs in them.  It turns a window so that these channels lie side by side, and then
+compares a bin cell by cell; the largest values and their places stay in two registers.  Features
+of fewer channels go to planes.py.  Backward, one task owns a feature plane and walks the RoIs of
+its image, so that no two tasks write the same number and the sums have one order.
 
 Letters: N images, C channels, H W height and width, R regions of interest, P pooled size (PH rows,
 PW columns).
 """
 
-# mypy: allow-untyped-defs, allow-incomplete-defs
+# mypy: allow-untyped-defs, allow-incomplete-defs, disable-error-code="call-arg"
 from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
 
-from minimask.kernels.roi_pool.geometry import bins
+from minimask.kernels.conv2d.registers import lanes, transpose_block
+from minimask.kernels.roi_pool.geometry import Bins, bins
+from minimask.kernels.roi_pool.planes import pool_planes
+from minimask.kernels.roi_pool.registers import largest, largest_or_nan
 from minimask.kernels.rois import by_image, split_rois
+
+PARTS = 16  # tasks to be had at least, so that every core gets some
+
+
+class Windows(NamedTuple):
+    """Parts of the map, each turned once for all of its RoIs."""
+
+    box: np.ndarray  # (V, 5) int64: image, top, left, height, width
+    first: np.ndarray  # (V + 1,) int64: where in the sorted RoIs those of each window begin
+    group: np.ndarray  # (tasks of a block of channels + 1,) int64: where its windows begin
 
 
 def forward(
@@ -27,12 +45,22 @@ def forward(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(N, C, H, W), (R, 5) -> output and argmax, (R, C, PH, PW) each."""
     image, boxes = split_rois(rois)
-    out = np.empty((len(boxes), features.shape[1], *size), features.dtype)
+    images, channels, height, width = features.shape
+    out = np.empty((len(boxes), channels, *size), features.dtype)
     argmax = np.empty(out.shape, np.int32)
-    if out.size:
-        rows, columns = bins(boxes, size, scale, *features.shape[2:])
-        order, first = by_image(image, features.shape[0])
-        _largest(np.ascontiguousarray(features), order, first, rows, columns, out, argmax)
+    if not out.size:
+        return out, argmax
+    features, together = np.ascontiguousarray(features), lanes(features.itemsize)
+    rows, columns = bins(boxes, size, scale, height, width)
+    order, first = by_image(image, images)
+    if channels < together:
+        pool_planes(features, order, first, rows, columns, out, argmax)
+    else:
+        blocks = -(-channels // together)
+        parts = -(-PARTS // (blocks * images))
+        extent = _extent(image, rows, columns)[order]
+        windows = _windows(extent, first, parts, min(together, width), width)
+        _pool(features, windows, order, rows, columns, together, out, argmax)
     return out, argmax
 
 
@@ -48,59 +76,113 @@ def backward(
     return out
 
 
+def _extent(image: np.ndarray, rows: Bins, columns: Bins) -> np.ndarray:
+    """(R, 5) int64: image, first and end row, first and end column of every RoI, on the map."""
+    sides = [rows.begin[:, 0], rows.end[:, -1], columns.begin[:, 0], columns.end[:, -1]]
+    return np.stack([image, *sides], axis=1)
+
+
+def _windows(extent: np.ndarray, first: np.ndarray, parts: int, least: int, width: int) -> Windows:
+    """A window for all RoIs of an image, or one for each RoI: whichever has fewer cells to turn.
+
+    Args:
+        extent: (R, 5) of RoIs sorted by image.
+        first: (N + 1,) where those of each image begin.
+        parts: windows to cut an image's RoIs into, so that there are enough tasks.
+        least: the narrowest a window may be, at most `width`: what is turned at a time.
+        width: of the map.
+    """
+    cuts = [np.linspace(a, b, parts + 1).astype(np.int64) for a, b in itertools.pairwise(first)]
+    shared = np.unique(np.concatenate(cuts))
+    choices = []
+    for starts in (shared, np.arange(len(extent) + 1)):
+        box = np.empty((len(starts) - 1, 5), np.int64)
+        box[:, 0] = extent[starts[:-1], 0]
+        box[:, 1:3] = np.minimum.reduceat(extent[:, 1::2], starts[:-1])
+        box[:, 3:] = np.maximum.reduceat(extent[:, 2::2], starts[:-1]) - box[:, 1:3]
+        box[:, 3:] = box[:, 3:].clip((0, least))
+        box[:, 2] = np.minimum(box[:, 2], width - box[:, 4])
+        group = np.linspace(0, len(box), min(len(box), PARTS) + 1).astype(np.int64)
+        choices.append(Windows(box, starts, group))
+    return min(choices, key=lambda windows: int((windows.box[:, 3] * windows.box[:, 4]).sum()))
+
+
 @njit(parallel=True, cache=True)
-def _largest(features, order, first, rows, columns, out, argmax):
-    images, width = features.shape[0], features.shape[3]
-    ph, pw = out.shape[2], out.shape[3]
-    for task in prange(images * features.shape[1]):
-        n, c = task % images, task // images
-        plane = features[n, c]
-        best, best_row = np.empty(width, features.dtype), np.empty(width, np.int32)
-        for s in range(first[n], first[n + 1]):
-            r = order[s]
-            left, right = columns.begin[r, 0], columns.end[r, pw - 1]
-            for p in range(ph):
-                top, bottom = rows.begin[r, p], rows.end[r, p]
-                if top < bottom and left < right:
-                    _down(plane, top, bottom, left, best[: right - left], best_row)
-                for q in range(pw):
-                    begin, end = columns.begin[r, q], columns.end[r, q]
-                    if top < bottom and begin < end:
-                        j = _across(best[begin - left : end - left], best_row[begin - left :])
-                        j += begin - left
-                        out[r, c, p, q] = best[j]
-                        argmax[r, c, p, q] = best_row[j] * width + left + j
-                    else:
-                        out[r, c, p, q], argmax[r, c, p, q] = 0, -1
+def _pool(features, windows, order, rows, columns, together, out, argmax):
+    channels, map_width = features.shape[1], features.shape[3]
+    groups = windows.group.size - 1
+    room = (windows.box[:, 3] * windows.box[:, 4]).max() * together
+    crop = out.shape[2] * out.shape[3] * together
+    for task in prange((channels + together - 1) // together * groups):
+        mine, group = task // groups * together, task % groups
+        begin = min(mine, channels - together)  # the last register holds some channels again
+        cells = np.empty(room, features.dtype)
+        pooled, places = np.empty(crop, features.dtype), np.empty(crop, np.int32)
+        for v in range(windows.group[group], windows.group[group + 1]):
+            n, top, left, height, width = windows.box[v]
+            window = (top, left, height, width)
+            nan = _turn(features[n], begin, window, together, cells)
+            for s in range(windows.first[v], windows.first[v + 1]):
+                r = order[s]
+                y, x = (rows.begin[r], rows.end[r]), (columns.begin[r], columns.end[r])
+                _compare(cells, nan, y, x, window, map_width, together, pooled, places)
+                _by_channel(pooled, together, out[r, mine : begin + together])
+                _by_channel(places, together, argmax[r, mine : begin + together])
 
 
 @njit(cache=True)
-def _down(plane, top, bottom, left, best, best_row):
-    """The first largest value of each column, and its row: eight columns an instruction."""
-    for x in range(best.size):
-        best[x], best_row[x] = plane[top, left + x], top
-    for y in range(top + 1, bottom):
-        row = plane[y][left:]
-        for x in range(best.size):
-            # larger, or the first NaN: nothing is larger than a NaN
-            wins = (not row[x] <= best[x]) & (best[x] == best[x])
-            best[x] = row[x] if wins else best[x]
-            best_row[x] = np.int32(y) if wins else best_row[x]
+def _turn(planes, begin, window, together, cells):
+    """Copy a window with `together` channels of each cell side by side; whether it has a NaN."""
+    top, left, height, width = window
+    nan = 0
+    plane, values = planes[0].size, planes.ravel()
+    for y in range(height):
+        at = begin * plane + (top + y) * planes.shape[2] + left
+        to = y * width * together
+        if width >= together:
+            for x in range(0, width, together):
+                x = min(x, width - together)  # the last square may overlap the one before
+                transpose_block(values, at + x, plane, cells, to + x * together, together)
+        else:
+            for x in range(width):
+                for c in range(together):
+                    cells[to + x * together + c] = values[at + c * plane + x]
+        for i in range(to, to + width * together):
+            nan |= cells[i] != cells[i]
+    return nan != 0
 
 
 @njit(cache=True)
-def _across(best, best_row):
-    """Which of the columns holds the largest value, the upper one of equals, then the left one."""
-    winner, held, held_row = 0, best[0], best_row[0]
-    for x in range(1, best.size):  # without branches: which one wins cannot be predicted
-        value, row = best[x], best_row[x]
-        equal = (value == held) | ((value != value) & (held != held))
-        larger = (value > held) | ((value != value) & (held == held))
-        wins = larger | (equal & (row < held_row))
-        winner = x if wins else winner
-        held = value if wins else held
-        held_row = row if wins else held_row
-    return winner
+def _compare(cells, nan, rows, columns, window, map_width, together, pooled, places):
+    """The largest value of every bin of a RoI, and its place in the plane."""
+    (row_begin, row_end), (column_begin, column_end) = rows, columns
+    top, left, _, width = window
+    to = 0
+    for p in range(row_begin.size):
+        y, height = row_begin[p], row_end[p] - row_begin[p]
+        for q in range(column_begin.size):
+            x, across = column_begin[q], column_end[q] - column_begin[q]
+            at, step = ((y - top) * width + x - left) * together, width * together
+            place = y * map_width + x
+            if height <= 0 or across <= 0:
+                pooled[to : to + together], places[to : to + together] = 0, -1
+            elif nan:
+                largest_or_nan(
+                    cells, at, height, across, step, place, map_width, pooled, places, to
+                )
+            else:
+                largest(cells, at, height, across, step, place, map_width, pooled, places, to)
+            to += together
+
+
+@njit(cache=True)
+def _by_channel(crop, together, out):
+    """Bins with their channels side by side -> (channels, PH, PW), the last of the channels."""
+    to = out.ravel()
+    count, skipped = out.shape[1] * out.shape[2], together - out.shape[0]
+    for c in range(out.shape[0]):
+        for i in range(count):
+            to[c * count + i] = crop[i * together + skipped + c]
 
 
 @njit(parallel=True, cache=True)

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("minimask.cli.train", "train"),
     "evaluate": ("minimask.cli.evaluate", "evaluate"),
     "predict": ("minimask.cli.predict", "predict"),
+    "profile": ("minimask.cli.profile", "profile"),
     "doctor": ("minimask.cli.doctor", "doctor"),
 }
 GROUPS = {

@@ -4,6 +4,7 @@ Shapes: N images, C channels, H W height and width, R boxes, K classes, P pooled
 is done by `minimask.kernels`; here each kernel meets its gradient.
 """
 
+from minimask.functional.activation import relu
 from minimask.functional.convolution import conv2d, conv_transpose2d, linear, max_pool2d, resize
 from minimask.functional.losses import (
     binary_cross_entropy_with_logits,
@@ -12,7 +13,7 @@ from minimask.functional.losses import (
 )
 from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
 from minimask.functional.regions import roi_align, roi_align_levels, roi_pool
-from minimask.ops import log_softmax, relu, sigmoid, softmax
+from minimask.ops import log_softmax, sigmoid, softmax
 
 __all__ = [
     "batch_norm",

@@ -19,56 +19,80 @@ from minimask.kernels.conv2d import conv_transpose2d as convolve_transposed
 from minimask.kernels.dispatch import unchecked
 from minimask.kernels.max_pool2d import max_pool2d as pool
 from minimask.kernels.max_pool2d import max_pool2d_backward as pool_gradient
+from minimask.kernels.relu import relu_backward
 from minimask.kernels.resize import resize as resample
 from minimask.kernels.resize import resize_backward as resample_gradient
 
 Pair: TypeAlias = int | tuple[int, int]
 
 
-def _inputs(x: Any, weight: Any, bias: Any) -> tuple[Any, ...]:
-    """The differentiable inputs; a missing bias is left out."""
-    return (x, weight) if bias is None else (x, weight, bias)
+def _inputs(x: Any, weight: Any, *others: Any) -> tuple[Any, ...]:
+    """The differentiable inputs; those that are missing are left out."""
+    return (x, weight, *(other for other in others if other is not None))
 
 
 class Conv2d(Function):
-    """Cross-correlation of images with a bank of kernels."""
+    """Cross-correlation of images with a bank of kernels, then a sum and the positive part.
+
+    After images and kernels come the bias and the residual, in that order, if they are there.
+    """
 
     @staticmethod
     def forward(
-        ctx: Context, x: Array, weight: Array, bias: Array | None = None, **options: Any
+        ctx: Context,
+        x: Array,
+        weight: Array,
+        *others: Array,
+        bias: bool,
+        residual: bool,
+        relu: bool,
+        **options: Any,
     ) -> Array:
-        ctx.save(x, weight, options)
-        return convolve(in_order(x), weight, bias, **options)
+        shift = others[0] if bias else None
+        other = in_order(others[-1]) if residual else None
+        y = convolve(in_order(x), weight, shift, residual=other, relu=relu, **options)
+        ctx.save(x, weight, y if relu else None, bias, options)
+        return y
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:
-        x, weight, options = ctx.saved
+        x, weight, y, bias, options = ctx.saved
         needs, grad = ctx.needs_grad, in_order(grad)
-        gradients = (  # the image needs no gradient: skipping it saves a third of the first layer
+        if y is not None:
+            grad = relu_backward(grad, y)
+        gradients = [  # the image needs no gradient: skipping it saves a third of the first layer
             input_gradient(grad, weight, x.shape, **options) if needs[0] else None,
             weight_gradient(grad, x, weight.shape, **options) if needs[1] else None,
-            bias_gradient(grad) if needs[-1] and len(needs) == 3 else None,
-        )
-        return gradients[: len(needs)]
+        ]
+        if bias:
+            gradients.append(bias_gradient(grad) if needs[2] else None)
+        return (*gradients, *[grad] * (len(needs) - len(gradients)))
 
 
 class ConvTranspose2d(Function):
-    """The adjoint of a convolution: every input pixel paints a kernel."""
+    """The adjoint of a convolution: every input pixel paints a kernel; then the positive part."""
 
     @staticmethod
     def forward(
-        ctx: Context, x: Array, weight: Array, bias: Array | None = None, **options: Any
+        ctx: Context,
+        x: Array,
+        weight: Array,
+        bias: Array | None = None,
+        *,
+        relu: bool,
+        **options: Any,
     ) -> Array:
-        ctx.save(x, weight, options)
-        return convolve_transposed(in_order(x), weight, bias, **options)
+        y = convolve_transposed(in_order(x), weight, bias, relu=relu, **options)
+        ctx.save(x, weight, y if relu else None, options)
+        return y
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:
         # The adjoint of the adjoint is the convolution; its weight gradient is a convolution's
         # with the roles of input and output exchanged.
-        x, weight, options = ctx.saved
+        x, weight, y, options = ctx.saved
         needs, options = ctx.needs_grad, {**options, "dilation": 1, "groups": 1}
-        grad = in_order(grad)
+        grad = in_order(grad) if y is None else relu_backward(in_order(grad), y)
         gradients = (
             convolve(grad, weight, None, **options) if needs[0] else None,
             weight_gradient(x, grad, weight.shape, **options) if needs[1] else None,
@@ -140,6 +164,8 @@ def conv2d(
     padding: Pair = 0,
     dilation: Pair = 1,
     groups: int = 1,
+    residual: Any = None,
+    relu: bool = False,
 ) -> Tensor:
     """Slide a bank of kernels over images.
 
@@ -151,17 +177,32 @@ def conv2d(
         padding: zeros added on every side.
         dilation: distance between the kernel's taps.
         groups: blocks of channels that do not see each other.
+        residual: (N, C_out, H_out, W_out) added to the result while it is in the cache; or None.
+        relu: whether the positive part is taken at the end, in the same way.
 
     Returns:
         (N, C_out, H_out, W_out), H_out = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1.
     """
     return Conv2d.apply(
-        *_inputs(x, weight, bias), stride=stride, padding=padding, dilation=dilation, groups=groups
+        *_inputs(x, weight, bias, residual),
+        bias=bias is not None,
+        residual=residual is not None,
+        relu=relu,
+        stride=stride,
+        padding=padding,
+        dilation=dilation,
+        groups=groups,
     )
 
 
 def conv_transpose2d(
-    x: Any, weight: Any, bias: Any = None, *, stride: Pair = 1, padding: Pair = 0
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    *,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    relu: bool = False,
 ) -> Tensor:
     """Enlarge images: every input pixel adds a kernel, times its value, to the output.
 
@@ -171,11 +212,13 @@ def conv_transpose2d(
         bias: (C_out,) added to every pixel, or None.
         stride: distance between the places of neighboring pixels' kernels.
         padding: rows and columns cut from every side.
+        relu: whether the positive part is taken at the end, while it is in the cache.
 
     Returns:
         (N, C_out, H_out, W_out), H_out = (H - 1) stride - 2 padding + kh.
     """
-    return ConvTranspose2d.apply(*_inputs(x, weight, bias), stride=stride, padding=padding)
+    inputs = _inputs(x, weight, bias)
+    return ConvTranspose2d.apply(*inputs, relu=relu, stride=stride, padding=padding)
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:

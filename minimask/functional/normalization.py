@@ -12,6 +12,7 @@ from typing import Any
 from minimask.arrays import Array, array_module, in_order
 from minimask.autograd import Context, Function, Tensor
 from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, scale_shift
+from minimask.kernels.relu import relu_backward
 
 
 def _channel_sums(a: Array, b: Array) -> Array:
@@ -21,22 +22,31 @@ def _channel_sums(a: Array, b: Array) -> Array:
 
 
 class BatchNorm(Function):
-    """Every channel shifted and scaled by given statistics."""
+    """Every channel shifted and scaled by given statistics, then a sum and the positive part."""
 
     @staticmethod
     def forward(
-        ctx: Context, x: Array, weight: Array, bias: Array, *, mean: Array, var: Array, eps: float
+        ctx: Context,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        *residual: Array,
+        mean: Array,
+        var: Array,
+        eps: float,
+        relu: bool,
     ) -> Array:
         rstd = 1 / array_module(var).sqrt(var + var.dtype.type(eps))
         scale = weight * rstd
-        ctx.save(x if ctx.needs_grad[1] else None, scale, mean, rstd)
-        return scale_shift(x, scale, bias - mean * scale)
+        y = scale_shift(x, scale, bias - mean * scale, *residual, relu=relu)
+        ctx.save(x if ctx.needs_grad[1] else None, scale, mean, rstd, y if relu else None)
+        return y
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # y = (x - mean) rstd weight + bias
-        x, scale, mean, rstd = ctx.saved
-        needs_x, needs_weight, needs_bias = ctx.needs_grad
-        grad = in_order(grad)
+        x, scale, mean, rstd, y = ctx.saved
+        needs_x, needs_weight, needs_bias, *more = ctx.needs_grad
+        grad = in_order(grad) if y is None else relu_backward(in_order(grad), y)
         xp = array_module(grad)
         grad_x = grad_weight = grad_bias = None
         if needs_x:
@@ -45,27 +55,38 @@ class BatchNorm(Function):
             grad_bias = grad.sum(axis=3).sum(axis=(0, 2))
         if needs_weight:
             grad_weight = (_channel_sums(grad, x) - mean * grad_bias) * rstd
-        return grad_x, grad_weight, grad_bias
+        return (grad_x, grad_weight, grad_bias, *[grad] * len(more))
 
 
 class BatchNormTrain(Function):
-    """Every channel shifted and scaled by its own statistics, which depend on x."""
+    """As BatchNorm, but with the channel's own statistics, which depend on x."""
 
     @staticmethod
     def forward(
-        ctx: Context, x: Array, weight: Array, bias: Array, *, mean: Array, var: Array, eps: float
+        ctx: Context,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        *residual: Array,
+        mean: Array,
+        var: Array,
+        eps: float,
+        relu: bool,
     ) -> Array:
         rstd = 1 / array_module(var).sqrt(var + var.dtype.type(eps))
         scale = weight * rstd
-        ctx.save(x, weight, mean, rstd)
-        return scale_shift(x, scale, bias - mean * scale)
+        y = scale_shift(x, scale, bias - mean * scale, *residual, relu=relu)
+        ctx.save(x, weight, mean, rstd, y if relu else None)
+        return y
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:
         # with h = (x - mean) rstd and means over each channel's pixels:
         # dx = weight rstd (dy - mean(dy) - h mean(h dy)), dweight = sum(h dy), dbias = sum(dy)
-        x, weight, mean, rstd = ctx.saved
-        return batch_norm_backward(in_order(grad), x, weight, mean, rstd)
+        x, weight, mean, rstd, y = ctx.saved
+        grad = in_order(grad) if y is None else relu_backward(in_order(grad), y)
+        gradients = batch_norm_backward(grad, x, weight, mean, rstd)
+        return (*gradients, *[grad] * (len(ctx.needs_grad) - 3))
 
 
 class GroupNorm(Function):
@@ -98,7 +119,15 @@ class GroupNorm(Function):
 
 
 def batch_norm(
-    x: Any, weight: Any, bias: Any, mean: Array, var: Array, *, eps: float = 1e-5
+    x: Any,
+    weight: Any,
+    bias: Any,
+    mean: Array,
+    var: Array,
+    *,
+    eps: float = 1e-5,
+    residual: Any = None,
+    relu: bool = False,
 ) -> Tensor:
     """Normalize channels with given statistics: (x - mean) / sqrt(var + eps) * weight + bias.
 
@@ -109,12 +138,15 @@ def batch_norm(
         mean: (C,) array, var: (C,) array; constants.
         var: (C,) array.
         eps: keeps the division finite.
+        residual: (N, C, H, W) added to the result, in the same pass; or None.
+        relu: whether the positive part is taken at the end, in the same pass.
     """
-    return BatchNorm.apply(x, weight, bias, mean=mean, var=var, eps=eps)
+    more = () if residual is None else (residual,)
+    return BatchNorm.apply(x, weight, bias, *more, mean=mean, var=var, eps=eps, relu=relu)
 
 
 def batch_norm_train(
-    x: Any, weight: Any, bias: Any, *, eps: float = 1e-5
+    x: Any, weight: Any, bias: Any, *, eps: float = 1e-5, residual: Any = None, relu: bool = False
 ) -> tuple[Tensor, Array, Array]:
     """Normalize channels with their own mean and variance over all images and pixels.
 
@@ -123,6 +155,8 @@ def batch_norm_train(
         weight: (C,) scale.
         bias: (C,) shift.
         eps: keeps the division finite.
+        residual: (N, C, H, W) added to the result, in the same pass; or None.
+        relu: whether the positive part is taken at the end, in the same pass.
 
     Returns:
         The result (N, C, H, W), and as arrays (C,) the mean and the variance (divided by the
@@ -138,7 +172,9 @@ def batch_norm_train(
             "2 are needed; use a larger batch or image, or frozen statistics (eval mode)"
         )
     mean, var = channel_moments(x.data if isinstance(x, Tensor) else x)
-    return BatchNormTrain.apply(x, weight, bias, mean=mean, var=var, eps=eps), mean, var
+    more = () if residual is None else (residual,)
+    y = BatchNormTrain.apply(x, weight, bias, *more, mean=mean, var=var, eps=eps, relu=relu)
+    return y, mean, var
 
 
 def group_norm(x: Any, num_groups: int, weight: Any, bias: Any, *, eps: float = 1e-5) -> Tensor:

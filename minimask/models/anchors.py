@@ -13,6 +13,7 @@ import numpy as np
 from minimask.arrays import Array
 from minimask.conventions import TORCHVISION, Convention
 from minimask.device import on_gpu, upload
+from minimask.watch import stage
 
 
 def cell_anchors(
@@ -58,7 +59,7 @@ class AnchorGrid:
         if len(counts) != 1:
             raise ValueError(f"anchor sizes: every level needs as many, got {per_level}")
         self.per_cell = counts.pop()
-        self._known: dict[tuple, list[Array]] = {}
+        self._known: dict[tuple, tuple[Array, list[Array]]] = {}
 
     def __call__(
         self,
@@ -77,29 +78,58 @@ class AnchorGrid:
             For each level (H * W * A, 4) float32 in pixels of the padded image. Do not change
             them: they are shared between calls.
         """
+        return self._both(feature_shapes, image_shape, like)[1]
+
+    def together(
+        self,
+        feature_shapes: Sequence[tuple[int, int]],
+        image_shape: tuple[int, int],
+        like: Array | None = None,
+    ) -> Array:
+        """The anchors of all levels, one level after the other: (B, 4); else as a call."""
+        return self._both(feature_shapes, image_shape, like)[0]
+
+    @stage("anchors, matching")
+    def _both(
+        self,
+        feature_shapes: Sequence[tuple[int, int]],
+        image_shape: tuple[int, int],
+        like: Array | None,
+    ) -> tuple[Array, list[Array]]:
+        """All anchors, and each level's part of them."""
         if len(feature_shapes) != len(self.cells):
             raise ValueError(
                 f"anchors: sizes for {len(self.cells)} levels, "
                 f"but {len(feature_shapes)} feature maps"
             )
-        key = (tuple(feature_shapes), tuple(image_shape))
-        if like is not None and on_gpu(like):
-            return self._on_gpu(key, like)
+        key: tuple[Any, ...] = (tuple(feature_shapes), tuple(image_shape))
+        there = like if like is not None and on_gpu(like) else None
+        if there is not None:  # a copy on that GPU, kept beside the anchors themselves
+            key = (*key, there.device.id)
         if key not in self._known:
+            if there is None:
+                anchors = self._make(feature_shapes, image_shape)
+            else:
+                anchors = upload(self.together(feature_shapes, image_shape), there, "anchors")
             if len(self._known) >= 64:  # images of ever new shapes must not fill the memory
                 self._known.clear()
-            self._known[key] = [
-                self._level(cell, shape, image_shape)
-                for cell, shape in zip(self.cells, feature_shapes, strict=True)
-            ]
+            sizes = [height * width * self.per_cell for height, width in feature_shapes]
+            ends = np.cumsum(sizes).tolist()
+            levels = [anchors[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+            self._known[key] = anchors, levels
         return self._known[key]
 
-    def _on_gpu(self, key: tuple[Any, Any], like: Array) -> list[Array]:
-        """A copy on the GPU of `like`, kept beside the anchors themselves."""
-        there = (*key, like.device.id)
-        if there not in self._known:
-            self._known[there] = [upload(level, like, "anchors") for level in self(*key)]
-        return self._known[there]
+    def _make(
+        self, feature_shapes: Sequence[tuple[int, int]], image_shape: tuple[int, int]
+    ) -> np.ndarray:
+        """The anchors of all levels, read-only."""
+        levels = [
+            self._level(cell, shape, image_shape)
+            for cell, shape in zip(self.cells, feature_shapes, strict=True)
+        ]
+        anchors = np.concatenate(levels)
+        anchors.flags.writeable = False
+        return anchors
 
     def _level(
         self, cell: np.ndarray, shape: tuple[int, int], image_shape: tuple[int, int]
@@ -110,6 +140,4 @@ class AnchorGrid:
         x = (np.arange(shape[1], dtype=np.float32) + self.offset) * stride_x
         grid_y, grid_x = np.meshgrid(y, x, indexing="ij")
         shifts = np.stack([grid_x, grid_y, grid_x, grid_y], axis=-1).astype(np.float32)
-        anchors = (shifts[:, :, None] + cell).reshape(-1, 4)
-        anchors.flags.writeable = False
-        return anchors
+        return (shifts[:, :, None] + cell).reshape(-1, 4)

@@ -16,13 +16,13 @@ from minimask import ops
 from minimask.autograd import Tensor, zero_like
 from minimask.conventions import Convention
 from minimask.device import upload
-from minimask.kernels.box_iou import box_iou
 from minimask.models.initialization import linear
-from minimask.models.matching import match
+from minimask.models.matching import match_boxes
 from minimask.models.sampling import sample
 from minimask.models.suppression import suppress
 from minimask.models.transform import Frame
 from minimask.nn import Module
+from minimask.watch import stage
 
 
 class BoxHead(Module):
@@ -96,8 +96,9 @@ def assign_regions(
     candidates: np.ndarray, true_boxes: np.ndarray, convention: Convention
 ) -> np.ndarray:
     """The object each candidate stands for: (R,) int64, -1 background, -2 ignored."""
-    return match(
-        box_iou(np.ascontiguousarray(true_boxes, np.float32), np.ascontiguousarray(candidates)),
+    return match_boxes(
+        np.ascontiguousarray(true_boxes, np.float32),
+        np.ascontiguousarray(candidates),
         convention.box_fg_iou_thresh,
         convention.box_bg_iou_thresh,
     )
@@ -150,6 +151,7 @@ def make_regions(
     return Regions(boxes, labels, np.maximum(matched, 0), targets, positive)
 
 
+@stage("box loss")
 def box_loss(
     logits: Tensor,
     deltas: Tensor,
@@ -200,6 +202,7 @@ def nothing_found() -> Found:
     return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
+@stage("box results")
 def find_objects(
     logits: np.ndarray,
     deltas: np.ndarray,

@@ -14,7 +14,7 @@ import numpy as np
 from minimask.arrays import Array, array_module
 from minimask.autograd import Tensor, no_grad, zero_like
 from minimask.conventions import Convention
-from minimask.device import download
+from minimask.device import download, on_gpu
 from minimask.kernels.dispatch import unchecked
 from minimask.models import box_head, rpn
 from minimask.models.box_head import BoxBranch, Found, Regions
@@ -26,6 +26,7 @@ from minimask.models.sampling import Samples
 from minimask.models.trace import trace
 from minimask.models.transform import Batch, Frame, check_target, make_batch, resize_target
 from minimask.nn import Module
+from minimask.watch import stage
 
 BOX_POOLED_SIZE = 7  # Fast R-CNN, section 2.1
 POOLED_LEVELS = 4  # P6 serves the proposals only (FPN, section 4.2)
@@ -104,6 +105,7 @@ class FasterRCNN(Module):
         logits_of, deltas_of = np.split(said, [logits.shape[1]], axis=1)
         return box_head.find_objects(logits_of, deltas_of, proposals, frames, self.convention)
 
+    @stage("RoI pooling, box")
     def pool_boxes(self, pyramid: Sequence[Tensor], rois: np.ndarray, image_height: int) -> Tensor:
         """Features of each region for the box head: (R, 5) -> (R, C, 7, 7)."""
         levels = pyramid[:POOLED_LEVELS]
@@ -139,6 +141,7 @@ class FasterRCNN(Module):
             found = self.forward(Tensor(batch.images), batch.frames)
         return [self.to_image(f, frame) for f, frame in zip(found, batch.frames, strict=True)]
 
+    @stage("box results")
     def to_image(self, found: Found, frame: Frame) -> Detections:
         """Objects in the network's input as detections in the image as given."""
         return Detections(
@@ -151,6 +154,7 @@ class FasterRCNN(Module):
             paste=self.convention.paste,
         )
 
+    @stage("image transform")
     def prepare(
         self, images: Sequence[np.ndarray], rng: np.random.Generator | None = None
     ) -> Batch:
@@ -223,8 +227,9 @@ class FasterRCNN(Module):
         objectness, deltas = self.rpn.head(pyramid)
         shapes = [level.shape[2:] for level in pyramid]
         levels = self.rpn.anchors(shapes, batch.shape, like=pyramid[0].data)
-        anchors = np.concatenate(self.rpn.anchors(shapes, batch.shape))
-        matches = self._match_anchors(levels, true_boxes)
+        anchors = self.rpn.anchors.together(shapes, batch.shape)
+        there = self.rpn.anchors.together(shapes, batch.shape, like=pyramid[0].data)
+        matches = self._match_anchors(there, true_boxes)
         if samples is None:
             chosen = rpn.sample_anchors(matches, c, rng)
             made = self.rpn.propose(objectness, deltas, levels, batch.frames, training=True)
@@ -240,16 +245,16 @@ class FasterRCNN(Module):
         loss = rpn.rpn_loss(logits, rpn.flatten_levels(deltas, 4), chosen, wanted, c)
         return {"loss_objectness": loss[0], "loss_rpn_box_reg": loss[1]}, proposals
 
-    def _match_anchors(
-        self, levels: Sequence[Array], true_boxes: Sequence[np.ndarray]
-    ) -> list[np.ndarray]:
+    @stage("anchors, matching")
+    def _match_anchors(self, anchors: Array, true_boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The object each anchor of each image is to find, on the CPU, where chance decides."""
-        xp = array_module(*levels)
-        anchors = xp.concatenate(list(levels))
         matches = [rpn.assign_anchors(anchors, boxes, self.convention) for boxes in true_boxes]
-        together = xp.stack(matches).astype(np.int32)
+        if not on_gpu(anchors):
+            return matches
+        together = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
         return [m.astype(np.int64) for m in download(together, "matched anchors")]
 
+    @stage("region sampling")
     def _choose_regions(
         self,
         proposals: Sequence[np.ndarray],

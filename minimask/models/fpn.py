@@ -29,11 +29,12 @@ class FeaturePyramid(Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """C2 .. C5 -> P2 .. P5 with equal channels, and P6, which is every other cell of P5."""
-        laterals = [block(c) for block, c in zip(self.inner_blocks, features, strict=True)]
-        merged = laterals[-1]
+        merged = self.inner_blocks[-1](features[-1])
         pyramid = [self.layer_blocks[-1](merged)]
-        for lateral, block in zip(laterals[-2::-1], self.layer_blocks[-2::-1], strict=True):
-            merged = lateral + F.resize(merged, lateral.shape[2:], mode="nearest")
+        steps = zip(features, self.inner_blocks, self.layer_blocks, strict=True)
+        for c, lateral, block in list(steps)[-2::-1]:
+            above = F.resize(merged, c.shape[2:], mode="nearest")
+            merged = lateral(c, residual=above)
             pyramid.insert(0, block(merged))
         return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
 

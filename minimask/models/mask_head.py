@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,16 @@ from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import BoxBranch, BoxHead, BoxPredictor, Regions
 from minimask.models.initialization import conv, conv_transpose, tiny_normal
 from minimask.models.proposals import sigmoid
-from minimask.nn import Module, ReLU, Sequential
+from minimask.nn import Module, Sequential
+from minimask.watch import stage
+
+
+class ConvReLU(Sequential):
+    """A convolution, and the positive part in the same pass; parameters 0.weight and 0.bias."""
+
+    def forward(self, x: Tensor, **after: Any) -> Tensor:
+        """(R, C, H, W) -> (R, C_out, H, W)."""
+        return super().forward(x, relu=True, **after)
 
 
 class MaskHead(Sequential):
@@ -29,7 +39,7 @@ class MaskHead(Sequential):
     def __init__(self, in_channels: int, channels: Sequence[int], rng: np.random.Generator):
         sizes = [in_channels, *channels]
         super().__init__(
-            *(Sequential(conv(before, after, 3, rng), ReLU()) for before, after in pairwise(sizes))
+            *(ConvReLU(conv(before, after, 3, rng)) for before, after in pairwise(sizes))
         )
 
 
@@ -42,7 +52,7 @@ class MaskPredictor(Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(R, C, 14, 14) -> logits (R, K, 28, 28)."""
-        return self.mask_fcn_logits(F.relu(self.conv5_mask(features)))
+        return self.mask_fcn_logits(self.conv5_mask(features, relu=True))
 
 
 class MaskBranch(BoxBranch):
@@ -103,6 +113,7 @@ def draw_regions(regions: Regions, convention: Convention, rng: np.random.Genera
     return replace(regions, positive=drawn)
 
 
+@stage("mask loss")
 def mask_loss(
     logits: Tensor,
     regions: Sequence[Regions],
@@ -141,6 +152,7 @@ def mask_loss(
     return F.binary_cross_entropy_with_logits(chosen, targets)
 
 
+@stage("mask results")
 def mask_probabilities(logits: Array, labels: np.ndarray) -> np.ndarray:
     """The predicted class's mask of each region, (R, K, M, M), (R,) -> (R, M, M), on the CPU."""
     chosen = logits[array_module(logits).arange(len(labels)), upload(labels, logits)]

@@ -24,6 +24,7 @@ from minimask.models.mask_head import MaskBranch
 from minimask.models.roi_pooling import as_rois, pool_regions
 from minimask.models.sampling import Samples
 from minimask.models.transform import Frame
+from minimask.watch import stage
 
 MASK_POOLED_SIZE = 14  # Mask R-CNN, figure 4 right
 
@@ -56,6 +57,7 @@ class MaskRCNN(FasterRCNN):
         per_image = np.split(probs, np.cumsum([len(f.boxes) for f in found])[:-1])
         return [replace(f, masks=p) for f, p in zip(found, per_image, strict=True)]
 
+    @stage("RoI pooling, mask")
     def pool_masks(self, pyramid: Sequence[Tensor], rois: np.ndarray, image_height: int) -> Tensor:
         """Features of each region for the mask head: (R, 5) -> (R, C, 14, 14)."""
         levels = pyramid[:POOLED_LEVELS]

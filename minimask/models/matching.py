@@ -8,6 +8,9 @@ from __future__ import annotations
 import numpy as np
 
 from minimask.arrays import Array, array_module
+from minimask.device import on_gpu
+from minimask.kernels.box_iou import best_overlaps, box_iou
+from minimask.kernels.dispatch import emulating
 
 BACKGROUND = -1
 IGNORED = -2
@@ -36,20 +39,66 @@ def match(
     Returns:
         (B,) int64: 0 .. G - 1, or BACKGROUND, or IGNORED.
     """
-    if background > foreground:
-        raise ValueError(
-            f"background bound {background} is above the foreground bound {foreground}"
-        )
+    _check_bounds(foreground, background)
     objects, boxes = iou.shape
     if objects == 0:
         return array_module(iou).full(boxes, BACKGROUND, np.int64)
     nearest, overlap = iou.argmax(axis=0), iou.max(axis=0)
-    matches = np.where(
-        overlap >= foreground, nearest, np.where(overlap < background, BACKGROUND, IGNORED)
-    )
+    chosen = None
     if best_iou_min is not None and boxes:
         best = iou.max(axis=1, keepdims=True)
         # an object nothing overlaps has IoU 0 with every box: none of them is its match
         chosen = ((iou == best) & (best >= best_iou_min) & (best > 0)).any(axis=0)
+    return _decide(nearest, overlap, chosen, foreground, background)
+
+
+def match_boxes(
+    objects: Array,
+    boxes: Array,
+    foreground: float,
+    background: float,
+    *,
+    best_iou_min: float | None = None,
+) -> Array:
+    """`match` of all overlaps of `boxes` with `objects`; on the CPU these are never stored.
+
+    Args:
+        objects: (G, 4), x0 y0 x1 y1.
+        boxes: (B, 4), likewise, on the same device.
+        foreground: as in `match`.
+        background: as in `match`.
+        best_iou_min: as in `match`.
+
+    Returns:
+        (B,) int64 where the boxes are, bit for bit as `match(box_iou(objects, boxes), ...)`.
+    """
+    if on_gpu(boxes) or emulating():
+        iou = box_iou(objects, boxes)
+        return match(iou, foreground, background, best_iou_min=best_iou_min)
+    _check_bounds(foreground, background)
+    if len(objects) == 0:
+        return np.full(len(boxes), BACKGROUND, np.int64)
+    nearest, overlap, closest = best_overlaps(objects, boxes)
+    chosen = None
+    if best_iou_min is not None:
+        chosen = (closest >= best_iou_min) & (closest > 0)
+    return _decide(nearest, overlap, chosen, foreground, background)
+
+
+def _check_bounds(foreground: float, background: float) -> None:
+    if background > foreground:
+        raise ValueError(
+            f"background bound {background} is above the foreground bound {foreground}"
+        )
+
+
+def _decide(
+    nearest: Array, overlap: Array, chosen: Array | None, foreground: float, background: float
+) -> Array:
+    """(B,) int64 from the nearest object of each box, their IoU, and which boxes objects chose."""
+    matches = np.where(
+        overlap >= foreground, nearest, np.where(overlap < background, BACKGROUND, IGNORED)
+    )
+    if chosen is not None:
         matches = np.where(chosen, nearest, matches)
     return matches.astype(np.int64, copy=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,15 @@ from minimask import ops
 from minimask.autograd import Tensor
 from minimask.conventions import TORCHVISION, Convention
 from minimask.models.initialization import conv
-from minimask.nn import BatchNorm2d, FrozenBatchNorm2d, GroupNorm, Module, Sequential
+from minimask.nn import (
+    BatchNorm2d,
+    Conv2d,
+    FrozenBatchNorm2d,
+    GroupNorm,
+    Module,
+    Sequential,
+    conv_norm,
+)
 
 NORMS = ("batch", "frozen_batch", "group")
 STEM_CHANNELS = 64
@@ -49,6 +58,12 @@ class Shortcut(Sequential):
             make_norm(norm, out_channels, eps),
         )
 
+    def forward(self, x: Tensor, **after: Any) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H / stride, W / stride)."""
+        convolution, norm = self
+        assert isinstance(convolution, Conv2d)
+        return conv_norm(convolution, norm, x, **after)
+
 
 class BasicBlock(Module):
     """Two 3x3 convolutions beside a shortcut (ResNet, figure 5 left)."""
@@ -80,9 +95,9 @@ class BasicBlock(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, channels, H / stride, W / stride)."""
-        residual = F.relu(self.bn1(self.conv1(x)))
-        residual = self.bn2(self.conv2(residual))
-        return F.relu(residual + (x if self.downsample is None else self.downsample(x)))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = conv_norm(self.conv1, self.bn1, x, relu=True)
+        return conv_norm(self.conv2, self.bn2, y, residual=shortcut, relu=True)
 
 
 class Bottleneck(Module):
@@ -118,10 +133,10 @@ class Bottleneck(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, channels * expansion, H / stride, W / stride)."""
-        residual = F.relu(self.bn1(self.conv1(x)))
-        residual = F.relu(self.bn2(self.conv2(residual)))
-        residual = self.bn3(self.conv3(residual))
-        return F.relu(residual + (x if self.downsample is None else self.downsample(x)))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        y = conv_norm(self.conv1, self.bn1, x, relu=True)
+        y = conv_norm(self.conv2, self.bn2, y, relu=True)
+        return conv_norm(self.conv3, self.bn3, y, residual=shortcut, relu=True)
 
 
 BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {
@@ -177,7 +192,7 @@ class ResNet(Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> C2, C3, C4, C5 at 1/4, 1/8, 1/16, 1/32 of the size."""
-        x = F.relu(self.bn1(self.conv1(images)))
+        x = conv_norm(self.conv1, self.bn1, images, relu=True)
         if self.pool_after:  # values are >= 0 after relu, so zeros never win
             x = F.max_pool2d(ops.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1))), 3, stride=2, padding=0)
         else:

@@ -16,14 +16,14 @@ from minimask.arrays import Array, array_module
 from minimask.autograd import Tensor, zero_like
 from minimask.conventions import Convention
 from minimask.device import upload
-from minimask.kernels.box_iou import box_iou
 from minimask.models.anchors import AnchorGrid
 from minimask.models.initialization import conv, small_normal
-from minimask.models.matching import match
+from minimask.models.matching import match_boxes
 from minimask.models.proposals import filter_proposals
 from minimask.models.sampling import sample
 from minimask.models.transform import Frame
 from minimask.nn import Module, Sequential
+from minimask.watch import stage
 
 
 class RPNHead(Module):
@@ -37,7 +37,7 @@ class RPNHead(Module):
 
     def forward(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """For each level: objectness logits (N, A, H, W) and box deltas (N, 4 A, H, W)."""
-        hidden = [F.relu(self.conv(level)) for level in pyramid]
+        hidden = [self.conv(level, relu=True) for level in pyramid]
         return [self.cls_logits(h) for h in hidden], [self.bbox_pred(h) for h in hidden]
 
 
@@ -58,6 +58,7 @@ class RPN(Module):
         anchors = self.anchors(shapes, image_shape, like=pyramid[0].data)
         return [boxes for boxes, _ in self.propose(objectness, deltas, anchors, frames)]
 
+    @stage("proposals")
     def propose(
         self,
         objectness: Sequence[Tensor],
@@ -94,6 +95,7 @@ def flatten_level(level: Array, values: int) -> Array:
     return level.transpose(0, 3, 4, 1, 2).reshape(n, -1, values)
 
 
+@stage("RPN loss")
 def flatten_levels(levels: Sequence[Tensor], values: int) -> Tensor:
     """All levels in one, with gradients: several (N, A * values, H, W) -> (N, B, values)."""
     flat = []
@@ -110,14 +112,16 @@ def assign_anchors(anchors: Array, true_boxes: np.ndarray, convention: Conventio
     Computed where the anchors are.
     """
     objects = upload(np.ascontiguousarray(true_boxes, np.float32), anchors, "true boxes")
-    return match(
-        box_iou(objects, anchors),
+    return match_boxes(
+        objects,
+        anchors,
         convention.rpn_fg_iou_thresh,
         convention.rpn_bg_iou_thresh,
         best_iou_min=convention.rpn_best_iou_min,
     )
 
 
+@stage("anchors, matching")
 def sample_anchors(
     matches: Sequence[np.ndarray], convention: Convention, rng: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -126,6 +130,7 @@ def sample_anchors(
     return [sample(m, size, share, rng) for m in matches]
 
 
+@stage("RPN loss")
 def rpn_loss(
     objectness: Tensor,
     deltas: Tensor,
@@ -167,6 +172,7 @@ def rpn_loss(
     )
 
 
+@stage("anchors, matching")
 def anchor_targets(
     anchors: np.ndarray,
     positive: np.ndarray,

@@ -53,7 +53,7 @@ def _proposal_steps(
         yield f"rpn/deltas/{i}", moves.data
     shapes = [p.shape[2:] for p in pyramid]
     anchors = model.rpn.anchors(shapes, batch.shape, like=pyramid[0].data)
-    yield "rpn/anchors", np.concatenate(anchors)
+    yield "rpn/anchors", model.rpn.anchors.together(shapes, batch.shape)
     ((proposals, scores),) = model.rpn.propose(objectness, deltas, anchors, batch.frames)
     yield "rpn/proposals", proposals
     yield "rpn/scores", scores

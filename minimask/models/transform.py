@@ -17,6 +17,7 @@ from minimask.conventions import TORCHVISION, Convention
 from minimask.device import upload
 from minimask.kernels.resize import resize
 from minimask.models.detections import Target
+from minimask.watch import stage
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,7 @@ def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) 
         )
 
 
+@stage("image transform")
 def resize_target(target: Target, frame: Frame, size: tuple[int, int]) -> Target:
     """The target in the network's input: boxes moved, masks resized to the nearest pixel.
 

@@ -1,6 +1,7 @@
 """Layers with parameters, and how they are named, saved and initialized."""
 
 from minimask.nn import init
+from minimask.nn.fusion import conv_norm
 from minimask.nn.layers import (
     BatchNorm2d,
     Conv2d,
@@ -25,5 +26,6 @@ __all__ = [
     "ModuleList",
     "ReLU",
     "Sequential",
+    "conv_norm",
     "init",
 ]

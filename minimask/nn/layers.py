@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from minimask import functional as F
+from minimask.arrays import array_module
 from minimask.autograd import Tensor
 from minimask.functional.convolution import Pair
 from minimask.nn import init
@@ -79,26 +80,24 @@ class Conv2d(Module):
         self.bias = _parameter(init.uniform((out_channels,), rng, bound)) if bias else None
         self.stride, self.padding, self.dilation, self.groups = stride, padding, dilation, groups
 
-    def forward(self, x: Any) -> Tensor:
-        """(N, in_channels, H, W) -> (N, out_channels, H_out, W_out)."""
-        return F.conv2d(
-            x,
-            self.weight,
-            self.bias,
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+    def forward(self, x: Any, *, residual: Any = None, relu: bool = False) -> Tensor:
+        """(N, in_channels, H, W) -> (N, out_channels, H_out, W_out); then a sum and ReLU."""
+        return F.conv2d(x, self.weight, self.bias, residual=residual, relu=relu, **self.geometry())
+
+    def geometry(self) -> dict[str, Any]:
+        """Stride, padding, dilation and groups, as `functional.conv2d` takes them."""
+        return {
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
 
     def describe(self) -> str:
         """Channels, kernel and whatever differs from the default."""
         out_channels, in_channels, kh, kw = self.weight.shape
         return f"{in_channels * self.groups} -> {out_channels}, {kh}x{kw}" + _options(
-            stride=self.stride,
-            padding=self.padding,
-            dilation=self.dilation,
-            groups=self.groups,
+            **self.geometry(),
             bias=self.bias is not None,
         )
 
@@ -123,10 +122,10 @@ class ConvTranspose2d(Module):
         self.bias = _parameter(init.uniform((out_channels,), rng, bound)) if bias else None
         self.stride, self.padding = stride, padding
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, *, relu: bool = False) -> Tensor:
         """(N, in_channels, H, W) -> (N, out_channels, (H - 1) stride - 2 padding + kh, ...)."""
         return F.conv_transpose2d(
-            x, self.weight, self.bias, stride=self.stride, padding=self.padding
+            x, self.weight, self.bias, stride=self.stride, padding=self.padding, relu=relu
         )
 
     def describe(self) -> str:
@@ -135,6 +134,14 @@ class ConvTranspose2d(Module):
         return f"{in_channels} -> {out_channels}, {kh}x{kw}" + _options(
             stride=self.stride, padding=self.padding, bias=self.bias is not None
         )
+
+
+def _scale_shift(norm: Any) -> tuple[Tensor, Tensor]:
+    """What a batch norm with given statistics does to every channel: scale x + shift, (C,) each."""
+    var = norm.running_var
+    scale = norm.weight * (1 / array_module(var).sqrt(var + var.dtype.type(norm.eps)))
+    scale = scale if isinstance(scale, Tensor) else Tensor(scale)
+    return scale, norm.bias - scale * norm.running_mean
 
 
 class BatchNorm2d(Module):
@@ -158,12 +165,13 @@ class BatchNorm2d(Module):
         self.register_buffer("running_var", np.ones(channels, np.float32))
         self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, *, residual: Any = None, relu: bool = False) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W); in training it also updates the collected statistics."""
+        after = {"residual": residual, "relu": relu}
         if not self.training:
             mean, var = self.running_mean, self.running_var
-            return F.batch_norm(x, self.weight, self.bias, mean, var, eps=self.eps)
-        y, mean, var = F.batch_norm_train(x, self.weight, self.bias, eps=self.eps)
+            return F.batch_norm(x, self.weight, self.bias, mean, var, eps=self.eps, **after)
+        y, mean, var = F.batch_norm_train(x, self.weight, self.bias, eps=self.eps, **after)
         count = x.size // x.shape[1]
         var = var * var.dtype.type(count / (count - 1))  # what is collected estimates new images
         for running, batch in ((self.running_mean, mean), (self.running_var, var)):
@@ -171,6 +179,10 @@ class BatchNorm2d(Module):
             running += running.dtype.type(self.momentum) * batch
         self.num_batches_tracked += 1
         return y
+
+    def scale_shift(self) -> tuple[Tensor, Tensor]:
+        """The collected statistics as a scale and a shift of every channel, (C,) each."""
+        return _scale_shift(self)
 
     def describe(self) -> str:
         """The number of channels."""
@@ -197,10 +209,15 @@ class FrozenBatchNorm2d(Module):
         self.register_buffer("running_mean", np.zeros(channels, np.float32))
         self.register_buffer("running_var", np.ones(channels, np.float32))
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, *, residual: Any = None, relu: bool = False) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
+        after = {"residual": residual, "relu": relu}
         mean, var = self.running_mean, self.running_var
-        return F.batch_norm(x, self.weight, self.bias, mean, var, eps=self.eps)
+        return F.batch_norm(x, self.weight, self.bias, mean, var, eps=self.eps, **after)
+
+    def scale_shift(self) -> tuple[Tensor, Tensor]:
+        """The statistics as a scale and a shift of every channel, (C,) each."""
+        return _scale_shift(self)
 
     def describe(self) -> str:
         """The number of channels."""
@@ -215,9 +232,12 @@ class GroupNorm(Module):
         self.weight = _parameter(np.ones(channels))
         self.bias = _parameter(np.zeros(channels))
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: Any, *, residual: Any = None, relu: bool = False) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
-        return F.group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
+        y = F.group_norm(x, self.num_groups, self.weight, self.bias, eps=self.eps)
+        if relu:
+            return F.relu(y, residual)
+        return y if residual is None else y + residual
 
     def describe(self) -> str:
         """Groups and channels."""

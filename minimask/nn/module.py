@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from minimask import watch
 from minimask.arrays import Array
 from minimask.autograd import Tensor
 from minimask.device import download, find, move, on_gpu, upload
@@ -29,7 +30,14 @@ class Module:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run `forward`."""
-        return self.forward(*args, **options)
+        watcher = watch.active.get()
+        if watcher is None:
+            return self.forward(*args, **options)
+        watcher.enter(None, self)
+        try:
+            return self.forward(*args, **options)
+        finally:
+            watcher.leave()
 
     def register_buffer(self, name: str, array: Array) -> None:
         """Keep `array` in the attribute `name` and in the state dict, without a gradient."""
@@ -247,8 +255,9 @@ class Sequential(ModuleList):
         for name, module in named.items():
             setattr(self, name, module)
 
-    def forward(self, x: Any) -> Any:
-        """Pass x through every module in turn."""
-        for module in self:
+    def forward(self, x: Any, **last: Any) -> Any:
+        """Pass x through every module in turn; options are for the last one."""
+        *modules, final = self
+        for module in modules:
             x = module(x)
-        return x
+        return final(x, **last)

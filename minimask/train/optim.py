@@ -16,6 +16,7 @@ import numpy as np
 
 from minimask.arrays import array_module
 from minimask.device import download, on_gpu, upload
+from minimask.watch import stage
 
 if TYPE_CHECKING:
     from minimask.autograd import Tensor
@@ -61,6 +62,7 @@ class Optimizer:
             for slot in self.slots
         }
 
+    @stage("optimizer")
     def step(self, lr: float | None = None) -> None:
         """Update every parameter from its `.grad`; parameters without a gradient stay as they are.
 
@@ -236,6 +238,7 @@ def clip_grad_norm(parameters: Iterable[tuple[str, Tensor]], max_norm: float) ->
     return norm
 
 
+@stage("optimizer")
 def shorten(parameters: Iterable[tuple[str, Tensor]], norm: float, max_norm: float) -> None:
     """Scale gradients of joint length `norm` down to `max_norm`, if they are longer and finite."""
     if math.isfinite(norm) and norm > max_norm:

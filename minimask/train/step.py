@@ -15,6 +15,7 @@ from minimask.train import schedule
 from minimask.train.diagnose import TrainingError, explain
 from minimask.train.optim import EMA, SGD, AdamW, Optimizer, shorten, sum_of_squares
 from minimask.train.settings import TrainSettings
+from minimask.watch import stage
 
 if TYPE_CHECKING:
     from minimask.autograd import Tensor
@@ -45,6 +46,7 @@ def batch_losses(
     return total, {name: loss.detach() for name, loss in losses.items()}
 
 
+@stage("optimizer")
 def read_numbers(
     batches: Sequence[dict[str, Tensor]], parameters: Sequence[tuple[str, Tensor]]
 ) -> tuple[list[dict[str, float]], float]:

@@ -227,3 +227,25 @@ X, V = np.zeros((2, 3, 4, 4), "f4"), np.zeros(3, "f4")
 def test_errors_name_the_argument(error, call, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+def test_residual_and_relu_in_the_same_pass(variant, dtype, relu, added):
+    x, residual = normal(0, 2, 2, 3, 4, 5, dtype=dtype)
+    scale, shift = normal(1, 2, 3, dtype=dtype)
+    x[0, 0, 0, 0] = np.nan
+    wanted = scale[:, None, None] * x + shift[:, None, None] + (residual if added else 0)
+    wanted = np.maximum(wanted, 0) if relu else wanted
+    other = residual if added else None
+    y = scale_shift(x, scale, shift, other, relu=relu, variant=variant)
+    assert y.dtype == x.dtype
+    np.testing.assert_allclose(y, wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_a_residual_of_another_shape_is_refused():
+    x, one = np.zeros((1, 2, 3, 4)), np.ones(2)
+    with pytest.raises(ValueError, match="residual: expected the shape and dtype of x"):
+        scale_shift(x, one, one, np.zeros((1, 2, 3, 5)))

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from minimask.kernels.box_iou import VARIANTS, box_iou
+from minimask.kernels.box_iou import VARIANTS, best_overlaps, box_iou
 from minimask.kernels.box_iou.cuda import tile_of
 from minimask.kernels.dispatch import using
 from minimask.kernels.host_shim import build
@@ -207,3 +208,98 @@ def test_a_wrong_type_is_named():
         box_iou(np.zeros((1, 4)), np.zeros((1, 4), complex))
     with pytest.raises(TypeError, match="boxes_a: expected an array, got list"):
         box_iou([[0, 0, 1, 1]], np.zeros((1, 4)))
+
+
+# -------------------------------------------------------------------------------- best_overlaps
+
+
+@every_variant
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_best_overlaps_by_hand(variant, dtype):
+    a = np.array([[0, 0, 4, 4], [0, 0, 2, 2], [50, 50, 60, 60]], dtype)
+    b = np.array([[0, 0, 4, 2], [0, 0, 2, 2], [0, 2, 4, 4], [9, 9, 10, 10]], dtype)
+    # IoU with the first of A: 1/2, 1/4, 1/2, 0, so that two are the closest to it;
+    # with the second: 1/2 (a tie, the first counts), 1, 0, 0; with the third: none
+    nearest, overlap, closest = best_overlaps(a, b, variant=variant)
+    np.testing.assert_array_equal(nearest, np.array([0, 1, 0, 0]), strict=True)
+    np.testing.assert_array_equal(overlap, np.array([0.5, 1, 0.5, 0], dtype), strict=True)
+    np.testing.assert_array_equal(closest, np.array([0.5, 1, 0.5, 0], dtype), strict=True)
+
+
+@every_variant
+def test_best_overlaps_of_nothing(variant):
+    boxes = random_boxes(0, 3, "f4")
+    nearest, overlap, closest = best_overlaps(boxes[:0], boxes, variant=variant)
+    np.testing.assert_array_equal(nearest, np.full(3, -1), strict=True)
+    for zeros in (overlap, closest):
+        np.testing.assert_array_equal(zeros, np.zeros(3, "f4"), strict=True)
+    assert [x.shape for x in best_overlaps(boxes, boxes[:0], variant=variant)] == [(0,)] * 3
+    assert [x.shape for x in best_overlaps(boxes[:0], boxes[:0], variant=variant)] == [(0,)] * 3
+
+
+def plain_loops(iou):
+    """What `best_overlaps` promises, from all pairs, one number after another."""
+    best = [max(row, default=0) for row in iou]
+    found = []
+    for column in iou.T:
+        nearest = max(range(len(column)), key=lambda i: column[i])
+        closest = max(b if v == b else 0 for v, b in zip(column, best, strict=True))
+        found.append((nearest, column[nearest], closest))
+    return [np.array(x) for x in zip(*found, strict=True)]
+
+
+@given(some_boxes("f4"), some_boxes("f4"), st.sampled_from(["f4", "f8"]), st.sampled_from(CPU))
+def test_best_overlaps_against_plain_loops(a, b, dtype, variant):
+    a, b = a.astype(dtype), b.astype(dtype)
+    if len(a) == 0 or len(b) == 0:
+        return
+    expected = plain_loops(box_iou(a, b, variant="reference"))
+    for got, wanted in zip(best_overlaps(a, b, variant=variant), expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+@st.composite
+def many_boxes(draw, dtype="f4"):
+    """Enough for several blocks, in places of a small grid, so that there are ties."""
+    rng = np.random.default_rng(draw(st.integers(0, 9999)))
+    lists = []
+    for count in (draw(st.integers(0, 12)), draw(st.sampled_from([1, 511, 512, 513, 1700]))):
+        grid = draw(st.sampled_from([6, 200]))
+        boxes = rng.integers(0, grid, (count, 4)).astype(dtype)
+        boxes[:, 2:] += boxes[:, :2] * draw(st.sampled_from([0, 1]))  # else some are inverted
+        odd = rng.random(boxes.shape) < draw(st.sampled_from([0, 0.01]))
+        boxes[odd] = rng.choice([NAN, INF, -INF], odd.sum())
+        lists.append(np.sort(boxes, axis=0) if draw(st.booleans()) else boxes)
+    return lists
+
+
+@given(many_boxes(), st.sampled_from(["f4", "f8"]), st.booleans())
+def test_best_overlaps_of_many_are_the_references_bit_for_bit(lists, dtype, reverse):
+    a, b = (boxes.astype(dtype)[:: -1 if reverse else 1] for boxes in lists)
+    expected = best_overlaps(a, b, variant="reference")
+    for got, wanted in zip(best_overlaps(a, b), expected, strict=True):
+        np.testing.assert_array_equal(got, wanted, strict=True)
+
+
+def test_best_overlaps_are_the_same_with_any_number_of_threads():
+    a, b = random_boxes(7, 30, "f4"), random_boxes(8, 5000, "f4")
+    threads = numba.get_num_threads()
+    results = []
+    for count in (1, threads):
+        numba.set_num_threads(count)
+        results.append(best_overlaps(a, b))
+    for one, many in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, many, strict=True)
+
+
+def test_best_overlaps_take_any_numbers_and_name_what_is_wrong():
+    a = np.array([[0, 0, 2, 2]])
+    nearest, overlap, _ = best_overlaps(a.astype("f4"), a)
+    assert (nearest[0], overlap[0], overlap.dtype) == (0, 1, np.float64)
+    with pytest.raises(ValueError, match=r"boxes_b: expected shape \(R, 4\), got \(4,\)"):
+        best_overlaps(a, a[0])
+    with (
+        pytest.raises(ValueError, match="'cuda_2_tiled' has no best_overlaps"),
+        using(emulate=True),
+    ):
+        best_overlaps(a, a, variant="cuda_2_tiled")

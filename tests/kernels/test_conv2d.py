@@ -232,7 +232,7 @@ def test_float32_layers_agree_with_the_float64_reference(variant, layer):
         # the inputs' rounding, 6e-8, of sums of random signs: relative to the largest value
         error = np.abs(actual - desired).max() / np.abs(desired).max()
         assert actual.dtype == np.float32
-        assert error < (WINOGRAD_BOUND if variant == "winograd" else 2e-6), error
+        assert error < (WINOGRAD_BOUND if variant in ("winograd", "fused") else 2e-6), error
 
 
 @st.composite
@@ -401,7 +401,7 @@ def test_nan_reaches_the_windows_that_see_it_and_no_others(variant):
     x[0, 1, 5, 5] = np.nan
     y = conv2d(x, normal(1, 16, 16, 3, 3, dtype="f4"), padding=1, variant=variant)
     seen = np.zeros(y.shape, bool)
-    if variant == "winograd":  # the tiles that see it: outputs 4 to 7
+    if variant in ("winograd", "fused"):  # the tiles that see it: outputs 4 to 7
         seen[:, :, 4:8, 4:8] = True
     else:
         seen[:, :, 4:7, 4:7] = True
@@ -529,3 +529,64 @@ def test_errors_name_the_argument_and_the_way_out(call, message):
 def test_dtypes_are_not_converted_silently(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+# ------------------------------------------------------------------ what follows in the same pass
+
+SIZES = [  # x, filters, window, stride, groups: Winograd's tiles whole and not, and the other form
+    ((2, 16, 12, 13), 32, 3, 1, 1),
+    ((1, 16, 23, 24), 16, 3, 1, 1),
+    ((2, 5, 9, 11), 7, 3, 2, 1),
+    ((3, 20, 6, 7), 40, 1, 1, 1),
+    ((1, 4, 10, 12), 6, 5, 1, 2),
+]
+
+
+@every_variant
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("added", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+def test_residual_and_relu(variant, relu, added, size):
+    shape, filters, window, stride, groups = size
+    x, bias = normal(0, *shape, dtype="f4"), normal(1, filters, dtype="f4")
+    weight = normal(2, filters, shape[1] // groups, window, window, dtype="f4")
+    options = {"stride": stride, "padding": window // 2, "groups": groups}
+    wanted = conv2d(*(a.astype("f8") for a in (x, weight, bias)), **options, variant="reference")
+    residual = normal(3, *wanted.shape, dtype="f4") * 5 if added else None
+    wanted = wanted if residual is None else wanted + residual
+    wanted = np.maximum(wanted, 0) if relu else wanted
+    y = conv2d(x, weight, bias, **options, residual=residual, relu=relu, variant=variant)
+    assert y.dtype == np.float32
+    assert np.abs(y - wanted).max() < 5e-6 * np.abs(wanted).max()
+
+
+def test_fused_gives_the_bits_of_the_steps_one_by_one():
+    x, weight = normal(0, 2, 16, 14, 15, dtype="f4"), normal(1, 32, 16, 3, 3, dtype="f4")
+    residual = normal(2, 2, 32, 14, 15, dtype="f4")
+    apart = np.maximum(conv2d(x, weight, padding=1) + residual, 0)
+    together = conv2d(x, weight, padding=1, residual=residual, relu=True)
+    np.testing.assert_array_equal(together, apart)
+
+
+@every_variant
+def test_nan_is_not_turned_into_zero(variant):
+    x = np.full((1, 2, 4, 4), np.nan, np.float32)
+    weight = np.ones((3, 2, 1, 1), np.float32)
+    assert np.isnan(conv2d(x, weight, relu=True, variant=variant)).all()
+
+
+@every_variant
+@pytest.mark.parametrize("stride", [1, 2])
+def test_transposed_convolution_with_relu(variant, stride):
+    x, weight, bias = normal(0, 2, 3, 5, 6), normal(1, 3, 4, 2, 2), normal(2, 4)
+    wanted = np.maximum(conv_transpose2d(x, weight, bias, stride=stride, variant="reference"), 0)
+    y = conv_transpose2d(x, weight, bias, stride=stride, relu=True, variant=variant)
+    assert_close(y, wanted)
+
+
+def test_a_residual_of_another_shape_or_type_is_refused():
+    x, weight = np.zeros((1, 2, 4, 4), np.float32), np.zeros((3, 2, 1, 1), np.float32)
+    with pytest.raises(ValueError, match=r"residual: expected the output's shape \(1, 3, 4, 4\)"):
+        conv2d(x, weight, residual=np.zeros((1, 3, 4, 5), np.float32))
+    with pytest.raises(TypeError, match="residual: expected float32"):
+        conv2d(x, weight, residual=np.zeros((1, 3, 4, 4)))

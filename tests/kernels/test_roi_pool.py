@@ -253,6 +253,45 @@ def test_variants_agree_with_the_reference_in_float64(case, layout):
         assert_close(back, expected.astype(dtype), rtol=0, atol=1e-5 if dtype == "f4" else 1e-13)
 
 
+@st.composite
+def many_channels(draw):
+    """Enough channels for the compiled loops that hold one in each lane; ties, NaN, -0."""
+    shape = (
+        draw(st.integers(1, 3)),
+        draw(st.integers(4, 40)),
+        draw(st.integers(1, 12)),
+        draw(st.sampled_from([1, 3, 7, 15, 16, 17, 33, 40])),
+    )
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    features = rng.integers(-2, 3, shape).astype(draw(st.sampled_from(["f4", "f8"])))
+    features[rng.random(shape) < draw(st.sampled_from([0, 0.02, 0.5]))] = NAN
+    features[rng.random(shape) < 0.2] = -0.0
+    features[rng.random(shape) < draw(st.sampled_from([0, 0.5]))] = -INF
+    count = draw(st.sampled_from([1, 2, 40]))
+    corner = rng.uniform(-0.3, 1, (count, 2)) * (shape[3], shape[2])
+    side = rng.uniform(-0.1, 1.3, (count, 2)) * (shape[3], shape[2])
+    image = rng.integers(0, shape[0], (count, 1))
+    rois = np.concatenate([image, corner, corner + side], 1).astype("f4")
+    rois[rng.random(rois.shape) * [INF, 1, 1, 1, 1] < 0.01] = NAN
+    return features, rois, draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
+
+
+def assert_same_bits(actual, desired):
+    """NaN is NaN, whatever its bits; 0 is not -0."""
+    np.testing.assert_array_equal(actual, desired, strict=True)
+    number = ~np.isnan(actual)
+    np.testing.assert_array_equal(np.signbit(actual[number]), np.signbit(desired[number]))
+
+
+@given(many_channels())
+def test_many_channels_are_the_reference_bit_for_bit(case):
+    features, rois, size = case
+    out, argmax = roi_pool(features, rois, size, variant="reference")
+    got, places = roi_pool(features, rois, size, variant="cpu")
+    assert_same_bits(got, out)
+    np.testing.assert_array_equal(places, argmax, strict=True)
+
+
 @given(cases(), st.sampled_from(CPU))
 def test_the_gradient_is_the_adjoint(case, variant):
     """Near x the output is linear in it: out = J x, the rows of J picking one cell each."""
@@ -274,9 +313,10 @@ def test_masks_are_numbers(variant, dtype):
     assert argmax[0, 0, 0, 1] == 6
 
 
-def test_the_number_of_threads_does_not_change_a_bit():
+@pytest.mark.parametrize("channels", [5, 70])
+def test_the_number_of_threads_does_not_change_a_bit(channels):
     rng = np.random.default_rng(3)
-    features = rng.standard_normal((2, 5, 20, 20)).astype("f4")
+    features = rng.standard_normal((2, channels, 20, 20)).astype("f4")
     corner = rng.uniform(0, 15, (50, 2))
     rois = np.concatenate([rng.integers(0, 2, (50, 1)), corner, corner + 6], 1).astype("f4")
     results = []
@@ -284,9 +324,27 @@ def test_the_number_of_threads_does_not_change_a_bit():
     for count in (1, threads):
         numba.set_num_threads(count)
         out, argmax = roi_pool(features, rois, 7)
-        results.append((out, roi_pool_backward(out, rois, argmax, features.shape)))
+        back = roi_pool_backward(out, rois, argmax, features.shape)
+        results.append((out, argmax, back))
     for one, many in zip(*results, strict=True):
         assert_close(one, many, rtol=0)
+
+
+@pytest.mark.parametrize("count", [1, 3, 200])
+@pytest.mark.parametrize("side", [4, 60])
+def test_windows_of_one_roi_or_of_many(count, side):
+    """Few small RoIs are turned one by one, many or large ones together; borders included."""
+    rng = np.random.default_rng(count)
+    features = rng.integers(-50, 50, (2, 33, 50, 70)).astype("f4")
+    corner = rng.uniform(-8, 66, (count, 2))
+    image = rng.integers(0, 2, (count, 1))
+    rois = np.concatenate([image, corner, corner + side], 1).astype("f4")
+    for got, expected in zip(
+        roi_pool(features, rois, (7, 5)),
+        roi_pool(features, rois, (7, 5), variant="reference"),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(got, expected, strict=True)
 
 
 # ------------------------------------------------------------------- GPU kernels, in the host shim

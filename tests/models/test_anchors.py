@@ -65,6 +65,17 @@ def test_anchors_are_remembered_and_protected():
     assert len(grid([(2, 2)], (16, 16))[0]) == 4
 
 
+def test_all_levels_together_are_the_levels_without_a_copy():
+    grid = AnchorGrid([8, 16], [0.5, 1])
+    shapes = [(4, 5), (2, 3)]
+    levels, together = grid(shapes, (32, 40)), grid.together(shapes, (32, 40))
+    np.testing.assert_array_equal(together, np.concatenate(levels))
+    assert [len(level) for level in levels] == [40, 12]
+    assert all(np.shares_memory(level, together) for level in levels)
+    assert together is grid.together(shapes, (32, 40))
+    assert not together.flags.writeable
+
+
 def test_levels_must_agree():
     with pytest.raises(ValueError, match="sizes for 2 levels, but 1 feature maps"):
         AnchorGrid([8, 16])([(4, 4)], (16, 16))

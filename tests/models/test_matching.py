@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minimask.models.matching import BACKGROUND, IGNORED, match
+from minimask.kernels.box_iou import box_iou
+from minimask.kernels.dispatch import using
+from minimask.models.matching import BACKGROUND, IGNORED, match, match_boxes
 from minimask.models.sampling import sample
 
 
@@ -54,6 +56,38 @@ def test_no_objects_and_no_boxes():
 def test_bounds_in_the_wrong_order_are_refused():
     with pytest.raises(ValueError, match="above the foreground bound"):
         match(np.zeros((1, 1)), 0.3, 0.7)
+    with pytest.raises(ValueError, match="above the foreground bound"):
+        match_boxes(np.zeros((1, 4)), np.zeros((1, 4)), 0.3, 0.7)
+
+
+@st.composite
+def objects_and_boxes(draw):
+    """Boxes in places of a small grid, with ties; some inverted, NaN or infinite."""
+    rng = np.random.default_rng(draw(st.integers(0, 9999)))
+    lists = []
+    for count in (draw(st.integers(0, 6)), draw(st.sampled_from([0, 1, 40, 700]))):
+        boxes = rng.integers(0, 8, (count, 4)).astype(draw(st.sampled_from(["f4", "f8"])))
+        boxes[:, 2:] += boxes[:, :2] * draw(st.sampled_from([0, 1]))
+        odd = rng.random(boxes.shape) < draw(st.sampled_from([0, 0.05]))
+        boxes[odd] = rng.choice([np.nan, np.inf, -np.inf], odd.sum())
+        lists.append(boxes)
+    return lists
+
+
+@given(
+    objects_and_boxes(),
+    st.sampled_from([0.25, 0.3, 0.5, 0.7, 1.0]),
+    st.sampled_from([0.0, 0.2, 0.25]),
+    st.sampled_from([None, 0.0, 0.25, 0.5, 1.1]),
+    st.sampled_from([None, "reference"]),
+)
+def test_boxes_are_matched_as_all_their_overlaps_are(lists, high, low, best_iou_min, variant):
+    objects, boxes = lists
+    options = {"best_iou_min": best_iou_min}
+    expected = match(box_iou(objects, boxes), high, low, **options)
+    with using(variant):
+        got = match_boxes(objects, boxes, high, low, **options)
+    np.testing.assert_array_equal(got, expected, strict=True)
 
 
 def slow_match(iou, high, low):
