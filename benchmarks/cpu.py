@@ -7,7 +7,8 @@ all of them.  The peer runs twice: as installed, and with its best settings (thr
 malloc told to keep freed memory, which the command `minimask` does for itself).  Both sides get the
 same inputs, and their results are compared before anything is timed.
 
-Prints a table in Markdown.  Exit code 1: a ratio is below its floor, or results differ.
+Prints a table in Markdown.  Exit code 1: a ratio is below its floor, or results differ without a
+reason that the case states; such a reason is printed below the table.
 """
 
 from __future__ import annotations
@@ -254,7 +255,7 @@ def row(line: Line) -> str:
     gib = ""
     if line.case.model:
         gib = " / ".join(f"{line.memory[side] / 1e9:.2f}" for side in SIDES)
-    wrong = "" if line.same else " **results differ**"
+    wrong = "" if line.same else " (results differ, see below)"
     goal = goal_text(line.case.name) if not line.case.group else ""
     return (
         f"| {line.case.name}{wrong} | {ms[0]} | {ms[1]} | {ms[2]} | {line.ratio(INSTALLED):.2f} | "
@@ -367,7 +368,11 @@ def main() -> int:
     if options.json:
         save(options.json, lines, options.threads)
     problems = below_floor(ratios)
-    problems += [f"{line.case.name}: results differ" for line in lines if not line.same]
+    different = [line.case for line in lines if not line.same]
+    for reason in dict.fromkeys(case.differs for case in different if case.differs):
+        names = "; ".join(case.name for case in different if case.differs == reason)
+        print(f"\nResults differ: {names}: {reason}.")
+    problems += [f"{case.name}: results differ" for case in different if not case.differs]
     for problem in problems:
         print(problem, file=sys.stderr)
     return 1 if problems else 0

@@ -146,7 +146,7 @@ def matching(o: dict[str, Any], backward: bool) -> Call:
     """Which object each anchor is to find, as the proposal network asks it."""
     from minimask.models.rpn import assign_anchors
 
-    a, b = cases.anchors(o["a"]), cases.boxes(o["b"], o["b"], 5)[0]
+    a, b = cases.anchors(o["a"]), cases.objects(o["b"])
     return lambda: [assign_anchors(a, b, TORCHVISION)]
 
 

@@ -144,7 +144,7 @@ def matching(o: dict[str, Any], backward: bool) -> Call:
 
     matcher = Matcher(0.7, 0.3, allow_low_quality_matches=True)
     a = torch.from_numpy(cases.anchors(o["a"]))
-    b = torch.from_numpy(cases.boxes(o["b"], o["b"], 5)[0])
+    b = torch.from_numpy(cases.objects(o["b"]))
     return lambda: [matcher(torchvision.ops.box_iou(b, a))]
 
 

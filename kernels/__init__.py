@@ -38,7 +38,7 @@ from minimask.kernels.roi_align import (
 from minimask.kernels.roi_pool import roi_pool, roi_pool_backward
 
 OPERATIONS = {
-    "box_iou": ("box_iou",),
+    "box_iou": ("box_iou", "best_overlaps"),
     "nms": ("nms", "batched_nms", "batched_nms_padded"),
     "roi_pool": ("roi_pool", "roi_pool_backward"),
     "roi_align": (

@@ -115,16 +115,22 @@ def _closest(boxes_a, boxes_b, best, best_of, closest):
     """Mark the boxes of B whose IoU with a box of A is the best it has."""
     for block in prange(best.shape[0]):
         begin, end = block * BLOCK, min(block * BLOCK + BLOCK, boxes_b.shape[0])
-        here = np.flatnonzero((best_of > 0) & (best[block] == best_of))
-        if not here.size:
-            continue
-        boxes, areas = _split(boxes_b[begin:end])
-        row, mark = np.empty(end - begin, boxes_a.dtype), closest[begin:end]
-        for i in here:
-            _one_row(boxes_a[i], boxes, areas, row)
-            for j in range(row.size):
-                wins = (row[j] == best_of[i]) & (mark[j] < best_of[i])
-                mark[j] = best_of[i] if wins else mark[j]
+        _mark(boxes_a, boxes_b[begin:end], best[block], best_of, closest[begin:end])
+
+
+@njit(cache=True, error_model="numpy")
+def _mark(boxes_a, boxes_b, best, best_of, mark):
+    """`_closest` in one block, whose best IoU with every box of A is known."""
+    here = np.flatnonzero((best_of > 0) & (best == best_of))
+    if not here.size:
+        return
+    boxes, areas = _split(boxes_b)
+    row = np.empty(len(boxes_b), boxes_a.dtype)
+    for i in here:
+        _one_row(boxes_a[i], boxes, areas, row)
+        for j in range(row.size):
+            wins = (row[j] == best_of[i]) & (mark[j] < best_of[i])
+            mark[j] = best_of[i] if wins else mark[j]
 
 
 @njit(cache=True)

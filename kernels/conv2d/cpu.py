@@ -19,7 +19,7 @@ import numpy as np
 from minimask.kernels.conv2d import cpu_loops
 from minimask.kernels.conv2d.geometry import Geometry
 from minimask.kernels.conv2d.plan import Plan, Tiling, backward_plan, forward_plan, tiling
-from minimask.kernels.conv2d.registers import ROWS, lanes
+from minimask.kernels.vectors import ROWS, lanes
 
 
 def conv2d(

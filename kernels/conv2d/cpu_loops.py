@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from minimask.kernels.conv2d.registers import ROWS, multiply_1, multiply_2, transpose_block
+from minimask.kernels.conv2d.registers import multiply_1, multiply_2
+from minimask.kernels.vectors import ROWS, transpose_block
 
 # Taps of a panel that are used on all pixels of a tile before the next ones are touched: they stay
 # in the second-level cache meanwhile.

@@ -23,7 +23,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from minimask.kernels.conv2d.registers import Vectors, data_of, offset
+from minimask.kernels.vectors import Vectors, data_of, offset
 
 OUT, TILE = 4, 6  # outputs and pixels of a tile, in each direction
 ELEMENTS = TILE * TILE

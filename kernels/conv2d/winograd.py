@@ -21,8 +21,8 @@ from minimask.kernels.conv2d import cpu, winograd_loops
 from minimask.kernels.conv2d.cpu import conv2d_backward_bias, flat, scratch, starts_of
 from minimask.kernels.conv2d.geometry import Geometry
 from minimask.kernels.conv2d.plan import backward_plan, forward_plan
-from minimask.kernels.conv2d.registers import ROWS, lanes
 from minimask.kernels.conv2d.transforms import ELEMENTS, OUT, TILE
+from minimask.kernels.vectors import ROWS, lanes
 
 __all__ = ["conv2d", "conv2d_backward_bias", "conv2d_backward_input", "conv2d_backward_weight"]
 

@@ -19,7 +19,7 @@ import numpy as np
 from numba import prange
 
 from minimask.kernels.conv2d.cpu_loops import compiled, pack_panel, parallel, store_tile, transpose
-from minimask.kernels.conv2d.registers import ROWS, multiply_1, multiply_2, transpose_to
+from minimask.kernels.conv2d.registers import multiply_1, multiply_2
 from minimask.kernels.conv2d.transforms import (
     ELEMENTS,
     OUT,
@@ -30,6 +30,7 @@ from minimask.kernels.conv2d.transforms import (
     pixels_in,
     sums_out,
 )
+from minimask.kernels.vectors import ROWS, transpose_to
 
 
 @compiled

@@ -32,10 +32,11 @@ def resize(x: np.ndarray, *, size: tuple[int, int], mode: str) -> np.ndarray:
 def resize_backward(grad: np.ndarray, *, size: tuple[int, int], mode: str) -> np.ndarray:
     """Add every gradient to the pixels that `resize` read, in proportion to their weights."""
     n, c, h2, w2 = grad.shape
-    dx = np.zeros((n, c, *size), grad.dtype)
+    double = mode == "nearest" and (h2, w2) == (2 * size[0], 2 * size[1])
+    dx = (np.empty if double else np.zeros)((n, c, *size), grad.dtype)
     if dx.size:
         planes, out = np.ascontiguousarray(grad).reshape(n * c, h2, w2), dx.reshape(n * c, *size)
-        if mode == "nearest" and (h2, w2) == (2 * size[0], 2 * size[1]):
+        if double:
             _double_backward(planes, out)
         else:
             _backward(planes, *_axes(size, (h2, w2), mode, grad.dtype), out)
@@ -58,22 +59,26 @@ def _double(x, y):
     """Each pixel becomes a square of four."""
     for p in prange(x.shape[0]):
         for i in range(x.shape[1]):
-            for j in range(x.shape[2]):
-                y[p, 2 * i, 2 * j] = x[p, i, j]
-                y[p, 2 * i, 2 * j + 1] = x[p, i, j]
-            for j in range(y.shape[2]):
-                y[p, 2 * i + 1, j] = y[p, 2 * i, j]
+            row, upper, lower = x[p, i], y[p, 2 * i], y[p, 2 * i + 1]
+            for j in range(row.size):
+                upper[2 * j] = row[j]
+                upper[2 * j + 1] = row[j]
+            for j in range(row.size):  # from the short row again: half as much to read
+                lower[2 * j] = row[j]
+                lower[2 * j + 1] = row[j]
 
 
 @njit(parallel=True, cache=True)
 def _double_backward(grad, dx):
     """Each pixel collects its square of four, in a fixed order."""
     for p in prange(dx.shape[0]):
+        sums = np.empty(dx.shape[2], dx.dtype)
         for i in range(dx.shape[1]):
-            for j in range(dx.shape[2]):
-                upper = grad[p, 2 * i, 2 * j] + grad[p, 2 * i, 2 * j + 1]
-                lower = grad[p, 2 * i + 1, 2 * j] + grad[p, 2 * i + 1, 2 * j + 1]
-                dx[p, i, j] = upper + lower
+            upper, lower, row = grad[p, 2 * i], grad[p, 2 * i + 1], dx[p, i]
+            for j in range(row.size):  # a loop for each row: one of both does not become vectors
+                sums[j] = upper[2 * j] + upper[2 * j + 1]
+            for j in range(row.size):
+                row[j] = sums[j] + (lower[2 * j] + lower[2 * j + 1])
 
 
 @njit(parallel=True, cache=True)

@@ -31,6 +31,9 @@ VARIANTS = {
     "cpu": Variant(
         "cpu", "cpu", "the same, compiled: only the cells a bin reads, a core per feature plane"
     ),
+    "cpu_lanes": Variant(
+        "cpu_lanes", "cpu", "the channels of a cell side by side: one instruction for all of them"
+    ),
     "numba_1_naive": Variant(
         "numba_1_naive", "gpu", "one thread an output, every sample interpolated", by_name=True
     ),

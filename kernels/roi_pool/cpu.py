@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from minimask.kernels.conv2d.registers import lanes, transpose_block
 from minimask.kernels.roi_pool.geometry import Bins, bins
 from minimask.kernels.roi_pool.planes import pool_planes
 from minimask.kernels.roi_pool.registers import largest, largest_or_nan
 from minimask.kernels.rois import by_image, split_rois
+from minimask.kernels.vectors import lanes, transpose_block
 
 PARTS = 16  # tasks to be had at least, so that every core gets some
 
@@ -60,7 +60,8 @@ def forward(
         parts = -(-PARTS // (blocks * images))
         extent = _extent(image, rows, columns)[order]
         windows = _windows(extent, first, parts, min(together, width), width)
-        _pool(features, windows, order, rows, columns, together, out, argmax)
+        room = int((windows.box[:, 3] * windows.box[:, 4]).max())
+        _pool(features, windows, order, rows, columns, together, room, out, argmax)
     return out, argmax
 
 
@@ -108,26 +109,36 @@ def _windows(extent: np.ndarray, first: np.ndarray, parts: int, least: int, widt
 
 
 @njit(parallel=True, cache=True)
-def _pool(features, windows, order, rows, columns, together, out, argmax):
-    channels, map_width = features.shape[1], features.shape[3]
+def _pool(features, windows, order, rows, columns, together, room, out, argmax):
     groups = windows.group.size - 1
-    room = (windows.box[:, 3] * windows.box[:, 4]).max() * together
+    for task in prange((features.shape[1] + together - 1) // together * groups):
+        cells = np.empty(room * together, features.dtype)
+        block, group = task // groups, task % groups
+        which = range(windows.group[group], windows.group[group + 1])
+        _pool_block(
+            features, windows, which, order, rows, columns, block, together, cells, out, argmax
+        )
+
+
+@njit(cache=True)
+def _pool_block(
+    features, windows, which, order, rows, columns, block, together, cells, out, argmax
+):
+    """One task: a block of channels in some of the windows."""
+    mine = block * together
+    begin = min(mine, features.shape[1] - together)  # the last block holds some channels again
     crop = out.shape[2] * out.shape[3] * together
-    for task in prange((channels + together - 1) // together * groups):
-        mine, group = task // groups * together, task % groups
-        begin = min(mine, channels - together)  # the last register holds some channels again
-        cells = np.empty(room, features.dtype)
-        pooled, places = np.empty(crop, features.dtype), np.empty(crop, np.int32)
-        for v in range(windows.group[group], windows.group[group + 1]):
-            n, top, left, height, width = windows.box[v]
-            window = (top, left, height, width)
-            nan = _turn(features[n], begin, window, together, cells)
-            for s in range(windows.first[v], windows.first[v + 1]):
-                r = order[s]
-                y, x = (rows.begin[r], rows.end[r]), (columns.begin[r], columns.end[r])
-                _compare(cells, nan, y, x, window, map_width, together, pooled, places)
-                _by_channel(pooled, together, out[r, mine : begin + together])
-                _by_channel(places, together, argmax[r, mine : begin + together])
+    pooled, places = np.empty(crop, features.dtype), np.empty(crop, np.int32)
+    for v in which:
+        n, top, left, height, width = windows.box[v]
+        window = (top, left, height, width)
+        nan = _turn(features[n], begin, window, together, cells)
+        for s in range(windows.first[v], windows.first[v + 1]):
+            r = order[s]
+            y, x = (rows.begin[r], rows.end[r]), (columns.begin[r], columns.end[r])
+            _compare(cells, nan, y, x, window, features.shape[3], together, pooled, places)
+            _by_channel(pooled, together, out[r, mine : begin + together])
+            _by_channel(places, together, argmax[r, mine : begin + together])
 
 
 @njit(cache=True)

@@ -20,7 +20,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from minimask.kernels.conv2d.registers import Vectors, data_of, offset
+from minimask.kernels.vectors import Vectors, data_of, offset
 
 PLACE = ir.IntType(32)
 

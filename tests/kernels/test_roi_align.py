@@ -13,6 +13,7 @@ from minimask.kernels.dispatch import implements, using
 from minimask.kernels.host_shim import build, emulator
 from minimask.kernels.roi_align import (
     VARIANTS,
+    cpu_lanes,
     roi_align,
     roi_align_backward,
     roi_align_levels,
@@ -705,3 +706,68 @@ def test_what_a_gpu_does_not_take_is_named():
             roi_align_levels_backward(wide, rois, levels[:2], shapes, spatial_scales=scales)
     wanted = roi_align_backward(wide.astype("f8"), rois, shape)
     assert_close(back, wanted.astype("f4"), 0, 1e-5 * np.abs(wanted).max())
+
+
+# ------------------------------------------------------------------ channels in lanes
+
+LANE_CASES = [  # channels, map, output size: whole and part vectors, fewer cells or bins than lanes
+    (16, (9, 11), (7, 7)),
+    (19, (9, 11), (7, 7)),
+    (33, (3, 4), (2, 3)),
+    (40, (12, 5), (1, 1)),
+    (17, (2, 3), (14, 14)),
+]
+
+
+def _regions(seed, count, images, height, width):
+    """RoIs inside, partly and wholly outside, without area, and inverted; none in image 0."""
+    rng = np.random.default_rng(seed)
+    corner = rng.uniform(-4, max(height, width), (count, 2))
+    extent = rng.uniform(0, 9, (count, 2))
+    extent[0], extent[1], extent[2] = 0, -2, 60
+    image = rng.integers(min(1, images - 1), images, (count, 1))
+    return np.concatenate([image, corner, corner + extent], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize("turned", [True, False])
+@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("case", LANE_CASES)
+def test_channels_in_lanes_are_the_reference(case, dtype, ratio, turned, monkeypatch):
+    monkeypatch.setattr(cpu_lanes, "_repays", lambda *_: turned)
+    channels, (height, width), size = case
+    shape = (3, channels, height, width)
+    rois, rng = _regions(channels, 12, 3, height, width), np.random.default_rng(1)
+    features, options = rng.standard_normal(shape).astype(dtype), {"sampling_ratio": ratio}
+    wanted = roi_align(features.astype("f8"), rois, size, variant="reference", **options)
+    y = roi_align(features, rois, size, variant="cpu_lanes", **options)
+    assert y.dtype == features.dtype
+    bound = 2e-6 if dtype == "f4" else 1e-12
+    np.testing.assert_allclose(y, wanted, rtol=0, atol=bound * np.abs(features).max())
+    grad = rng.standard_normal(y.shape).astype(dtype)
+    wanted = roi_align_backward(grad.astype("f8"), rois, shape, variant="reference", **options)
+    dx = roi_align_backward(grad, rois, shape, variant="cpu_lanes", **options)
+    assert dx.dtype == grad.dtype
+    np.testing.assert_allclose(dx, wanted, rtol=0, atol=20 * bound * np.abs(wanted).max())
+    assert not dx[0].any()  # no RoI lies in image 0, and its gradient is 0, not what was there
+
+
+def test_channels_in_lanes_keep_nan_where_it_is():
+    features = np.ones((1, 16, 8, 8), np.float32)
+    features[0, 3, 2, 2] = np.nan
+    rois = np.array([[0, 0, 0, 8, 8], [0, 4, 4, 8, 8]] * 20, np.float32)
+    y = roi_align(features, rois, 4, sampling_ratio=1, variant="cpu_lanes")
+    seen = np.isnan(y)
+    assert seen[0, 3].any()
+    assert not seen[1::2].any() and not seen[:, [0, 1, 2, 4, 15]].any()
+
+
+def test_few_regions_do_not_turn_a_large_map(monkeypatch):
+    called = []
+    monkeypatch.setattr(cpu_lanes, "_pool", lambda *_: called.append("turned"))
+    features = np.ones((1, 16, 100, 100), np.float32)
+    roi = np.array([[0, 1, 1, 5, 5]], np.float32)
+    assert_close(roi_align(features, roi, 2, variant="cpu_lanes"), np.ones((1, 16, 2, 2), "f4"))
+    assert not called
+    roi_align(features, np.repeat(roi, 2000, axis=0), 2, variant="cpu_lanes")
+    assert called
