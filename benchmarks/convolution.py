@@ -6,6 +6,10 @@ Prints GFLOP/s (2 x multiply-adds of the definition, whatever the variant really
 forward pass, the input gradient and the weight gradient, as the best of the repetitions: others'
 load on the machine only ever makes a run slower.  With torch installed its numbers stand beside,
 measured in turns with ours.  The last lines weigh the layers by their number in one training step.
+
+    python benchmarks/convolution.py --ladder
+
+times the end of a residual block, convolution, bias, sum with the shortcut and ReLU, rung by rung.
 """
 
 from __future__ import annotations
@@ -155,6 +159,43 @@ def measure(candidates: dict[str, Callable[[], object]], seconds: float) -> dict
     return best
 
 
+LADDER = {  # the ends of residual blocks: x, filters, window
+    "3x3, 64 -> 64, 200 x 272": ((1, 64, 200, 272), 64, 3),
+    "3x3, 256 -> 256, 50 x 68": ((1, 256, 50, 68), 256, 3),
+    "1x1, 64 -> 256, 200 x 272": ((1, 64, 200, 272), 256, 1),
+}
+
+
+def block_end(x: np.ndarray, filters: int, window: int, name: str) -> Callable[[], object]:
+    """relu(conv2d(x) + bias + shortcut) in one rung, or in torch."""
+    rng = np.random.default_rng(1)
+    weight = (rng.standard_normal((filters, x.shape[1], window, window)) / 30).astype(np.float32)
+    bias = np.zeros(filters, np.float32)
+    shortcut = rng.standard_normal((x.shape[0], filters, *x.shape[2:]), np.float32)
+    if name != "torch":
+        options = {"padding": window // 2, "residual": shortcut, "relu": True, "variant": name}
+        return lambda: conv2d(x, weight, bias, **options)
+    import torch
+    from torch.nn.functional import conv2d as convolve
+
+    pixels, w, b, r = map(torch.from_numpy, (x, weight, bias, shortcut))
+    return lambda: convolve(pixels, w, b, padding=window // 2).add_(r).relu_()
+
+
+def ladder(names: list[str], seconds: float) -> None:
+    """A table: milliseconds of every rung on the ends of some residual blocks."""
+    print(f"| rung | {' | '.join(LADDER)} |")
+    print("|---|" + "---:|" * len(LADDER))
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for shape, filters, window in LADDER.values():
+        x = np.random.default_rng(0).standard_normal(shape, np.float32)
+        runs = {name: block_end(x, filters, window, name) for name in names}
+        for name, best in measure(runs, seconds).items():
+            times[name].append(best)
+    for name, row in times.items():
+        print(f"| {name} | " + " | ".join(f"{1e3 * t:.1f}" for t in row) + " |", flush=True)
+
+
 def set_threads(count: int) -> None:
     import numba
     import threadpoolctl
@@ -175,10 +216,15 @@ def rows(layers: list[Layer], names: list[str], seconds: float) -> Iterator[tupl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--variants", nargs="+", default=[v for v in VARIANTS if v != "reference"])
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=[name for name, v in VARIANTS.items() if v.device == "cpu" and name != "reference"],
+    )
     parser.add_argument("--layers", default="", help="only layers whose name contains this")
     parser.add_argument("--seconds", type=float, default=0.3, help="per row and variant")
     parser.add_argument("--threads", type=int, default=0, help="of every pool; default: as it is")
+    parser.add_argument("--ladder", action="store_true", help="the end of a residual block")
     args = parser.parse_args()
     if args.threads:
         set_threads(args.threads)
@@ -189,6 +235,9 @@ def main() -> None:
         torch.set_grad_enabled(False)
         torch.set_num_threads(args.threads or torch.get_num_threads())
         names.append("torch")
+    if args.ladder:
+        ladder(["reference", *names], args.seconds)
+        return
     layers = [layer for layer in laptop_layers() if args.layers in layer.name]
     print("| layer | x | direction | ms | " + " | ".join(f"{n} GFLOP/s" for n in names) + " |")
     print("|---|---|---|---:|" + "---:|" * len(names))

@@ -137,9 +137,9 @@ def cores() -> int:
 def work(side: str, images: pathlib.Path, warm_up: int, steps: int) -> None:
     """Run one side in this process; prints its times as JSON."""
     if side == "minimask":
-        from minimask.cli import environment
+        from minimask import runtime
 
-        environment.prepare()
+        runtime.prepare()
     import numpy as np
 
     data = dict(np.load(images))

@@ -27,6 +27,7 @@ from minimask.kernels.conv2d import (
 from minimask.kernels.dispatch import Variant, unchecked, using
 from minimask.kernels.max_pool2d import max_pool2d, max_pool2d_backward
 from minimask.kernels.nms import batched_nms, batched_nms_padded, nms
+from minimask.kernels.optimizer import adamw_step, sgd_step
 from minimask.kernels.relu import relu, relu_backward
 from minimask.kernels.resize import resize, resize_backward
 from minimask.kernels.roi_align import (
@@ -58,11 +59,13 @@ OPERATIONS = {
     "relu": ("relu", "relu_backward"),
     "resize": ("resize", "resize_backward"),
     "batch_norm": ("channel_moments", "scale_shift", "batch_norm_backward"),
+    "optimizer": ("sgd_step", "adamw_step"),
 }
 
 __all__ = [
     "OPERATIONS",
     "Variant",
+    "adamw_step",
     "batch_norm_backward",
     "batched_nms",
     "batched_nms_padded",
@@ -88,6 +91,7 @@ __all__ = [
     "roi_pool",
     "roi_pool_backward",
     "scale_shift",
+    "sgd_step",
     "unchecked",
     "using",
 ]

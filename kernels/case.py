@@ -24,6 +24,11 @@ class Case:
     small: bool = False  # small enough for the simulator and the sanitizers: under ~2000 threads
     atol: float | None = None  # default: 16 roundings times sqrt(terms) of the largest value
     widen: Sequence[int] | None = None  # arguments the reference gets in float64; default: all
+    writes: Sequence[int] = ()  # arguments the operation overwrites: a call is to get copies
+
+    def own_arguments(self) -> tuple[Any, ...]:
+        """The arguments for one call, which may overwrite what it is there to overwrite."""
+        return tuple(a.copy() if i in self.writes else a for i, a in enumerate(self.arguments))
 
     def in_float64(self) -> tuple[Any, ...]:
         """The arguments for the reference: float32 arrays widened, but for those that decide.
@@ -33,7 +38,7 @@ class Case:
         """
         return tuple(
             _widened(a) if self.widen is None or i in self.widen else a
-            for i, a in enumerate(self.arguments)
+            for i, a in enumerate(self.own_arguments())
         )
 
 

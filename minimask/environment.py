@@ -15,6 +15,9 @@ import sys
 import time
 from typing import Any
 
+from minimask import runtime
+from minimask.blas import compare
+
 PACKAGES = (
     "numpy",
     "numba",
@@ -31,11 +34,15 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Some facts under one heading; `problems` are sentences on what does not work."""
+    """Some facts under one heading.
+
+    `problems` are sentences on what does not work, `advice` on what works but could be faster.
+    """
 
     title: str
     facts: dict[str, str]
     problems: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 def report() -> list[Section]:
@@ -115,35 +122,30 @@ def blas() -> Section:
     except ImportError as error:
         return Section("BLAS", {}, (f"cannot be examined: {error}",))
     facts = {}
-    problems = []
-    for library in threadpool_info():
-        if library["user_api"] != "blas":
-            continue
-        owner = _owner(library["filepath"])
-        kind = library.get("architecture") or "unknown"
+    libraries = [found for found in threadpool_info() if found["user_api"] == "blas"]
+    for library in libraries:
         threads = library["num_threads"]
-        facts[owner] = (
-            f"{library['internal_api']} {library.get('version') or ''}, kernels for {kind}, "
-            f"{threads} thread{'' if threads == 1 else 's'}"
+        facts[_owner(library["filepath"])] = (
+            f"{library['internal_api']} {library.get('version') or ''}, kernels for "
+            f"{library.get('architecture') or 'unknown'}, {threads} "
+            f"thread{'' if threads == 1 else 's'}"
         )
-        slow = "avx512f" in _cpuinfo("flags").split() and kind.lower() in _NARROW
-        if slow:
-            problems.append(
-                f"{owner} BLAS uses kernels for {kind} although the processor has AVX-512: try "
-                "OPENBLAS_CORETYPE=SkylakeX (the minimask command sets it)"
-            )
-    chosen = os.environ.get("OPENBLAS_CORETYPE")
-    if chosen:
-        facts["OPENBLAS_CORETYPE"] = chosen
     a = np.ones((1024, 1024), np.float32)
     a @ a  # the first product wakes the threads
     began = time.perf_counter()
     a @ a
     facts["measured"] = f"{2 * 1.024**3 / (time.perf_counter() - began):.0f} GFLOP/s in float32"
-    return Section("BLAS", facts, tuple(problems))
-
-
-_NARROW = {"haswell", "zen", "prescott", "nehalem", "sandybridge", "generic", "core2", "katmai"}
+    for name in (runtime.CORETYPE, runtime.KEEP):
+        if name in os.environ:
+            by_us = f", set by minimask unless {runtime.KEEP}=1" if name in runtime.made() else ""
+            facts[name] = f"{os.environ[name] or 'empty'}{by_us}"
+    compared = None
+    if any(library["internal_api"] == "openblas" for library in libraries):
+        compared = compare()
+    if compared is None:
+        return Section("BLAS", facts)
+    facts["in plain Python"], advice = compared
+    return Section("BLAS", facts, advice=(advice,) if advice else ())
 
 
 def _owner(path: str) -> str:

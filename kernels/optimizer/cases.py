@@ -26,21 +26,24 @@ ADAMW = {
 def arrays(seed: int, *shape: int) -> tuple[np.ndarray, ...]:
     """Weight, gradient, mean (or velocity) and mean square, as in the midst of a training run."""
     weight, grad, mean = np.random.default_rng(seed).standard_normal((3, *shape), np.float32)
-    return weight, grad, mean / 3, np.abs(mean) * np.abs(grad) + np.float32(0.01)
+    values = weight, grad, mean / 3, np.abs(mean) * np.abs(grad) + np.float32(0.01)
+    return tuple(np.asarray(value) for value in values)  # of shape () they are no arrays
 
 
-def both(
-    name: str, values: tuple[np.ndarray, ...], small: bool = True, **options: Any
-) -> Iterator[Case]:
-    """One case for each rule; `options` take the place of the usual ones, atol the default's."""
-    atol = options.pop("atol", None)
-    for function, settings in (("sgd_step", SGD), ("adamw_step", ADAMW)):
-        taken = values[:3] if function == "sgd_step" else values
-        writes = tuple(i for i in range(len(taken)) if i != 1)
-        mine = {**settings, **{k: v for k, v in options.items() if k in settings}}
-        if function == "adamw_step" or not options or options.keys() & settings.keys():
-            label = f"{name}, {function}"
-            yield Case(label, function, taken, mine, small=small, writes=writes, atol=atol)
+def sgd(name: str, values: tuple[np.ndarray, ...], small: bool = True, **settings: Any) -> Case:
+    """A case of `sgd_step`; `settings` take the place of the usual ones, atol of the default."""
+    atol, options = settings.pop("atol", None), {**SGD, **settings}
+    return Case(
+        f"{name}, SGD", "sgd_step", values[:3], options, small=small, atol=atol, writes=(0, 2)
+    )
+
+
+def adamw(name: str, values: tuple[np.ndarray, ...], small: bool = True, **settings: Any) -> Case:
+    """As `sgd`, of `adamw_step`."""
+    atol, options = settings.pop("atol", None), {**ADAMW, **settings}
+    return Case(
+        f"{name}, AdamW", "adamw_step", values, options, small=small, atol=atol, writes=(0, 2, 3)
+    )
 
 
 def odd_gradients() -> tuple[np.ndarray, ...]:
@@ -58,23 +61,43 @@ def denormals() -> tuple[np.ndarray, ...]:
 
 
 def cases() -> Iterator[Case]:
-    """Sizes around those of blocks; first steps; settings of 0; gradients that are odd."""
+    """Sizes around those of blocks, then what is special."""
     for i, shape in enumerate(SHAPES):
-        yield from both(f"{shape}", arrays(i, *shape), math.prod(shape) < 2000)
-    weight, grad, mean, square = arrays(20, 7, 13)
+        values, small = arrays(i, *shape), math.prod(shape) < 2000
+        yield sgd(f"{shape}", values, small)
+        yield adamw(f"{shape}", values, small)
+    yield from special_settings()
+    yield from special_values()
+
+
+def special_settings() -> Iterator[Case]:
+    """First steps, and settings of 0."""
+    weight, grad, *_ = values = arrays(20, 7, 13)
     none = np.zeros_like(weight)
-    first = {"mean_bias": 1 - 0.9, "square_bias": 1 - 0.999}
-    yield from both("first step", (weight, grad, none, none.copy()), **first)
-    yield from both("no gradient", (weight, none, mean, square))
-    yield from both("never a gradient", (weight, none, none.copy(), none.copy()))
-    yield from both("no decay", (weight, grad, mean, square), weight_decay=0.0)
-    yield from both("no momentum", (weight, grad, mean, square), momentum=0.0, beta_mean=0.0)
-    yield from both("lr 0", (weight, grad, mean, square), lr=0.0)
-    yield from both("eps 0 and never a gradient", (weight, none, none, none), eps=0.0)  # 0 / 0
-    yield from both("odd gradients", odd_gradients())
-    yield from both("denormals", denormals(), atol=1e-44)  # they are 1.4e-45 apart
+    yield sgd("first step", (weight, grad, none))
+    first: dict[str, Any] = {"mean_bias": 1 - 0.9, "square_bias": 1 - 0.999}
+    yield adamw("first step", (weight, grad, none, none), **first)
+    yield sgd("no decay", values, weight_decay=0.0)
+    yield adamw("no decay", values, weight_decay=0.0)
+    yield sgd("no momentum", values, momentum=0.0)
+    yield adamw("no memory", values, beta_mean=0.0, beta_square=0.0)
+    yield sgd("lr 0", values, lr=0.0)
+    yield adamw("lr 0", values, lr=0.0)
+    yield adamw("eps 0, never a gradient", (weight, none, none, none), eps=0.0)  # 0 / 0
+
+
+def special_values() -> Iterator[Case]:
+    """No gradients; numbers that are none; numbers next to zero."""
+    weight, _, mean, square = arrays(21, 5, 11)
+    none = np.zeros_like(weight)
     infinite = np.array([np.inf, -np.inf, np.nan, 1.0], np.float32)
-    yield from both("infinite weights, no decay", (infinite, *arrays(7, 4)[1:]), weight_decay=0.0)
+    for rule in (sgd, adamw):
+        yield rule("no gradient", (weight, none, mean, square))
+        yield rule("never a gradient", (weight, none, none, none))
+        yield rule("odd gradients", odd_gradients(), atol=1e-6)  # the default: of the largest
+        yield rule("denormals", denormals(), atol=1e-44)  # they are 1.4e-45 apart
+        values = (infinite, *arrays(7, 4)[1:])
+        yield rule("infinite weights, no decay", values, weight_decay=0.0)
 
 
 def workloads() -> Iterator[Workload]:

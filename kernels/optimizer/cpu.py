@@ -28,7 +28,8 @@ def sgd_step(
     """V = momentum v + grad + decay w;  w = w - lr v."""
     number = weight.dtype.type  # a plain 0.9 would make float64 of float32
     numbers = number(lr), number(momentum), number(weight_decay)
-    _sgd(weight.reshape(-1), grad.reshape(-1), velocity.reshape(-1), *numbers)
+    run = _sgd if weight.size > PIECE else _sgd_piece  # one task needs no second core to wait for
+    run(weight.reshape(-1), grad.reshape(-1), velocity.reshape(-1), *numbers)
 
 
 def adamw_step(
@@ -36,29 +37,40 @@ def adamw_step(
 ) -> None:
     """m, s = running means of grad and grad^2;  w = w - lr (m / root(s) + decay w)."""
     numbers = [weight.dtype.type(number) for number in factors(**settings)]
-    _adamw(weight.reshape(-1), grad.reshape(-1), mean.reshape(-1), square.reshape(-1), *numbers)
+    run = _adamw if weight.size > PIECE else _adamw_piece
+    run(weight.reshape(-1), grad.reshape(-1), mean.reshape(-1), square.reshape(-1), *numbers)
+
+
+@njit(cache=True)
+def _sgd_piece(weight, grad, velocity, lr, momentum, weight_decay):
+    for i in range(weight.size):
+        along = momentum * velocity[i] + grad[i]
+        if weight_decay != 0:
+            along += weight_decay * weight[i]
+        velocity[i] = along
+        weight[i] -= lr * along
+
+
+@njit(cache=True, error_model="numpy")  # 0 / 0 is NaN, and no error
+def _adamw_piece(weight, grad, mean, square, toward_grad, toward_square, scale, eps, length, keep):
+    for i in range(weight.size):
+        mean[i] += toward_grad * (grad[i] - mean[i])
+        square[i] += toward_square * (grad[i] * grad[i] - square[i])
+        root = np.sqrt(square[i]) * scale
+        weight[i] = weight[i] * keep - length * (mean[i] / (root + eps))
 
 
 @njit(parallel=True, cache=True)
 def _sgd(weight, grad, velocity, lr, momentum, weight_decay):
     for task in prange((weight.size + PIECE - 1) // PIECE):
-        w, g = weight[task * PIECE :][:PIECE], grad[task * PIECE :][:PIECE]
-        v = velocity[task * PIECE :][:PIECE]
-        for i in range(w.size):
-            along = momentum * v[i] + g[i]
-            if weight_decay != 0:
-                along += weight_decay * w[i]
-            v[i] = along
-            w[i] -= lr * along
+        start, end = task * PIECE, min((task + 1) * PIECE, weight.size)
+        w, g, v = weight[start:end], grad[start:end], velocity[start:end]
+        _sgd_piece(w, g, v, lr, momentum, weight_decay)
 
 
-@njit(parallel=True, cache=True, error_model="numpy")  # 0 / 0 is NaN, and no error
-def _adamw(weight, grad, mean, square, toward_grad, toward_square, root_scale, eps, length, keep):
+@njit(parallel=True, cache=True)
+def _adamw(weight, grad, mean, square, toward_grad, toward_square, scale, eps, length, keep):
     for task in prange((weight.size + PIECE - 1) // PIECE):
-        w, g = weight[task * PIECE :][:PIECE], grad[task * PIECE :][:PIECE]
-        m, s = mean[task * PIECE :][:PIECE], square[task * PIECE :][:PIECE]
-        for i in range(w.size):
-            m[i] += toward_grad * (g[i] - m[i])
-            s[i] += toward_square * (g[i] * g[i] - s[i])
-            root = np.sqrt(s[i]) * root_scale
-            w[i] = w[i] * keep - length * (m[i] / (root + eps))
+        start, end = task * PIECE, min((task + 1) * PIECE, weight.size)
+        w, g, m, s = weight[start:end], grad[start:end], mean[start:end], square[start:end]
+        _adamw_piece(w, g, m, s, toward_grad, toward_square, scale, eps, length, keep)

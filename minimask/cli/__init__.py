@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import typer
 
-from minimask.cli import environment
+from minimask import runtime
 
 # command -> (module, function); in the order of `--help`
 COMMANDS = {
@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line; ends the process with 0, 1 (failed), 2 (wrong use) or 130 (Ctrl-C)."""
     words = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in words  # wherever it stands: `minimask train --debug` is natural too
-    environment.prepare()
+    runtime.prepare()
+    os.environ.setdefault("MPLBACKEND", "Agg")  # pictures go to files; no window system needed
     make_app(debug)(args=[w for w in words if w != "--debug"], prog_name="minimask")
 
 

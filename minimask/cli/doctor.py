@@ -8,7 +8,12 @@ import typer
 
 EPILOG = """
 Paste the output into a bug report. The exit code is 1 when something needed does not work; a
-missing GPU is no problem.
+missing GPU is no problem, nor is what could be faster.
+
+Every command keeps freed memory for the next arrays, sets OMP_WAIT_POLICY=passive, and on a
+processor with AVX-512 OPENBLAS_CORETYPE=SkylakeX, as OpenBLAS takes slower kernels on processors it
+does not know. What you have set stays; with MINIMASK_KEEP_ENVIRONMENT=1 everything does. Python
+programs get the same from minimask.runtime.prepare(), called before NumPy is imported.
 """
 
 
@@ -23,17 +28,20 @@ def doctor(
 
     sections = environment.report()
     problems = [problem for section in sections for problem in section.problems]
+    advice = [sentence for section in sections for sentence in section.advice]
     if as_json:
         import json
 
         content = {section.title: section.facts for section in sections}
-        typer.echo(json.dumps({**content, "problems": problems}, indent=2))
+        typer.echo(json.dumps({**content, "advice": advice, "problems": problems}, indent=2))
     else:
         width = max(len(name) for section in sections for name in section.facts)
         for section in sections:
             typer.echo(section.title)
             for name, value in section.facts.items():
                 typer.echo(f"  {name:{width}}  {value}")
+        for sentence in advice:
+            typer.echo(f"advice: {sentence}")
         typer.echo("\n".join(f"problem: {problem}" for problem in problems) or "no problems found")
     if problems:
         raise typer.Exit(1)

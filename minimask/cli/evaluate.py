@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minimask.cli import WrongUse, environment
+from minimask import runtime
+from minimask.cli import WrongUse
 from minimask.cli.sources import Opened, is_folder, is_positive, keep_existing, open_model
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def evaluate(
         ("--threads", threads),
     ):
         is_positive(value, option)
-    environment.use_threads(threads)
+    runtime.use_threads(threads)
     from minimask.device import find
 
     is_folder(out, "--out")

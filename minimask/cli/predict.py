@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minimask.cli import WrongUse, environment
+from minimask import runtime
+from minimask.cli import WrongUse
 from minimask.cli.sources import is_folder, is_positive, keep_existing, open_model
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def predict(
         raise WrongUse("--annotations gives --results its ids: add --results FILE")
     is_positive(batch, "--batch")
     is_positive(threads, "--threads")
-    environment.use_threads(threads)
+    runtime.use_threads(threads)
     from minimask.device import find
 
     files = find_images(images)

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from minimask.cli import WrongUse, environment
+from minimask import runtime
+from minimask.cli import WrongUse
 from minimask.cli.sources import is_positive, keep_existing, open_model
 from minimask.train.recipes import RECIPES
 from minimask.train.settings import RunSettings
@@ -87,7 +88,7 @@ def profile(
     height_width = _check(size, batch, repeat, top, threads)
     settings = choose_settings(weights, model, recipe, option)
     _check_files(as_file, trace, force)
-    environment.use_threads(threads)
+    runtime.use_threads(threads)
     from minimask import profile as profiling
 
     network, settings, source = _open(weights, model, settings)

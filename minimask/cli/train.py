@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from minimask.cli import WrongUse, environment
+from minimask import runtime
+from minimask.cli import WrongUse
 from minimask.train.recipes import RECIPES
 from minimask.train.settings import RunSettings
 
@@ -179,7 +180,7 @@ def run(given: dict[str, Any]) -> None:
     out, resume, quiet = given.pop("out"), given.pop("resume"), given.pop("quiet")
     device = given.pop("device", "cpu")
     settings = choose_settings(given, out, resume)
-    environment.use_threads(settings.train.threads)
+    runtime.use_threads(settings.train.threads)
 
     from minimask.device import find
     from minimask.train import folder, open_data

@@ -104,6 +104,7 @@ class Cost:
     backward: Formula = no_products
     reads: Formula | None = None  # bytes of the forward pass; None: all inputs
     label: Callable[[Call], str] = plain_name  # the row it is counted in
+    overwrites: tuple[int, ...] = ()  # inputs that it writes its results into
 
 
 CONVOLUTION = Cost(convolution, once_per_gradient(convolution), label=with_window)
@@ -119,6 +120,8 @@ COSTS: dict[str, Cost] = {
     "RoIAlign": ROI_ALIGN,
     "RoIAlignLevels": ROI_ALIGN,
     "GetItem": Cost(reads=output_only),
+    "sgd_step (kernel)": Cost(overwrites=(0, 2)),
+    "adamw_step (kernel)": Cost(overwrites=(0, 2, 3)),
 }
 BYTES_ONLY = Cost()
 

@@ -180,10 +180,11 @@ class Observer:
         plain = {k: v for k, v in options.items() if _is_plain(v)}
         shapes = tuple(tuple(a.shape) for a in arrays)
         call = Call(name, shapes, tuple(first.shape), plain, tuple(needs), first.itemsize)
-        made = new_bytes(results, arrays)
-        reads = cost_of(call).reads
+        made, cost = new_bytes(results, arrays), cost_of(call)
+        reads = cost.reads
         read = sum({id(a): a.nbytes for a in arrays}.values()) if reads is None else reads(call)
-        moved = int(made + read) if made else 0  # a view of its input moves nothing
+        written = made + sum(arrays[i].nbytes for i in cost.overwrites)
+        moved = int(written + read) if written else 0  # a view of its input moves nothing
         record = Record(call, self._stack[-1], start, end, made, 0, moved)
         self.records.append(record)
         return record

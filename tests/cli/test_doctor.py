@@ -10,7 +10,7 @@ import json
 import pytest
 from runs import invoke
 
-from minimask import environment
+from minimask import blas, environment, runtime
 
 
 def test_report_for_people_and_for_programs() -> None:
@@ -21,6 +21,7 @@ def test_report_for_people_and_for_programs() -> None:
     assert text.stdout.rstrip().endswith("no problems found")
     content = json.loads(invoke("doctor", "--json").stdout)
     assert content["problems"] == []
+    assert isinstance(content["advice"], list)
     assert content["software"]["numpy"] == importlib.metadata.version("numpy")
     assert content["compiled kernels"]["threading layer"] in ("omp", "tbb", "workqueue")
     assert "kernels for" in content["BLAS"]["numpy"]
@@ -51,6 +52,62 @@ def test_kernels_that_do_not_run_are_a_problem(monkeypatch: pytest.MonkeyPatch) 
     assert environment.kernels().problems == ("kernels do not run: RuntimeError: no compiler",)
     monkeypatch.setattr(home, "box_iou", lambda a, b: a[:, :2] * 0)
     assert "wrong numbers" in environment.kernels().problems[0]
+
+
+@pytest.fixture
+def speeds(monkeypatch: pytest.MonkeyPatch) -> dict[str | None, blas.Speed]:
+    """A processor with AVX-512, and what is measured there for each OPENBLAS_CORETYPE."""
+    found = {None: blas.Speed("Zen", 50.0), "SkylakeX": blas.Speed("SkylakeX", 95.0)}
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: runtime.AVX512)
+    monkeypatch.setattr(blas, "measure", lambda coretype: found[coretype])
+    return found
+
+
+def test_slow_kernels_of_python_programs_are_reported(speeds: dict) -> None:
+    section = environment.blas()
+    (advice,) = section.advice
+    assert advice.startswith("NumPy multiplies matrices 1.9 times as fast with OPENBLAS_CORETYPE=")
+    assert "minimask.runtime.prepare()" in advice
+    assert section.problems == ()
+    said = "kernels for Zen, 50 GFLOP/s on one thread; with OPENBLAS_CORETYPE=SkylakeX 95"
+    assert section.facts["in plain Python"] == said
+    result = invoke("doctor")
+    assert result.exit_code == 0 and f"advice: {advice}" in result.stdout
+    assert json.loads(invoke("doctor", "--json").stdout)["advice"] == [advice]
+
+
+def test_kernels_that_are_as_fast_need_no_advice(speeds: dict) -> None:
+    speeds[None] = blas.Speed("Zen", 99.0)
+    assert environment.blas().advice == ()
+
+
+def test_nothing_is_measured_without_avx512(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: {"avx2", "fma"})
+    monkeypatch.setattr(blas, "measure", lambda coretype: pytest.fail("it was measured"))
+    section = environment.blas()
+    assert "in plain Python" not in section.facts and section.advice == ()
+
+
+def test_a_measurement_that_fails_is_said(speeds: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(coretype: str | None) -> blas.Speed:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(blas, "measure", refuse)
+    assert blas.compare() == ("not measured: no more processes", "")
+
+
+def test_speed_is_measured_as_a_user_starts_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without what the command has set for itself, and with what the user has."""
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "SkylakeX")
+    code = "import json, os; print(json.dumps({'kernels': %s, 'speed': 1.0}))"
+    asked = "os.environ.get('OPENBLAS_CORETYPE', 'its own')"
+    monkeypatch.setattr(blas, "PROGRAM", code % asked)
+    assert blas.measure(None).kernels == "SkylakeX"
+    monkeypatch.setattr(runtime, "_made", {"OPENBLAS_CORETYPE": "SkylakeX"})
+    assert blas.measure(None).kernels == "its own"
+    assert blas.measure("Haswell").kernels == "Haswell"
+    monkeypatch.undo()
+    assert blas.measure(None).speed > 0  # the program itself runs
 
 
 class Driver:

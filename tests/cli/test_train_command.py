@@ -289,7 +289,7 @@ def test_help_is_fast_and_numpy_is_not_loaded_before_its_settings():
 
 def test_threads_reach_the_libraries(tmp_path):
     code = (
-        "from minimask.cli import environment as e; e.prepare(); e.use_threads(1);"
+        "from minimask import runtime as e; e.prepare(); e.use_threads(1);"
         "import numba, threadpoolctl, numpy;"
         "pools = threadpoolctl.threadpool_info();"
         "assert numba.config.NUMBA_NUM_THREADS == 1;"
@@ -297,6 +297,6 @@ def test_threads_reach_the_libraries(tmp_path):
     )
     finish([sys.executable, "-c", code], 0)
     with pytest.raises(RuntimeError, match="before NumPy"):
-        from minimask.cli import environment
+        from minimask import runtime
 
-        environment.use_threads(1)
+        runtime.use_threads(1)

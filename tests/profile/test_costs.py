@@ -12,6 +12,7 @@ from minimask.profile import Machine, Observer, Row, measure_machine, summarize
 from minimask.profile.costs import COSTS, Call, cost_of
 from minimask.profile.machine import peak_memory
 from minimask.profile.stages import in_order
+from minimask.train import SGD, AdamW
 
 MACHINE = Machine(matrix_rate=1e9, bandwidth=1e9, threads=1)
 
@@ -43,6 +44,18 @@ def test_a_convolution_by_hand() -> None:
     assert row.made == output + 4 * 108
     floors = max(12960, inputs + output) + max(12960, backward)
     assert row.floor == pytest.approx(floors / 1e9)
+
+
+@pytest.mark.parametrize(("kind", "bytes_moved"), [(SGD, 20), (AdamW, 28)])
+def test_an_optimizers_step_moves_what_it_reads_and_overwrites(kind, bytes_moved) -> None:
+    weight = tensor(5, 7)
+    weight.grad = np.ones((5, 7), np.float32)
+    optimizer, observer = kind([("weight", weight)], 0.1), Observer()
+    with observer.watch():
+        optimizer.step()
+    name = f"{kind.__name__.lower()}_step (kernel)"
+    (row,) = (row for row in summarize(observer, MACHINE).operations if row.name == name)
+    assert (row.calls, row.moved, row.made, row.flop) == (1, 35 * bytes_moved, 0, 0)
 
 
 def test_strides_groups_and_gradients_of_a_convolution() -> None:
