@@ -19,20 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table.
-
-    `goal` is the ratio to reach against the peer as installed, `floor` the ratio below which the
-    benchmark fails, against whichever setting of the peer is faster; both for the group's
-    geometric mean where `group` names several lines.
-    """
+    """One line of the table; `RATIOS` has its goal and floor, or those of its group."""
 
     name: str
     kind: str
     options: dict[str, Any] = field(default_factory=dict)
     backward: bool = False
     group: str = ""
-    goal: float | None = None
-    floor: float | None = None
     model: bool = False  # whole models get processes of their own, so that memory can be compared
     differs: str = ""  # why results are not the same on purpose; printed, and then no failure
 
@@ -155,7 +148,9 @@ MODELS = [
     Case("ResNet-50-FPN step, 800 x 1088", "resnet50_step", model=True),
 ]
 
-# (goal, floor) of a line or group.  Goals are against the peer as installed.
+# (goal, floor) of a line, or of a group's geometric mean.  The goal is the ratio to reach against
+# the peer as installed; below the floor, against whichever of its settings is faster, the benchmark
+# fails.  Floors lie well under what was measured: a machine may favor either side by a third.
 RATIOS: dict[str, tuple[float | None, float | None]] = {
     "roi_align 512 RoIs x 256 x 7x7, forward": (6, None),
     "roi_align 512 RoIs x 256 x 7x7, forward + backward": (8, None),

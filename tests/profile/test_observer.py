@@ -104,7 +104,7 @@ def test_stages_are_the_boxes_of_the_figure(watched) -> None:
     assert {"image transform", "anchors, matching", "region sampling", "backward"} <= stages
     kinds = {row.name for row in watched.operations}
     assert {"Conv2d 3x3 s1", "Conv2d 7x7 s2", "ConvTranspose2d 2x2 s2", "Linear"} <= kinds
-    assert {"nms_padded (kernel)", "box_iou (kernel)"} <= kinds
+    assert {"nms_padded (kernel)", "best_overlaps (kernel)"} <= kinds
     (first,) = (row for row in watched.layers if row.name == "Conv2d 7x7 s2")
     assert first.calls == 1 and first.stage.startswith("backbone.body")
 
