@@ -264,7 +264,7 @@ def _resnet50(files: Files) -> tuple[Any, list[torch.Tensor], list[Any]]:
     from torchvision.models.detection import maskrcnn_resnet50_fpn
 
     torch.manual_seed(0)
-    model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, trainable_backbone_layers=5)
+    model = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
     _save(model, files.weights)
     image, boxes, labels, masks = cases.large_image()
     return model, [_pixels(image)], [_target(boxes, labels, masks)]

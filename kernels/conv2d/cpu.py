@@ -18,7 +18,14 @@ import numpy as np
 
 from minimask.kernels.conv2d import cpu_loops
 from minimask.kernels.conv2d.geometry import Geometry
-from minimask.kernels.conv2d.plan import Plan, Tiling, backward_plan, forward_plan, tiling
+from minimask.kernels.conv2d.plan import (
+    Plan,
+    Tiling,
+    backward_plan,
+    forward_plan,
+    parts_of,
+    tiling,
+)
 from minimask.kernels.vectors import ROWS, lanes
 
 
@@ -65,7 +72,7 @@ def correlate_tiles(
     pixels = tile.images * tile.rows * plan.grid[1] + ROWS
     padded = tile.images * (x.shape[1] // groups) * tile.plane_rows * tile.pitch
     tasks = -(-x.shape[0] // tile.images) * -(-plan.grid[0] // tile.rows) * groups
-    parts = min(panels, -(-4 * workers // tasks))
+    parts = parts_of(tasks, panels, workers)
     cpu_loops.correlate(
         flat(x),
         x.shape,

@@ -268,26 +268,30 @@ def correlate_share(
     tile_images, tile_rows, parts, grid_rows, reach, plane_rows, pitch = tiling
     filters, depth = y_shape[1] // groups, x_shape[1] // groups
     bands = (grid_rows + tile_rows - 1) // tile_rows
+    tile_before = -1
     batches = (x_shape[0] + tile_images - 1) // tile_images
     tasks, workers = batches * bands * groups * parts, scratch.shape[0]
     image_step = x_shape[1] * x_shape[2] * x_shape[3]
     padded_size = tile_images * depth * plane_rows * pitch
     padded, memory = scratch[worker, :padded_size], scratch[worker, padded_size:]
     for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
-        part, group = task % parts, task // parts % groups
-        first_row = task // (parts * groups) % bands * tile_rows
+        part, group, tile = task % parts, task // parts % groups, task // parts
+        band = task // (parts * groups) % bands
+        first_row = band * grid_rows // bands  # bands of nearly equal height, so equal work
         n = task // (parts * groups * bands) * tile_images
         images = (n, min(n + tile_images, x_shape[0]))
-        rows = min(tile_rows, grid_rows - first_row)
+        rows = (band + 1) * grid_rows // bands - first_row
         source, step = x, image_step
         base = n * image_step + group * depth * x_shape[2] * x_shape[3]
         base += first_row * in_step[0] * pitch
         if plane_rows:
-            load_tile(
-                x, x_shape, images, (group * depth, (group + 1) * depth),
-                (first_row * in_step[0], (rows - 1) * in_step[0] + reach), border, plane_rows,
-                pitch, padded,
-            )  # fmt: skip
+            if tile != tile_before:
+                load_tile(
+                    x, x_shape, images, (group * depth, (group + 1) * depth),
+                    (first_row * in_step[0], (rows - 1) * in_step[0] + reach), border, plane_rows,
+                    pitch, padded,
+                )  # fmt: skip
+            tile_before = tile
             source, step, base = padded, depth * plane_rows * pitch, 0
         correlate_tile(
             source, step, pitch, base, images, group, part, parts, first_row, rows, packed,

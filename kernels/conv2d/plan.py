@@ -161,3 +161,17 @@ def _tiling(plan: Plan, images: int, rows: int) -> Tiling:
     plane = plane_rows * pitch if plane_rows else plan.size[0] * plan.size[1]
     offsets = plan.taps @ np.array([plane, pitch, 1])
     return Tiling(images, rows, plane_rows, pitch, offsets)
+
+
+def parts_of(tiles: int, panels: int, workers: int) -> int:
+    """How many parts the panels of filters are cut into, so that workers get equal shares.
+
+    Args:
+        tiles: of pixels; each with one part of the panels is a task.
+        panels: at most as many parts.
+        workers: who take neighboring tasks in equal numbers.
+    """
+    parts = min(panels, -(-4 * workers // tiles))
+    while parts < panels and tiles * parts % workers:
+        parts += 1
+    return parts

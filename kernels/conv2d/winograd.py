@@ -20,7 +20,7 @@ import numpy as np
 from minimask.kernels.conv2d import cpu, winograd_loops
 from minimask.kernels.conv2d.cpu import conv2d_backward_bias, flat, scratch, starts_of
 from minimask.kernels.conv2d.geometry import Geometry
-from minimask.kernels.conv2d.plan import backward_plan, forward_plan
+from minimask.kernels.conv2d.plan import backward_plan, forward_plan, parts_of
 from minimask.kernels.conv2d.transforms import ELEMENTS, OUT, TILE
 from minimask.kernels.vectors import ROWS, lanes
 
@@ -114,7 +114,7 @@ def convolve_tiles(
     )
     blocks = _blocks(y.shape[0], y.shape[2], y.shape[3], workers)
     tasks = -(-y.shape[0] // blocks.images) * -(-_tiles(y.shape[2]) // blocks.rows)
-    parts = min(panels, -(-4 * workers // tasks))
+    parts = parts_of(tasks, panels, workers)
     size = blocks.field_size(channels) + ELEMENTS * blocks.tiles * (channels + 2 * lane)
     size += (blocks.tiles * OUT * OUT + blocks.spill) * 2 * lane
     winograd_loops.convolve(

@@ -176,6 +176,14 @@ def outputs_of(products, step, images, grid, out_size, bias, bias_at, width, lan
 
 
 @compiled
+def band_of(band, bands, all_rows, height):
+    """First row and rows of output of a band of tiles; bands are of nearly equal height."""
+    first = band * all_rows // bands * OUT
+    end = min((band + 1) * all_rows // bands * OUT, height)
+    return first, end - first
+
+
+@compiled
 def convolve_share(
     worker, x, x_shape, filters, rows, steps, starts, y, y_shape, tiling, border, residual, after,
     lanes, scratch, offsets,
@@ -184,7 +192,9 @@ def convolve_share(
     tile_images, tile_rows, parts, tile_columns = tiling
     channels, count, out_h, out_w = x_shape[1], y_shape[1], y_shape[2], y_shape[3]
     panels = (count + 2 * lanes - 1) // (2 * lanes)
-    bands = ((out_h + OUT - 1) // OUT + tile_rows - 1) // tile_rows
+    all_rows = (out_h + OUT - 1) // OUT
+    bands = (all_rows + tile_rows - 1) // tile_rows
+    block_before = -1
     tasks = (x_shape[0] + tile_images - 1) // tile_images * bands * parts
     pitch = tile_columns * OUT + TILE - OUT
     padded_tiles = rows.size // ELEMENTS
@@ -198,18 +208,22 @@ def convolve_share(
     products_size = ELEMENTS * padded_tiles * 2 * lanes
     products, sums = memory[:products_size], memory[products_size:]
     for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
-        part, first_row = task % parts, task // parts % bands * tile_rows * OUT
-        n = task // (parts * bands) * tile_images
+        part, block = task % parts, task // parts
+        first_row, out_rows = band_of(block % bands, bands, all_rows, out_h)
+        n = block // bands * tile_images
         images = (n, min(n + tile_images, x_shape[0]))
-        out_rows = min(tile_rows * OUT, out_h - first_row)
         grid = ((out_rows + OUT - 1) // OUT, tile_columns)
         field_rows = grid[0] * OUT + TILE - OUT
-        load_field(x, x_shape, images, first_row, field_rows, border, pitch, field, places, lanes)
         some = images[1] - images[0]
-        spectrum_of(
-            field, some, grid[0], tile_columns, field_rows, pitch, channels, spectrum,
-            padded_tiles * channels, lanes,
-        )  # fmt: skip
+        if block != block_before:
+            load_field(
+                x, x_shape, images, first_row, field_rows, border, pitch, field, places, lanes
+            )
+            spectrum_of(
+                field, some, grid[0], tile_columns, field_rows, pitch, channels, spectrum,
+                padded_tiles * channels, lanes,
+            )  # fmt: skip
+        block_before = block
         tiles = some * grid[0] * tile_columns
         for p in range(part * panels // parts, (part + 1) * panels // parts):
             width = min(2 * lanes, count - p * 2 * lanes)
@@ -297,7 +311,8 @@ def weights_share(
     """What one worker does of `correlate_weights`: the sum over its blocks, in order."""
     tile_images, tile_rows, _, tile_columns = tiling
     channels, filters, out_h = x_shape[1], grad_shape[1], grad_shape[2]
-    bands = ((out_h + OUT - 1) // OUT + tile_rows - 1) // tile_rows
+    all_rows = (out_h + OUT - 1) // OUT
+    bands = (all_rows + tile_rows - 1) // tile_rows
     tasks = (x_shape[0] + tile_images - 1) // tile_images * bands
     pitch = tile_columns * OUT + TILE - OUT
     padded_tiles, padded_channels = steps.size, rows.size // ELEMENTS
@@ -311,11 +326,10 @@ def weights_share(
     for i in range(sums.size):
         sums[i] = 0
     for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
-        first_row = task % bands * tile_rows * OUT
+        first_row, out_rows = band_of(task % bands, bands, all_rows, out_h)
         n = task // bands * tile_images
         images = (n, min(n + tile_images, x_shape[0]))
         some = images[1] - images[0]
-        out_rows = min(tile_rows * OUT, out_h - first_row)
         grid = ((out_rows + OUT - 1) // OUT, tile_columns)
         field_rows = grid[0] * OUT + TILE - OUT
         load_field(x, x_shape, images, first_row, field_rows, border, pitch, field, places, lanes)
