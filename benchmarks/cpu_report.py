@@ -156,8 +156,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def spread(times: Sequence[float]) -> dict[str, float]:
+    """What is kept of the times of one side: quick operations run thousands of times."""
+    return {
+        "median": statistics.median(times),
+        "min": min(times),
+        "max": max(times),
+        "runs": len(times),
+    }
+
+
 def save(path: pathlib.Path, lines: Sequence[Line], threads: int) -> None:
-    """All times as JSON, whole or not at all."""
+    """Medians and spreads as JSON, whole or not at all."""
     content = {
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
@@ -166,7 +176,7 @@ def save(path: pathlib.Path, lines: Sequence[Line], threads: int) -> None:
             {
                 "name": line.case.name,
                 "group": line.case.group,
-                "seconds": line.seconds,
+                "seconds": {side: spread(times) for side, times in line.seconds.items()},
                 "memory": line.memory,
                 "same": line.same,
             }
