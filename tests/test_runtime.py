@@ -26,6 +26,7 @@ print(json.dumps(made))
 NAMES = (
     "OPENBLAS_CORETYPE",
     "OPENBLAS_THREAD_TIMEOUT",
+    "GOMP_SPINCOUNT",
     "OMP_WAIT_POLICY",
     "MINIMASK_KEEP_ENVIRONMENT",
 )
@@ -53,6 +54,7 @@ def test_what_the_user_has_set_stays(chosen):
         "OPENBLAS_CORETYPE": chosen,
         "OPENBLAS_THREAD_TIMEOUT": "28",
         "OMP_WAIT_POLICY": "active",
+        "GOMP_SPINCOUNT": "infinite",
     }
     assert runtime.settings(runtime.AVX512, there) == {}
 
