@@ -10,11 +10,11 @@ EPILOG = """
 Paste the output into a bug report. The exit code is 1 when something needed does not work; a
 missing GPU is no problem, nor is what could be faster.
 
-Every command keeps freed memory for the next arrays, lets idle threads sleep
-(OMP_WAIT_POLICY=passive, GOMP_SPINCOUNT=10000, OPENBLAS_THREAD_TIMEOUT=12), and on a processor with AVX-512 sets
-OPENBLAS_CORETYPE=SkylakeX, as OpenBLAS takes slower kernels on processors it does not know. What
-you have set stays; with MINIMASK_KEEP_ENVIRONMENT=1 everything does. Python programs get the same
-from minimask.runtime.prepare(), called before NumPy is imported.
+Every command keeps freed memory for the next arrays, lets idle threads sleep soon
+(OMP_WAIT_POLICY=passive, GOMP_SPINCOUNT=10000, OPENBLAS_THREAD_TIMEOUT=12), and on a processor with
+AVX-512 sets OPENBLAS_CORETYPE=SkylakeX, as OpenBLAS takes slower kernels on processors it does not
+know. What you have set stays; with MINIMASK_KEEP_ENVIRONMENT=1 everything does. Python programs get
+the same from minimask.runtime.prepare(), called before NumPy is imported.
 """
 
 
