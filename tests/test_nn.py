@@ -388,3 +388,12 @@ def test_conv_norm_keeps_no_output_of_the_convolution():
     y = nn.conv_norm(conv, norm, x, relu=True)
     kept = [t for t in topological_order(y) if t.shape == y.shape]
     assert kept == [y]
+
+
+def test_sequential_hands_options_to_its_last_module_and_may_be_empty():
+    rng = np.random.default_rng(0)
+    first, last = (nn.Conv2d(2, 2, 1, rng=rng).astype(np.float64) for _ in range(2))
+    x = Tensor(rng.standard_normal((1, 2, 3, 3)))
+    y = nn.Sequential(first, last)(x, relu=True)
+    np.testing.assert_array_equal(y.data, np.maximum(last(first(x)).data, 0))
+    assert nn.Sequential()(x) is x

@@ -257,7 +257,7 @@ class Sequential(ModuleList):
 
     def forward(self, x: Any, **last: Any) -> Any:
         """Pass x through every module in turn; options are for the last one."""
-        *modules, final = self
-        for module in modules:
+        modules = list(self)
+        for module in modules[:-1]:
             x = module(x)
-        return final(x, **last)
+        return modules[-1](x, **last) if modules else x
