@@ -20,16 +20,20 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
+from minimask import runtime
 
-from minimask.kernels.conv2d import (
+runtime.prepare()  # before NumPy loads, as the command does
+
+import numpy as np  # noqa: E402
+
+from minimask.kernels.conv2d import (  # noqa: E402
     VARIANTS,
     conv2d,
     conv2d_backward_input,
     conv2d_backward_weight,
     conv_transpose2d,
 )
-from minimask.kernels.conv2d.geometry import geometry
+from minimask.kernels.conv2d.geometry import geometry  # noqa: E402
 
 Runs = dict[str, Callable[[], object]]
 

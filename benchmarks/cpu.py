@@ -187,6 +187,24 @@ def run(options: argparse.Namespace, chosen: list[Case]) -> Iterator[Line]:
                     worker.close()
 
 
+def check_peer(python: str) -> None:
+    """Say now, not after minutes of measuring, that there is nothing to compare with.
+
+    Raises:
+        SystemExit: `python` cannot be started, or has no torchvision.
+    """
+    try:
+        found = subprocess.run([python, "-c", "import torchvision"], capture_output=True, text=True)
+    except OSError as error:
+        raise SystemExit(f"--peer-python {python}: {error.strerror}") from error
+    if found.returncode:
+        last = (found.stderr.strip().splitlines() or ["it failed"])[-1]
+        raise SystemExit(
+            f"--peer-python {python}: torchvision cannot be imported ({last}); name the Python of "
+            "an environment that has torch and torchvision"
+        )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peer-python", default=sys.executable, help="where torchvision is")
@@ -203,6 +221,7 @@ def main() -> int:
     if not chosen:
         names = "\n  ".join(case.name for case in cases.CASES)
         raise SystemExit(f"--only {options.only!r}: no such case; there are\n  {names}")
+    check_peer(options.peer_python)
     print(f"{machine()}, {options.threads} threads; medians in ms; ratio: how many times faster.\n")
     lines: list[Line] = []
 

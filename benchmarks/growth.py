@@ -26,7 +26,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import growth_curves  # noqa: E402  (found by the line above, from wherever this is started)
-from cpu import BEST, cores, machine  # noqa: E402
+from cpu import BEST, check_peer  # noqa: E402
+from cpu_report import cores, machine  # noqa: E402
 from growth_curves import (  # noqa: E402
     CURVES,
     OURS,
@@ -157,9 +158,7 @@ def main() -> int:
         names = "; ".join(curve.name for curve in CURVES)
         parser.error(f"--only {options.only!r}: no such curve; there are {names}")
     if options.peer_python:  # said now, not after minutes of measuring
-        import_it = [options.peer_python, "-c", "import torchvision"]
-        if subprocess.run(import_it, check=False).returncode:
-            parser.error(f"--peer-python {options.peer_python}: torchvision cannot be imported")
+        check_peer(options.peer_python)
     show(options, read(options))
     return 0
 
@@ -167,7 +166,15 @@ def main() -> int:
 def read(options: argparse.Namespace) -> dict[str, Any]:
     """The measurements, from a file or made now and written to one."""
     if options.from_json:
-        content: dict[str, Any] = json.loads(options.from_json.read_text())
+        try:
+            content: dict[str, Any] = json.loads(options.from_json.read_text())
+            content["lines"], content["date"]
+        except OSError as error:
+            raise SystemExit(f"--from-json {options.from_json}: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise SystemExit(
+                f"--from-json {options.from_json}: not a file that --json has written ({error})"
+            ) from error
         return content
     began = time.perf_counter()
     content = {

@@ -67,10 +67,10 @@ def settings(flags: set[str], environment: Mapping[str, str]) -> dict[str, str]:
         # to the thread that loads the next batch.  A step of the laptop model takes 15 % less time.
         "OMP_WAIT_POLICY": "passive",
         # But waking one takes as long as many a loop, so they spin for some ten thousand rounds, a
-        # fraction of a millisecond, first (GNU's OpenMP): a tenth less for that step, and a third
-        # for a batch of one image.
+        # fraction of a millisecond, first (GNU's OpenMP): 8 % less for that step, 30 % for a batch
+        # of one image.
         "GOMP_SPINCOUNT": "10000",
-        # OpenBLAS's threads spin for 2^28 clock cycles after a matrix product, some 80 ms in which
+        # OpenBLAS's threads spin for 2^28 clock cycles after a matrix product, a tenth of a second in which
         # the kernels' own threads share the cores with them.  After 2^12, a microsecond, they
         # sleep: another quarter of that step.
         "OPENBLAS_THREAD_TIMEOUT": "12",

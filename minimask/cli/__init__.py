@@ -25,6 +25,10 @@ COMMANDS = {
     "evaluate": ("minimask.cli.evaluate", "evaluate"),
     "predict": ("minimask.cli.predict", "predict"),
     "profile": ("minimask.cli.profile", "profile"),
+    "trace": ("minimask.cli.trace", "trace"),
+    "claims": ("minimask.cli.claims", "claims"),
+    "explore": ("minimask.cli.explore", "explore"),
+    "ablate": ("minimask.cli.ablate", "ablate"),
     "doctor": ("minimask.cli.doctor", "doctor"),
 }
 GROUPS = {
