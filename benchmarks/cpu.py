@@ -187,22 +187,22 @@ def run(options: argparse.Namespace, chosen: list[Case]) -> Iterator[Line]:
                     worker.close()
 
 
-def check_peer(python: str) -> None:
-    """Say now, not after minutes of measuring, that there is nothing to compare with.
+def problem_of_peer(python: str) -> str | None:
+    """Why there is nothing to compare with, in a sentence; None where torchvision is there.
 
-    Raises:
-        SystemExit: `python` cannot be started, or has no torchvision.
+    Asked first, so that it is said now, not after minutes of measuring.
     """
     try:
         found = subprocess.run([python, "-c", "import torchvision"], capture_output=True, text=True)
     except OSError as error:
-        raise SystemExit(f"--peer-python {python}: {error.strerror}") from error
-    if found.returncode:
-        last = (found.stderr.strip().splitlines() or ["it failed"])[-1]
-        raise SystemExit(
-            f"--peer-python {python}: torchvision cannot be imported ({last}); name the Python of "
-            "an environment that has torch and torchvision"
-        )
+        return f"--peer-python {python}: {error.strerror}"
+    if not found.returncode:
+        return None
+    last = (found.stderr.strip().splitlines() or ["it failed"])[-1]
+    return (
+        f"--peer-python {python}: torchvision cannot be imported ({last}); name the Python of an "
+        "environment that has torch and torchvision"
+    )
 
 
 def main() -> int:
@@ -221,7 +221,8 @@ def main() -> int:
     if not chosen:
         names = "\n  ".join(case.name for case in cases.CASES)
         raise SystemExit(f"--only {options.only!r}: no such case; there are\n  {names}")
-    check_peer(options.peer_python)
+    if problem := problem_of_peer(options.peer_python):
+        parser.error(problem)
     print(f"{machine()}, {options.threads} threads; medians in ms; ratio: how many times faster.\n")
     lines: list[Line] = []
 

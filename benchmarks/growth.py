@@ -26,7 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 import growth_curves  # noqa: E402  (found by the line above, from wherever this is started)
-from cpu import BEST, check_peer  # noqa: E402
+from cpu import BEST, problem_of_peer  # noqa: E402
 from cpu_report import cores, machine  # noqa: E402
 from growth_curves import (  # noqa: E402
     CURVES,
@@ -157,8 +157,8 @@ def main() -> int:
     if not any(options.only in curve.name for curve in CURVES):
         names = "; ".join(curve.name for curve in CURVES)
         parser.error(f"--only {options.only!r}: no such curve; there are {names}")
-    if options.peer_python:  # said now, not after minutes of measuring
-        check_peer(options.peer_python)
+    if options.peer_python and (problem := problem_of_peer(options.peer_python)):
+        parser.error(problem)
     show(options, read(options))
     return 0
 

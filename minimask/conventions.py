@@ -69,6 +69,8 @@ class Convention:
     proposals_per_level: bool = True  # best-n and suppression on each level, or on all together
 
     # --- features of regions ---------------------------------------------------------------------
+    roi_op: str = "align"  # "align"; "warp": samples in rounded regions; "pool": maxima of cells
+    roi_reduce: str = "mean"  # of a bin's samples: "mean" or "max" (RoIPool: always the maximum)
     level_rule: str = "torchvision"  # see minimask.models.roi_pooling.pyramid_levels
     roi_aligned: bool = False  # RoIAlign shifted by half a cell
     sampling_ratio: int = 2  # RoIAlign samples per bin and axis; 0: as many as cells
@@ -94,6 +96,8 @@ class Convention:
     mask_batch_size_per_image: int | None = None  # learn masks on at most this many; None: all
     mask_target: str = "soft"  # "soft": share of each cell; "hard": at least half
     mask_target_aligned: bool = False
+    mask_output: str = "sigmoid"  # a mask per class; "softmax": classes compete; "agnostic": one
+    mask_on: str = "detections"  # the boxes masks are predicted in; or "proposals": before refining
     paste: str = "torchvision"  # see minimask.models.paste
 
     def __post_init__(self) -> None:
@@ -117,9 +121,13 @@ _CHOICES = {
     "delta_clamp": ("upper", "both", "none"),
     "rpn_loss_divisor": ("sampled", "batch_size", "positives"),
     "level_rule": ("torchvision", "detectron2", "mmdet", "matterport", "paper"),
+    "roi_op": ("align", "warp", "pool"),
+    "roi_reduce": ("mean", "max"),
     "background": ("first", "last"),
     "box_loss_divisor": ("sampled", "positives"),
     "mask_target": ("soft", "hard"),
+    "mask_output": ("sigmoid", "softmax", "agnostic"),
+    "mask_on": ("detections", "proposals"),
     "paste": ("torchvision", "detectron2", "matterport"),
 }
 

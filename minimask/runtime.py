@@ -70,9 +70,9 @@ def settings(flags: set[str], environment: Mapping[str, str]) -> dict[str, str]:
         # fraction of a millisecond, first (GNU's OpenMP): 8 % less for that step, 30 % for a batch
         # of one image.
         "GOMP_SPINCOUNT": "10000",
-        # OpenBLAS's threads spin for 2^28 clock cycles after a matrix product, a tenth of a second in which
-        # the kernels' own threads share the cores with them.  After 2^12, a microsecond, they
-        # sleep: another quarter of that step.
+        # OpenBLAS's threads spin for 2^28 clock cycles after a matrix product, a tenth of a second
+        # in which the kernels' own threads share the cores with them.  After 2^12, a microsecond,
+        # they sleep: another quarter of that step.
         "OPENBLAS_THREAD_TIMEOUT": "12",
     }
     if flags >= AVX512:

@@ -227,6 +227,12 @@ CASES = [
         ((2, 2, 8, 7), (2, 2, 5, 4)),
     ),
     Case("RoIAlign", "no boxes", lambda x: F.roi_align(x, ROIS[:0], 3), ((2, 2, 8, 7),)),
+    Case(
+        "RoIAlign",
+        "of rounded regions",
+        lambda x: F.roi_warp(x, ROIS, 3, spatial_scale=0.7),
+        ((2, 2, 8, 7),),
+    ),
     Case("RoIPool", "", lambda x: F.roi_pool(x, ROIS, 3), ((2, 2, 8, 7),), "distinct"),
     Case("CrossEntropy", "", lambda x: F.cross_entropy(x, LABELS), ((4, 3),)),
     Case("CrossEntropy", "large", lambda x: F.cross_entropy(20 * x, LABELS), ((4, 3),)),

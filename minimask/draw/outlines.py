@@ -6,12 +6,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from minimask.models.detections import Detections
 
 
 def mask_paths(crop: np.ndarray, corner: tuple[int, int]) -> Iterator[Any]:
@@ -63,14 +60,3 @@ def crop_of_mask(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         return np.zeros((0, 0), bool), (0, 0)
     crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return crop.astype(bool), (int(columns[0]), int(rows[0]))
-
-
-def soft_crop(detections: Detections, i: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """The probabilities of detection i's mask around its box, and the corner x, y."""
-    from minimask.models.paste import paste_crop
-
-    assert detections.mask_probs is not None
-    height, width = detections.image_size
-    return paste_crop(
-        detections.mask_probs[i], detections.boxes[i], height, width, detections.paste
-    )

@@ -14,7 +14,7 @@ from minimask.draw import colors as palettes
 from minimask.draw.canvas import open_canvas, pixels_of, points
 from minimask.draw.colors import Color
 from minimask.draw.labels import write_labels
-from minimask.draw.outlines import crop_of_mask, mask_paths, soft_crop
+from minimask.draw.outlines import crop_of_mask, mask_paths
 
 if TYPE_CHECKING:
     from minimask.data.sample import Sample
@@ -80,7 +80,7 @@ def overlay(
     ]
     crops = None
     if kept.mask_probs is not None:
-        crops = [soft_crop(kept, i) for i in range(len(kept))]
+        crops = [kept.soft_crop(i) for i in range(len(kept))]
     objects = Objects(kept.boxes, kept.labels, texts, crops, not named)
     return _draw(image, objects, alpha, labels, boxes, color_by, colors, size)
 

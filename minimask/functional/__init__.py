@@ -12,7 +12,7 @@ from minimask.functional.losses import (
     smooth_l1,
 )
 from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
-from minimask.functional.regions import roi_align, roi_align_levels, roi_pool
+from minimask.functional.regions import roi_align, roi_align_levels, roi_pool, roi_warp
 from minimask.ops import log_softmax, sigmoid, softmax
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "roi_align",
     "roi_align_levels",
     "roi_pool",
+    "roi_warp",
     "sigmoid",
     "smooth_l1",
     "softmax",

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from minimask.arrays import Array, in_order
 from minimask.autograd import Context, Function, Tensor
+from minimask.functional.convolution import max_pool2d
 from minimask.kernels.dispatch import unchecked
 from minimask.kernels.roi_align import roi_align as align
 from minimask.kernels.roi_align import roi_align_backward as align_gradient
@@ -19,6 +20,7 @@ from minimask.kernels.roi_align import roi_align_levels as align_levels
 from minimask.kernels.roi_align import roi_align_levels_backward as align_levels_gradient
 from minimask.kernels.roi_pool import roi_pool as pool
 from minimask.kernels.roi_pool import roi_pool_backward as pool_gradient
+from minimask.kernels.rois import check_size, quantize_rois
 
 OutputSize: TypeAlias = int | tuple[int, int]
 
@@ -98,6 +100,7 @@ def roi_align(
     spatial_scale: float = 1.0,
     sampling_ratio: int = 0,
     aligned: bool = True,
+    reduce: str = "mean",
 ) -> Tensor:
     """Sample every region on a grid without rounding its borders (Mask R-CNN, section 3).
 
@@ -108,17 +111,54 @@ def roi_align(
         spatial_scale: feature pixels per image pixel, e.g. 1 / 16.
         sampling_ratio: samples per cell and axis; 0 means as many as the cell has pixels.
         aligned: whether pixel i's center is at i + 0.5 (else at i, as first published).
+        reduce: "mean" of a cell's samples, or "max" (table 2c; needs a fixed `sampling_ratio`).
 
     Returns:
         (R, C, PH, PW); the gradient goes to the features only.
     """
-    return RoIAlign.apply(
+    samples = 1
+    if reduce == "max":
+        # the samples themselves, as cells of a finer grid; the largest alone gets the gradient
+        if sampling_ratio < 1:
+            raise ValueError(
+                'roi_align: reduce="max" needs a sampling_ratio of at least 1, got '
+                f"{sampling_ratio}"
+            )
+        samples, sampling_ratio = sampling_ratio, 1
+    elif reduce != "mean":
+        raise ValueError(f'roi_align: reduce must be "mean" or "max", got {reduce!r}')
+    height, width = check_size(output_size)
+    pooled = RoIAlign.apply(
         features,
         _constant("roi_align", rois),
-        output_size=output_size,
+        output_size=(height * samples, width * samples),
         spatial_scale=spatial_scale,
         sampling_ratio=sampling_ratio,
         aligned=aligned,
+    )
+    return pooled if samples == 1 else max_pool2d(pooled, samples)
+
+
+def roi_warp(
+    features: Any,
+    rois: Any,
+    output_size: OutputSize,
+    *,
+    spatial_scale: float = 1.0,
+    sampling_ratio: int = 0,
+    reduce: str = "mean",
+) -> Tensor:
+    """Sample bilinearly, but in regions rounded as RoIPool rounds them (Mask R-CNN, table 2c).
+
+    Arguments and result as for `roi_align`, with pixel centers at i + 0.5.
+    """
+    return roi_align(
+        features,
+        quantize_rois(_constant("roi_warp", rois), spatial_scale),
+        output_size,
+        sampling_ratio=sampling_ratio,
+        aligned=True,
+        reduce=reduce,
     )
 
 

@@ -24,6 +24,8 @@ from minimask.models.transform import Frame
 from minimask.nn import Module
 from minimask.watch import stage
 
+POOLED_SIZE = 7  # Fast R-CNN, section 2.1
+
 
 class BoxHead(Module):
     """Two fully connected layers (FPN, section 4.2)."""
@@ -51,11 +53,12 @@ class BoxPredictor(Module):
 
 
 class BoxBranch(Module):
-    """What is applied to every region."""
+    """What is applied to every region, and the size it takes regions in."""
 
-    def __init__(self, head: BoxHead, predictor: BoxPredictor):
+    def __init__(self, head: Module, predictor: BoxPredictor, pooled_size: int = POOLED_SIZE):
         self.box_head = head
         self.box_predictor = predictor
+        self.pooled_size = pooled_size
 
 
 @dataclass(frozen=True)
@@ -194,12 +197,19 @@ class Found:
     boxes: np.ndarray  # (R, 4) float32
     labels: np.ndarray  # (R,) int64, 0-based
     scores: np.ndarray  # (R,) float32
+    proposals: np.ndarray  # (R, 4) float32, what each box was refined from
     masks: np.ndarray | None = None  # (R, M, M) probabilities over the box, from the mask head
 
 
 def nothing_found() -> Found:
     """No objects at all."""
-    return Found(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    no_boxes = np.zeros((0, 4), np.float32)
+    return Found(no_boxes, np.zeros(0, np.int64), np.zeros(0, np.float32), no_boxes)
+
+
+def mask_boxes(found: Found, convention: Convention) -> np.ndarray:
+    """Where the masks of these objects are predicted: (R, 4), see `Convention.mask_on`."""
+    return found.boxes if convention.mask_on == "detections" else found.proposals
 
 
 @stage("box results")
@@ -223,7 +233,7 @@ def find_objects(
     foreground = _foreground(logits, first, convention)
     moves = deltas.reshape(len(deltas), -1, 4)
     ends = np.cumsum([len(p) for p in proposals])
-    boxes, labels, scores = [], [], []
+    boxes, labels, scores, sources = [], [], [], []
     for regions, frame, end in zip(proposals, frames, ends, strict=True):
         start = end - len(regions)
         region, label = np.nonzero(foreground[start:end] > convention.box_score_thresh)
@@ -240,9 +250,11 @@ def find_objects(
         boxes.append(moved[keep])
         labels.append(label[keep].astype(np.int64))
         scores.append(foreground[start:end][region[keep], label[keep]])
+        sources.append(regions[region[keep]])
     limit = convention.box_detections_per_img
     kept = suppress(boxes, scores, labels, convention.box_nms_thresh, limit)
-    return [Found(b[k], n[k], s[k]) for b, n, s, k in zip(boxes, labels, scores, kept, strict=True)]
+    found = zip(boxes, labels, scores, sources, kept, strict=True)
+    return [Found(b[k], n[k], s[k], p[k]) for b, n, s, p, k in found]
 
 
 def _foreground(logits: np.ndarray, first: int, convention: Convention) -> np.ndarray:

@@ -43,7 +43,8 @@ class Detections:
     boxes        (R, 4)        float32  x0 y0 x1 y1 in pixels of the original image
     labels       (R,)          int64    0 .. K - 1, indices into `classes`
     scores       (R,)          float32  0 .. 1
-    mask_probs   (R, M, M)     float32  0 .. 1 over the box; None for boxes only
+    mask_probs   (R, M, M)     float32  0 .. 1 over the mask box; None for boxes only
+    mask_boxes   (R, 4)        float32  the box each mask lies in; None: `boxes`
     ===========  ============  =======  ============================================
 
     Full-size masks are drawn when asked for (`masks`, `soft_masks`, `mask`) and not kept.
@@ -56,6 +57,7 @@ class Detections:
     image_size: tuple[int, int]  # height, width
     classes: tuple[str, ...]
     paste: str = "torchvision"  # how small masks are drawn, see `minimask.models.paste`
+    mask_boxes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -97,9 +99,16 @@ class Detections:
         mask[y : y + crop.shape[0], x : x + crop.shape[1]] = crop
         return mask
 
+    def soft_crop(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
+        """The mask of object `i` around its box only: (h, w) float32, and (x, y) of its corner."""
+        if self.mask_probs is None:
+            raise ValueError("these detections have no masks: the model is a Faster R-CNN")
+        boxes = self.boxes if self.mask_boxes is None else self.mask_boxes
+        return paste_crop(self.mask_probs[i], boxes[i], *self.image_size, self.paste)
+
     def crop_mask(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
         """The mask of object `i` around its box only: (h, w) bool, and (x, y) of its corner."""
-        crop, corner = self._soft_crop(i)
+        crop, corner = self.soft_crop(i)
         return crop >= THRESHOLD, corner
 
     def keep(self, index: Any) -> Detections:
@@ -107,12 +116,14 @@ class Detections:
         if isinstance(index, int | np.integer):
             index = [int(index)]
         probs = None if self.mask_probs is None else self.mask_probs[index]
+        around = None if self.mask_boxes is None else self.mask_boxes[index]
         return dataclasses.replace(
             self,
             boxes=self.boxes[index],
             labels=self.labels[index],
             scores=self.scores[index],
             mask_probs=probs,
+            mask_boxes=around,
         )
 
     def to_coco(
@@ -154,10 +165,5 @@ class Detections:
             results.append(result)
         return results
 
-    def _soft_crop(self, i: int) -> tuple[np.ndarray, tuple[int, int]]:
-        if self.mask_probs is None:
-            raise ValueError("these detections have no masks: the model is a Faster R-CNN")
-        return paste_crop(self.mask_probs[i], self.boxes[i], *self.image_size, self.paste)
-
     def _crops(self) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
-        return (self._soft_crop(i) for i in range(len(self)))
+        return (self.soft_crop(i) for i in range(len(self)))

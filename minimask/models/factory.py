@@ -11,17 +11,22 @@ from typing import Any
 import numpy as np
 
 from minimask.conventions import CONVENTIONS, Convention, get_convention
+from minimask.models import box_head, c4_heads, mask_head
 from minimask.models.anchors import AnchorGrid
 from minimask.models.box_head import BoxBranch, BoxHead, BoxPredictor
+from minimask.models.c4_heads import C4BoxHead, C4MaskHead
 from minimask.models.coco_classes import COCO_91
-from minimask.models.faster_rcnn import BOX_POOLED_SIZE, FasterRCNN
-from minimask.models.fpn import Backbone
-from minimask.models.mask_head import MaskBranch, MaskHead, MaskPredictor
+from minimask.models.faster_rcnn import FasterRCNN
+from minimask.models.fpn import Backbone, OneLevel
+from minimask.models.mask_head import MaskBranch, MaskHead, MaskPredictor, mask_channels
+from minimask.models.mask_mlp import MaskMLP, MaskMLPPredictor
 from minimask.models.mask_rcnn import MaskRCNN
-from minimask.models.resnet import ResNet
+from minimask.models.resnet import STEM_CHANNELS, ResNet, residual_stage
 from minimask.models.rpn import RPN, RPNHead
 
 Numbers = Sequence[int]
+FEATURES = ("fpn", "c4", "c5")
+MASK_HEADS = ("fcn", "mlp")
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,19 @@ class Architecture:
     layers: Numbers = (3, 4, 6, 3)  # blocks per stage
     expansion: int | None = None  # outputs of a bottleneck per channel; default 4
     width_per_group: int = 64  # inner channels of a bottleneck, per 64
+    stem_channels: int = STEM_CHANNELS  # of the first convolution; all stages follow
     norm: str = "frozen_batch"  # "batch": trained; "frozen_batch": as loaded; "group"
     trainable_layers: int = 5  # of stem and four stages, counted from the end
-    fpn_channels: int = 256
-    anchor_sizes: Sequence[Any] = (32, 64, 128, 256, 512)  # pixels, one (or several) per level
+    # "fpn"; or one map: "c4" (stride 16, the last stage is the head), "c5" (stride 32)
+    features: str = "fpn"
+    fpn_channels: int = 256  # also of C5's map
+    # pixels, one (or several) per level; of a single map all of them
+    anchor_sizes: Sequence[Any] = (32, 64, 128, 256, 512)
     aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)  # height / width
     box_head_width: int = 1024  # FPN, section 4.2
+    mask_head: str = "fcn"  # or "mlp": fully connected (Mask R-CNN, table 2e); not for C4
     mask_head_channels: Numbers = (256, 256, 256, 256)  # Mask R-CNN, figure 4 right
+    mask_mlp_widths: Numbers = (1024, 1024)
     mask_predictor_channels: int = 256
     min_size: int | Sequence[int] | None = 800  # pixels of the short side; None: as it is
     max_size: int | None = 1333  # limit of the long side
@@ -59,22 +70,9 @@ def _assemble(
     """Make every part and put them together; parameters are drawn in this order."""
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
-    box_rows = num_classes if c.background == "first" else num_classes - 1
-    body = ResNet(
-        a.layers,
-        rng,
-        block=a.block,
-        norm=a.norm,
-        expansion=a.expansion,
-        width_per_group=a.width_per_group,
-        convention=c,
-    )
-    body.freeze(a.trainable_layers)
-    backbone = Backbone(body, a.fpn_channels, rng)
-    anchors = AnchorGrid(a.anchor_sizes, a.aspect_ratios, c)
-    rpn = RPN(RPNHead(a.fpn_channels, anchors.per_cell, rng), anchors, c)
-    box_head = BoxHead(a.fpn_channels * BOX_POOLED_SIZE**2, a.box_head_width, rng)
-    box_predictor = BoxPredictor(a.box_head_width, num_classes, box_rows, rng)
+    backbone, anchors = _backbone(a, c, rng)
+    rpn = RPN(RPNHead(backbone.channels, anchors.per_cell, rng), anchors, c)
+    boxes = _box_branch(a, c, backbone, num_classes, rng)
     rest: dict[str, Any] = {
         "classes": classes,
         "convention": c,
@@ -83,12 +81,78 @@ def _assemble(
         "config": config,
     }
     if not masks:
-        return FasterRCNN(backbone, rpn, BoxBranch(box_head, box_predictor), **rest)
-    mask_head = MaskHead(a.fpn_channels, a.mask_head_channels, rng)
-    last = [a.fpn_channels, *a.mask_head_channels][-1]
-    mask_predictor = MaskPredictor(last, a.mask_predictor_channels, box_rows, rng)
-    branch = MaskBranch(box_head, box_predictor, mask_head, mask_predictor)
-    return MaskRCNN(backbone, rpn, branch, **rest)
+        return FasterRCNN(backbone, rpn, boxes, **rest)
+    return MaskRCNN(backbone, rpn, _mask_branch(a, c, boxes, num_classes, rng), **rest)
+
+
+def _stage_options(a: Architecture, c: Convention) -> dict[str, Any]:
+    return {
+        "block": a.block,
+        "norm": a.norm,
+        "expansion": a.expansion,
+        "width_per_group": a.width_per_group,
+        "stem_channels": a.stem_channels,
+        "convention": c,
+    }
+
+
+def _backbone(
+    a: Architecture, c: Convention, rng: np.random.Generator
+) -> tuple[Backbone | OneLevel, AnchorGrid]:
+    if a.features not in FEATURES:
+        raise ValueError(f"features: expected one of {', '.join(FEATURES)}, got {a.features!r}")
+    body = ResNet(a.layers, rng, stages=3 if a.features == "c4" else 4, **_stage_options(a, c))
+    body.freeze(a.trainable_layers)
+    if a.features == "fpn":
+        return Backbone(body, a.fpn_channels, rng), AnchorGrid(a.anchor_sizes, a.aspect_ratios, c)
+    flat = [
+        size
+        for level in a.anchor_sizes
+        for size in (level if isinstance(level, Sequence) else [level])
+    ]
+    anchors = AnchorGrid([flat], a.aspect_ratios, c)
+    return OneLevel(body, rng, a.fpn_channels if a.features == "c5" else None), anchors
+
+
+def _box_branch(
+    a: Architecture,
+    c: Convention,
+    backbone: Backbone | OneLevel,
+    num_classes: int,
+    rng: np.random.Generator,
+) -> BoxBranch:
+    box_rows = num_classes if c.background == "first" else num_classes - 1
+    if a.features == "c4":
+        res5 = residual_stage(3, a.layers[3], backbone.channels, rng, **_stage_options(a, c))
+        width = 2 * backbone.channels  # every stage doubles the channels
+        predictor = BoxPredictor(width, num_classes, box_rows, rng)
+        return BoxBranch(C4BoxHead(res5), predictor, c4_heads.POOLED_SIZE)
+    head = BoxHead(backbone.channels * box_head.POOLED_SIZE**2, a.box_head_width, rng)
+    return BoxBranch(head, BoxPredictor(a.box_head_width, num_classes, box_rows, rng))
+
+
+def _mask_branch(
+    a: Architecture, c: Convention, boxes: BoxBranch, num_classes: int, rng: np.random.Generator
+) -> MaskBranch:
+    masks, channels = mask_channels(num_classes, c), a.fpn_channels
+    if a.mask_head not in MASK_HEADS:
+        raise ValueError(f"mask_head: expected one of {', '.join(MASK_HEADS)}, got {a.mask_head!r}")
+    if isinstance(boxes.box_head, C4BoxHead):
+        if a.mask_head != "fcn":
+            raise ValueError('mask_head: with features="c4" the head is the last stage; use "fcn"')
+        width = boxes.box_predictor.cls_score.weight.shape[1]
+        predictor = MaskPredictor(width, a.mask_predictor_channels, masks, rng)
+        size = c4_heads.POOLED_SIZE
+        return MaskBranch(boxes, C4MaskHead(boxes.box_head), predictor, size)
+    if a.mask_head == "mlp":
+        if not a.mask_mlp_widths:
+            raise ValueError("mask_mlp_widths: expected at least one width, got none")
+        mlp = MaskMLP(channels * mask_head.POOLED_SIZE**2, a.mask_mlp_widths, rng)
+        size = 2 * mask_head.POOLED_SIZE
+        return MaskBranch(boxes, mlp, MaskMLPPredictor(a.mask_mlp_widths[-1], masks, size, rng))
+    head = MaskHead(channels, a.mask_head_channels, rng)
+    last = [channels, *a.mask_head_channels][-1]
+    return MaskBranch(boxes, head, MaskPredictor(last, a.mask_predictor_channels, masks, rng))
 
 
 def make(

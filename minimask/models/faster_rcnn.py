@@ -19,7 +19,7 @@ from minimask.kernels.dispatch import unchecked
 from minimask.models import box_head, rpn
 from minimask.models.box_head import BoxBranch, Found, Regions
 from minimask.models.detections import Detections, Target
-from minimask.models.fpn import Backbone
+from minimask.models.fpn import Backbone, OneLevel
 from minimask.models.roi_pooling import as_rois, pool_regions
 from minimask.models.rpn import RPN
 from minimask.models.sampling import Samples
@@ -28,7 +28,6 @@ from minimask.models.transform import Batch, Frame, check_target, make_batch, re
 from minimask.nn import Module
 from minimask.watch import stage
 
-BOX_POOLED_SIZE = 7  # Fast R-CNN, section 2.1
 POOLED_LEVELS = 4  # P6 serves the proposals only (FPN, section 4.2)
 
 
@@ -47,7 +46,7 @@ class FasterRCNN(Module):
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | OneLevel,
         rpn: RPN,
         roi_heads: BoxBranch,
         *,
@@ -109,7 +108,7 @@ class FasterRCNN(Module):
     def pool_boxes(self, pyramid: Sequence[Tensor], rois: np.ndarray, image_height: int) -> Tensor:
         """Features of each region for the box head: (R, 5) -> (R, C, 7, 7)."""
         levels = pyramid[:POOLED_LEVELS]
-        return pool_regions(levels, rois, BOX_POOLED_SIZE, image_height, self.convention)
+        return pool_regions(levels, rois, self.roi_heads.pooled_size, image_height, self.convention)
 
     def predict(self, images: Sequence[np.ndarray], *, batch_size: int = 4) -> list[Detections]:
         """Find the objects in images of any sizes.
@@ -144,8 +143,10 @@ class FasterRCNN(Module):
     @stage("box results")
     def to_image(self, found: Found, frame: Frame) -> Detections:
         """Objects in the network's input as detections in the image as given."""
+        elsewhere = self.convention.mask_on == "proposals"
         return Detections(
             boxes=frame.to_image(found.boxes),
+            mask_boxes=frame.to_image(found.proposals) if elsewhere else None,
             labels=found.labels,
             scores=found.scores,
             mask_probs=found.masks,
@@ -196,13 +197,35 @@ class FasterRCNN(Module):
         samples: Samples | None,
     ) -> tuple[dict[str, Tensor], Lesson]:
         """The four losses of both stages, and what a further branch needs."""
+        pyramid, batch, targets = self._features(images, targets, rng)
+        losses, proposals = self._first_stage(pyramid, batch, targets, rng, samples)
+        second, lesson = self._second_stage(pyramid, batch, targets, proposals, rng, samples)
+        return losses | second, lesson
+
+    def _features(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        rng: np.random.Generator,
+    ) -> tuple[list[Tensor], Batch, list[Target]]:
+        """What both stages begin with; the targets in the network's input."""
         targets = self._check(images, targets)
         batch = self.prepare(images, rng)
-        targets = [
+        resized = [
             resize_target(t, f, batch.shape) for t, f in zip(targets, batch.frames, strict=True)
         ]
-        pyramid = self.backbone(Tensor(batch.images))
-        losses, proposals = self._first_stage(pyramid, batch, targets, rng, samples)
+        return self.backbone(Tensor(batch.images)), batch, resized
+
+    def _second_stage(
+        self,
+        pyramid: list[Tensor],
+        batch: Batch,
+        targets: list[Target],
+        proposals: Sequence[np.ndarray],
+        rng: np.random.Generator,
+        samples: Samples | None,
+    ) -> tuple[dict[str, Tensor], Lesson]:
+        """The two losses of classes and boxes, and what a further branch needs."""
         regions = self._choose_regions(proposals, targets, rng, samples)
         rois = as_rois([r.boxes for r in regions])
         if len(rois):
@@ -210,9 +233,70 @@ class FasterRCNN(Module):
             logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
             classifier, box_reg = box_head.box_loss(logits, deltas, regions, self.convention)
         else:
-            classifier = box_reg = zero_like(losses["loss_objectness"])
-        losses |= {"loss_classifier": classifier, "loss_box_reg": box_reg}
+            classifier = box_reg = zero_like(pyramid[0])
+        losses = {"loss_classifier": classifier, "loss_box_reg": box_reg}
         return losses, Lesson(pyramid, regions, targets, batch.shape[0])
+
+    def proposal_losses(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        *,
+        rng: np.random.Generator,
+    ) -> dict[str, Tensor]:
+        """The losses of the first stage alone, for training in turns (Faster R-CNN, section 3.2).
+
+        Arguments as for `losses`; returns loss_objectness and loss_rpn_box_reg.
+        """
+        with unchecked():
+            pyramid, batch, targets = self._features(images, targets, rng)
+            return self._first_stage(pyramid, batch, targets, rng, None)[0]
+
+    def region_losses(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        proposals: Sequence[np.ndarray],
+        *,
+        rng: np.random.Generator,
+    ) -> dict[str, Tensor]:
+        """The losses of the second stage alone, on proposals from elsewhere.
+
+        Args:
+            images: as for `losses`.
+            targets: as for `losses`.
+            proposals: for each image (R, 4) in its pixels, as `propose` gives them.
+            rng: draws the regions to learn from.
+
+        Returns:
+            loss_classifier and loss_box_reg.
+        """
+        with unchecked():
+            return self._region_losses(images, targets, proposals, rng)[0]
+
+    def _region_losses(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        proposals: Sequence[np.ndarray],
+        rng: np.random.Generator,
+    ) -> tuple[dict[str, Tensor], Lesson]:
+        if len(proposals) != len(images):
+            raise ValueError(f"proposals: of {len(proposals)} images, but there are {len(images)}")
+        pyramid, batch, resized = self._features(images, targets, rng)
+        there = [f.to_network(p) for f, p in zip(batch.frames, proposals, strict=True)]
+        return self._second_stage(pyramid, batch, resized, there, rng, None)
+
+    def propose(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The proposals of each image, (R, 4) in its pixels, as many as in training."""
+        with no_grad(), unchecked():
+            batch = self.prepare(images)
+            pyramid = self.backbone(Tensor(batch.images))
+            objectness, deltas = self.rpn.head(pyramid)
+            shapes = [level.shape[2:] for level in pyramid]
+            anchors = self.rpn.anchors(shapes, batch.shape, like=pyramid[0].data)
+            made = self.rpn.propose(objectness, deltas, anchors, batch.frames, training=True)
+        return [f.to_image(boxes) for f, (boxes, _) in zip(batch.frames, made, strict=True)]
 
     def _first_stage(
         self,
@@ -295,7 +379,7 @@ class FasterRCNN(Module):
         """Every intermediate of a prediction, by name, in the order it is computed.
 
         Names are those of the figure's boxes: transform/image, body/0 .. 3 (C2 .. C5), fpn/0 .. 3
-        and fpn/pool (P2 .. P6), rpn/objectness/i and rpn/deltas/i per level, rpn/anchors,
+        and fpn/pool (P2 .. P6; without a pyramid one map: neck), rpn/objectness/i and rpn/deltas/i per level, rpn/anchors,
         rpn/proposals, rpn/scores, box/pooled, box/features, box/cls_logits, box/deltas, det/boxes,
         det/labels, det/scores (in the network's input), and out/..., the same in the image.
         Mask R-CNN adds mask/pooled, mask/features, mask/logits and out/masks, (R, 1, H, W) soft.

@@ -49,4 +49,33 @@ class Backbone(Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> P2 .. P6, five levels (N, C, H / 4, W / 4) .. (N, C, H / 64, W / 64)."""
-        return self.fpn(self.body(images))
+        return self.neck(self.body(images))
+
+    def neck(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """What the first and second stage see, made of what the residual network gives."""
+        return self.fpn(features)
+
+
+class OneLevel(Module):
+    """A residual network whose last map alone is used, as before the pyramid (Faster R-CNN).
+
+    C4, stride 16, is used as it is; C5, stride 32, with `channels` given, goes through a 1x1
+    convolution to that many, so that heads made for a pyramid fit.
+    """
+
+    def __init__(self, body: ResNet, rng: np.random.Generator, channels: int | None = None):
+        self.body = body
+        last = body.out_channels[-1]
+        self.reduce = None
+        if channels is not None:
+            self.reduce = conv(last, channels, 1, rng, draw=uniform_fan_in)
+        self.channels = last if channels is None else channels
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> one level (N, C, H / 16, W / 16) or (N, C, H / 32, W / 32)."""
+        return self.neck(self.body(images))
+
+    def neck(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """What the first and second stage see, made of what the residual network gives."""
+        last = features[-1]
+        return [last if self.reduce is None else self.reduce(last)]

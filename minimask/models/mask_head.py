@@ -18,11 +18,13 @@ from minimask.autograd import Tensor, zero_like
 from minimask.conventions import Convention
 from minimask.device import download, upload
 from minimask.kernels.roi_align import roi_align
-from minimask.models.box_head import BoxBranch, BoxHead, BoxPredictor, Regions
+from minimask.models.box_head import BoxBranch, Regions, background_class
 from minimask.models.initialization import conv, conv_transpose, tiny_normal
 from minimask.models.proposals import sigmoid
 from minimask.nn import Module, Sequential
 from minimask.watch import stage
+
+POOLED_SIZE = 14  # Mask R-CNN, figure 4 right
 
 
 class ConvReLU(Sequential):
@@ -60,14 +62,26 @@ class MaskBranch(BoxBranch):
 
     def __init__(
         self,
-        head: BoxHead,
-        predictor: BoxPredictor,
-        mask_head: MaskHead,
-        mask_predictor: MaskPredictor,
+        boxes: BoxBranch,
+        mask_head: Module,
+        mask_predictor: Module,
+        mask_size: int = 2 * POOLED_SIZE,
     ):
-        super().__init__(head, predictor)
+        super().__init__(boxes.box_head, boxes.box_predictor, boxes.pooled_size)
         self.mask_head = mask_head
         self.mask_predictor = mask_predictor
+        self.mask_size = mask_size  # M
+
+
+def mask_channels(num_classes: int, convention: Convention) -> int:
+    """How many masks the predictor draws of a region (Mask R-CNN, section 4.1 and table 2b).
+
+    A mask per class; where classes compete, background is one of them; or one for all classes.
+    """
+    if convention.mask_output == "agnostic":
+        return 1
+    with_background = convention.background == "first" or convention.mask_output == "softmax"
+    return num_classes if with_background else num_classes - 1
 
 
 def mask_targets(
@@ -126,10 +140,11 @@ def mask_loss(
         logits: (R, K, M, M) for the positive regions of all images after each other.
         regions: per image, all of them.
         masks: per image (G, H, W) uint8 in the network's input.
-        convention: how the targets are made.
+        convention: `mask_output`, and how the targets are made.
 
     Returns:
-        A scalar: mean binary cross-entropy, near ln 2 before training; 0 without regions.
+        A scalar: mean binary cross-entropy, near ln 2 before training; 0 without regions.  Where
+        classes compete, mean cross-entropy between them and background, near ln K.
     """
     if logits.shape[0] == 0:
         return zero_like(logits)
@@ -148,12 +163,28 @@ def mask_loss(
         ]
     )
     labels = np.concatenate([r.labels[r.positive] for r in regions])
-    chosen = logits[array_module(there).arange(len(labels)), upload(labels, there)]
-    return F.binary_cross_entropy_with_logits(chosen, targets)
+    if convention.mask_output == "agnostic":
+        return F.binary_cross_entropy_with_logits(logits[:, 0], targets)
+    chosen = array_module(there).arange(len(labels)), upload(labels, there)
+    if convention.mask_output == "sigmoid":
+        return F.binary_cross_entropy_with_logits(logits[chosen], targets)
+    log_probs = F.log_softmax(logits, axis=1)
+    outside = log_probs[:, background_class(logits.shape[1], convention)]
+    return -(log_probs[chosen] * targets + outside * (1 - targets)).mean()
 
 
 @stage("mask results")
-def mask_probabilities(logits: Array, labels: np.ndarray) -> np.ndarray:
-    """The predicted class's mask of each region, (R, K, M, M), (R,) -> (R, M, M), on the CPU."""
-    chosen = logits[array_module(logits).arange(len(labels)), upload(labels, logits)]
-    return download(sigmoid(chosen), "masks")
+def mask_probabilities(logits: Array, labels: np.ndarray, convention: Convention) -> np.ndarray:
+    """The predicted class's mask of each region, (R, K, M, M), (R,) -> (R, M, M), on the CPU.
+
+    Args:
+        logits: (R, K, M, M) from the predictor.
+        labels: (R,) as the network counts them.
+        convention: `mask_output`.
+    """
+    if convention.mask_output == "agnostic":
+        return download(sigmoid(logits[:, 0]), "masks")
+    chosen = array_module(logits).arange(len(labels)), upload(labels, logits)
+    if convention.mask_output == "sigmoid":
+        return download(sigmoid(logits[chosen]), "masks")
+    return download(F.softmax(Tensor(logits), axis=1).data[chosen], "masks")

@@ -13,7 +13,7 @@ import numpy as np
 from minimask.autograd import Tensor, zero_like
 from minimask.kernels.dispatch import unchecked
 from minimask.models import mask_head
-from minimask.models.box_head import Found, network_labels
+from minimask.models.box_head import Found, mask_boxes, network_labels
 from minimask.models.detections import Target
 from minimask.models.faster_rcnn import (
     POOLED_LEVELS,
@@ -25,8 +25,6 @@ from minimask.models.roi_pooling import as_rois, pool_regions
 from minimask.models.sampling import Samples
 from minimask.models.transform import Frame
 from minimask.watch import stage
-
-MASK_POOLED_SIZE = 14  # Mask R-CNN, figure 4 right
 
 
 class MaskRCNN(FasterRCNN):
@@ -45,15 +43,15 @@ class MaskRCNN(FasterRCNN):
         self, pyramid: Sequence[Tensor], found: Sequence[Found], image_height: int
     ) -> list[Found]:
         """The same objects, each with the mask its own class's channel predicts."""
-        rois = as_rois([f.boxes for f in found])
+        rois = as_rois([mask_boxes(f, self.convention) for f in found])
         if len(rois) == 0:
-            empty = np.zeros((0, 2 * MASK_POOLED_SIZE, 2 * MASK_POOLED_SIZE), np.float32)
-            return [replace(f, masks=empty) for f in found]
+            size = self.roi_heads.mask_size
+            return [replace(f, masks=np.zeros((0, size, size), np.float32)) for f in found]
         logits = self.roi_heads.mask_predictor(
             self.roi_heads.mask_head(self.pool_masks(pyramid, rois, image_height))
         )
         labels = network_labels(np.concatenate([f.labels for f in found]), self.convention)
-        probs = mask_head.mask_probabilities(logits.data, labels)
+        probs = mask_head.mask_probabilities(logits.data, labels, self.convention)
         per_image = np.split(probs, np.cumsum([len(f.boxes) for f in found])[:-1])
         return [replace(f, masks=p) for f, p in zip(found, per_image, strict=True)]
 
@@ -61,7 +59,7 @@ class MaskRCNN(FasterRCNN):
     def pool_masks(self, pyramid: Sequence[Tensor], rois: np.ndarray, image_height: int) -> Tensor:
         """Features of each region for the mask head: (R, 5) -> (R, C, 14, 14)."""
         levels = pyramid[:POOLED_LEVELS]
-        return pool_regions(levels, rois, MASK_POOLED_SIZE, image_height, self.convention)
+        return pool_regions(levels, rois, mask_head.POOLED_SIZE, image_height, self.convention)
 
     def losses(
         self,
@@ -75,13 +73,31 @@ class MaskRCNN(FasterRCNN):
 
         Arguments as for `FasterRCNN.losses`; targets need masks.
         """
-        for i, target in enumerate(targets):
-            if target.masks is None:
-                raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
+        self._check_masks(targets)
         with unchecked():
             losses, lesson = self._box_losses(images, targets, rng, samples)
             losses["loss_mask"] = self._mask_loss(lesson, rng)
         return losses
+
+    def region_losses(
+        self,
+        images: Sequence[np.ndarray],
+        targets: Sequence[Target],
+        proposals: Sequence[np.ndarray],
+        *,
+        rng: np.random.Generator,
+    ) -> dict[str, Tensor]:
+        """The losses of the second stage alone: those of Faster R-CNN, and `loss_mask`."""
+        self._check_masks(targets)
+        with unchecked():
+            losses, lesson = self._region_losses(images, targets, proposals, rng)
+            losses["loss_mask"] = self._mask_loss(lesson, rng)
+        return losses
+
+    def _check_masks(self, targets: Sequence[Target]) -> None:
+        for i, target in enumerate(targets):
+            if target.masks is None:
+                raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
 
     def _mask_loss(self, lesson: Lesson, rng: np.random.Generator) -> Tensor:
         """Masks are learned only where a region holds an object (3: "only on positive RoIs")."""

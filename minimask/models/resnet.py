@@ -145,6 +145,45 @@ BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {
 }
 
 
+def residual_stage(
+    index: int,
+    count: int,
+    in_channels: int,
+    rng: np.random.Generator,
+    *,
+    block: str,
+    norm: str,
+    convention: Convention,
+    expansion: int | None = None,
+    width_per_group: int = 64,
+    stem_channels: int = STEM_CHANNELS,
+) -> Sequential:
+    """Stage `index` (0 .. 3) of the network: `count` blocks, the first of which halves the size.
+
+    Stage 0 keeps the size.  Its output has stem_channels * 2^index * expansion channels.
+    """
+    if block not in BLOCKS:
+        raise ValueError(f"block: expected one of {', '.join(BLOCKS)}, got {block!r}")
+    make = BLOCKS[block]
+    expansion = make.default_expansion if expansion is None else expansion
+    channels, blocks = stem_channels << index, []
+    for j in range(count):
+        blocks.append(
+            make(
+                in_channels,
+                channels,
+                2 if index > 0 and j == 0 else 1,
+                rng,
+                norm=norm,
+                convention=convention,
+                expansion=expansion,
+                width_per_group=width_per_group,
+            )
+        )
+        in_channels = channels * expansion
+    return Sequential(*blocks)
+
+
 class ResNet(Module):
     """The stem and four stages of residual blocks; parameter names are torchvision's."""
 
@@ -157,41 +196,37 @@ class ResNet(Module):
         norm: str = "frozen_batch",
         expansion: int | None = None,  # default: 4 for bottlenecks
         width_per_group: int = 64,
+        stem_channels: int = STEM_CHANNELS,
+        stages: int = 4,  # 3: up to C4; the fourth may serve as a head then
         convention: Convention = TORCHVISION,
     ):
-        if block not in BLOCKS:
-            raise ValueError(f"block: expected one of {', '.join(BLOCKS)}, got {block!r}")
         if len(layers) != 4 or min(layers) < 1:
             raise ValueError(f"layers: expected four numbers of blocks, got {list(layers)}")
-        make = BLOCKS[block]
-        expansion = make.default_expansion if expansion is None else expansion
         self.pool_after = convention.stem_pool_padding == "after"
-        self.conv1 = conv(3, STEM_CHANNELS, 7, rng, stride=2, bias=False)
-        self.bn1 = make_norm(norm, STEM_CHANNELS, convention.norm_eps)
-        channels, stages = STEM_CHANNELS, []
-        for i, count in enumerate(layers):
-            blocks = []
-            for j in range(count):
-                stride = 2 if i > 0 and j == 0 else 1
-                blocks.append(
-                    make(
-                        channels,
-                        64 << i,
-                        stride,
-                        rng,
-                        norm=norm,
-                        convention=convention,
-                        expansion=expansion,
-                        width_per_group=width_per_group,
-                    )
-                )
-                channels = (64 << i) * expansion
-            stages.append(Sequential(*blocks))
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.out_channels = [(64 << i) * expansion for i in range(4)]
+        self.conv1 = conv(3, stem_channels, 7, rng, stride=2, bias=False)
+        self.bn1 = make_norm(norm, stem_channels, convention.norm_eps)
+        channels, self.out_channels, made = stem_channels, [], []
+        for i, count in enumerate(layers[:stages]):
+            stage = residual_stage(
+                i,
+                count,
+                channels,
+                rng,
+                block=block,
+                norm=norm,
+                convention=convention,
+                expansion=expansion,
+                width_per_group=width_per_group,
+                stem_channels=stem_channels,
+            )
+            channels = (stem_channels << i) * (expansion or BLOCKS[block].default_expansion)
+            self.out_channels.append(channels)
+            made.append(stage)
+        self.layer1, self.layer2, self.layer3 = made[:3]
+        self.layer4 = made[3] if stages == 4 else None
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> C2, C3, C4, C5 at 1/4, 1/8, 1/16, 1/32 of the size."""
+        """(N, 3, H, W) -> C2, C3, C4, C5 at 1/4, 1/8, 1/16, 1/32 of the size; no C5 at 3 stages."""
         x = conv_norm(self.conv1, self.bn1, images, relu=True)
         if self.pool_after:  # values are >= 0 after relu, so zeros never win
             x = F.max_pool2d(ops.pad(x, ((0, 0), (0, 0), (0, 1), (0, 1))), 3, stride=2, padding=0)
@@ -200,8 +235,7 @@ class ResNet(Module):
         c2 = self.layer1(x)
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)
-        c5 = self.layer4(c4)
-        return [c2, c3, c4, c5]
+        return [c2, c3, c4] if self.layer4 is None else [c2, c3, c4, self.layer4(c4)]
 
     def freeze(self, trainable_layers: int) -> None:
         """Keep all but the last `trainable_layers` of stem and stages (5 in all) as they are."""
@@ -212,7 +246,7 @@ class ResNet(Module):
             [self.layer1],
             [self.layer2],
             [self.layer3],
-            [self.layer4],
+            [] if self.layer4 is None else [self.layer4],
         ]
         for modules in frozen[: 5 - trainable_layers]:
             for module in modules:

@@ -6,11 +6,14 @@ Letters: R regions, C channels, P pooled size, N images.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from minimask import boxes as box_ops
 from minimask import functional as F
+from minimask import ops
+from minimask.arrays import Array
 from minimask.autograd import Tensor
 from minimask.conventions import TORCHVISION, Convention
 from minimask.device import upload
@@ -79,7 +82,7 @@ def pool_regions(
         rois: (R, 5) image index and box in pixels of the network's input.
         output_size: P.
         image_height: of the padded input; the levels' strides follow from it.
-        convention: `level_rule`, `sampling_ratio`, `roi_aligned`.
+        convention: `level_rule`, `roi_op`, `roi_reduce`, `sampling_ratio`, `roi_aligned`.
 
     Returns:
         (R, C, P, P)
@@ -87,13 +90,53 @@ def pool_regions(
     strides = [2.0 ** round(np.log2(image_height / level.shape[2])) for level in pyramid]
     lowest = round(np.log2(strides[0]))
     levels = pyramid_levels(rois[:, 1:], convention.level_rule, lowest, lowest + len(pyramid) - 1)
+    scales = [1 / stride for stride in strides]
     there = pyramid[0].data
+    if convention.roi_op != "align" or convention.roi_reduce != "mean":
+        return _pool_each_level(pyramid, rois, levels - lowest, output_size, scales, convention)
     return F.roi_align_levels(
         pyramid,
         upload(rois, there, "regions"),
         upload(levels - lowest, there, "levels"),
         output_size,
-        spatial_scales=[1 / stride for stride in strides],
+        spatial_scales=scales,
         sampling_ratio=convention.sampling_ratio,
         aligned=convention.roi_aligned,
     )
+
+
+def _pool_each_level(
+    pyramid: Sequence[Tensor],
+    rois: np.ndarray,
+    levels: np.ndarray,
+    output_size: int,
+    scales: Sequence[float],
+    convention: Convention,
+) -> Tensor:
+    """The layers that RoIAlign is compared with (Mask R-CNN, table 2c), a level after the other."""
+    order, parts = [], []
+    for i, (level, scale) in enumerate(zip(pyramid, scales, strict=True)):
+        here = np.flatnonzero(levels == i)
+        if len(here):
+            regions = upload(rois[here], level.data, "regions")
+            parts.append(_pool_level(level, regions, output_size, scale, convention))
+            order.append(here)
+    if len(parts) == 1:
+        return parts[0]
+    back = np.argsort(np.concatenate(order))
+    return ops.concatenate(parts)[upload(back, pyramid[0].data)]
+
+
+def _pool_level(
+    level: Tensor, rois: Array, output_size: int, scale: float, convention: Convention
+) -> Tensor:
+    if convention.roi_op == "pool":
+        return F.roi_pool(level, rois, output_size, spatial_scale=scale)
+    options: dict[str, Any] = {
+        "spatial_scale": scale,
+        "sampling_ratio": convention.sampling_ratio,
+        "reduce": convention.roi_reduce,
+    }
+    if convention.roi_op == "warp":
+        return F.roi_warp(level, rois, output_size, **options)
+    return F.roi_align(level, rois, output_size, aligned=convention.roi_aligned, **options)

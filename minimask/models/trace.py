@@ -29,9 +29,12 @@ def trace(model: FasterRCNN, image: np.ndarray) -> Steps:
     yield "transform/image", batch.images
     features = model.backbone.body(Tensor(batch.images))
     yield from ((f"body/{i}", c.data) for i, c in enumerate(features))
-    pyramid = model.backbone.fpn(features)
-    yield from ((f"fpn/{i}", p.data) for i, p in enumerate(pyramid[:-1]))
-    yield "fpn/pool", pyramid[-1].data
+    pyramid = model.backbone.neck(features)
+    if len(pyramid) == 1:  # no pyramid: the last map of the body
+        yield "neck", pyramid[0].data
+    else:
+        yield from ((f"fpn/{i}", p.data) for i, p in enumerate(pyramid[:-1]))
+        yield "fpn/pool", pyramid[-1].data
     proposals = yield from _proposal_steps(model, pyramid, batch)
     found = yield from _box_steps(model, pyramid, proposals, batch)
     if isinstance(model.roi_heads, MaskBranch):
@@ -85,11 +88,14 @@ def _mask_steps(
 ) -> Generator[tuple[str, np.ndarray], None, Found]:
     if len(found.boxes) == 0:
         return model.find_masks(pyramid, [found], batch.shape[0])[0]
-    pooled = model.pool_masks(pyramid, as_rois([found.boxes]), batch.shape[0])
+    pooled = model.pool_masks(
+        pyramid, as_rois([box_head.mask_boxes(found, model.convention)]), batch.shape[0]
+    )
     yield "mask/pooled", pooled.data
     features = model.roi_heads.mask_head(pooled)
     yield "mask/features", features.data
     logits = model.roi_heads.mask_predictor(features)
     yield "mask/logits", logits.data
     labels = box_head.network_labels(found.labels, model.convention)
-    return dataclasses.replace(found, masks=mask_head.mask_probabilities(logits.data, labels))
+    probs = mask_head.mask_probabilities(logits.data, labels, model.convention)
+    return dataclasses.replace(found, masks=probs)

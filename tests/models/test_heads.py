@@ -249,7 +249,7 @@ def test_only_the_true_class_of_positive_regions_learns():
 def test_probabilities_are_of_the_own_class():
     logits = np.zeros((2, 3, 2, 2), np.float32)
     logits[0, 2], logits[1, 0] = 100, -100
-    probs = mask_head.mask_probabilities(logits, np.array([2, 0]))
+    probs = mask_head.mask_probabilities(logits, np.array([2, 0]), TORCHVISION)
     np.testing.assert_allclose(probs, [np.ones((2, 2)), np.zeros((2, 2))], atol=1e-6)
 
 

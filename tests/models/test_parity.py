@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from minimask.autograd import Tensor, no_grad
+from minimask.conventions import TORCHVISION
 from minimask.models import Samples, Target, box_head, mask_head, proposals, rpn
 from minimask.models.paste import paste_mask
 from minimask.models.roi_pooling import as_rois
@@ -143,7 +144,7 @@ def test_mask_branch(golden_model, recorded_forward, pyramid):
 def test_pasted_masks(recorded_forward):
     recorded = recorded_forward
     logits, labels = recorded["mask/logits"], recorded["det/labels"]
-    probs = mask_head.mask_probabilities(logits, labels[: len(logits)])
+    probs = mask_head.mask_probabilities(logits, labels[: len(logits)], TORCHVISION)
     shape = recorded["out/masks"].shape[2:]
     for i, prob in enumerate(probs):
         pasted = paste_mask(prob, recorded["out/boxes"][i], *shape)
