@@ -6,39 +6,29 @@ Letters: N images, R regions of all images, K classes with background, H W of th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minimask.arrays import Array, array_module
-from minimask.autograd import Tensor, no_grad, zero_like
+from minimask.arrays import array_module
+from minimask.autograd import Tensor, no_grad
 from minimask.conventions import Convention
-from minimask.device import download, on_gpu
+from minimask.device import download
 from minimask.kernels.dispatch import unchecked
-from minimask.models import box_head, rpn
-from minimask.models.box_head import BoxBranch, Found, Regions
+from minimask.models import box_head, learning
+from minimask.models.box_head import BoxBranch, Found
 from minimask.models.detections import Detections, Target
 from minimask.models.fpn import Backbone, OneLevel
+from minimask.models.learning import Lesson
 from minimask.models.roi_pooling import as_rois, pool_regions
 from minimask.models.rpn import RPN
 from minimask.models.sampling import Samples
 from minimask.models.trace import trace
-from minimask.models.transform import Batch, Frame, check_target, make_batch, resize_target
+from minimask.models.transform import Batch, Frame, make_batch
 from minimask.nn import Module
 from minimask.watch import stage
 
 POOLED_LEVELS = 4  # P6 serves the proposals only (FPN, section 4.2)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What the branches of a training step share."""
-
-    pyramid: list[Tensor]
-    regions: list[Regions]  # per image
-    targets: list[Target]  # per image, in the network's input
-    image_height: int
 
 
 class FasterRCNN(Module):
@@ -186,56 +176,22 @@ class FasterRCNN(Module):
             Scalars: loss_objectness, loss_rpn_box_reg, loss_classifier, loss_box_reg.
         """
         with unchecked():
-            losses, _ = self._box_losses(images, targets, rng, samples)
-        return losses
+            return self._losses(learning.begin(self, images, targets, rng), rng, samples)
 
-    def _box_losses(
-        self,
-        images: Sequence[np.ndarray],
-        targets: Sequence[Target],
-        rng: np.random.Generator,
-        samples: Samples | None,
-    ) -> tuple[dict[str, Tensor], Lesson]:
-        """The four losses of both stages, and what a further branch needs."""
-        pyramid, batch, targets = self._features(images, targets, rng)
-        losses, proposals = self._first_stage(pyramid, batch, targets, rng, samples)
-        second, lesson = self._second_stage(pyramid, batch, targets, proposals, rng, samples)
-        return losses | second, lesson
+    def _losses(
+        self, lesson: Lesson, rng: np.random.Generator, samples: Samples | None
+    ) -> dict[str, Tensor]:
+        losses, proposals = learning.first_stage(self, lesson, rng, samples)
+        return losses | self._region_losses(lesson, proposals, rng, samples)
 
-    def _features(
+    def _region_losses(
         self,
-        images: Sequence[np.ndarray],
-        targets: Sequence[Target],
-        rng: np.random.Generator,
-    ) -> tuple[list[Tensor], Batch, list[Target]]:
-        """What both stages begin with; the targets in the network's input."""
-        targets = self._check(images, targets)
-        batch = self.prepare(images, rng)
-        resized = [
-            resize_target(t, f, batch.shape) for t, f in zip(targets, batch.frames, strict=True)
-        ]
-        return self.backbone(Tensor(batch.images)), batch, resized
-
-    def _second_stage(
-        self,
-        pyramid: list[Tensor],
-        batch: Batch,
-        targets: list[Target],
+        lesson: Lesson,
         proposals: Sequence[np.ndarray],
         rng: np.random.Generator,
-        samples: Samples | None,
-    ) -> tuple[dict[str, Tensor], Lesson]:
-        """The two losses of classes and boxes, and what a further branch needs."""
-        regions = self._choose_regions(proposals, targets, rng, samples)
-        rois = as_rois([r.boxes for r in regions])
-        if len(rois):
-            pooled = self.pool_boxes(pyramid, rois, batch.shape[0])
-            logits, deltas = self.roi_heads.box_predictor(self.roi_heads.box_head(pooled))
-            classifier, box_reg = box_head.box_loss(logits, deltas, regions, self.convention)
-        else:
-            classifier = box_reg = zero_like(pyramid[0])
-        losses = {"loss_classifier": classifier, "loss_box_reg": box_reg}
-        return losses, Lesson(pyramid, regions, targets, batch.shape[0])
+        samples: Samples | None = None,
+    ) -> dict[str, Tensor]:
+        return learning.second_stage(self, lesson, proposals, rng, samples)[0]
 
     def proposal_losses(
         self,
@@ -249,8 +205,8 @@ class FasterRCNN(Module):
         Arguments as for `losses`; returns loss_objectness and loss_rpn_box_reg.
         """
         with unchecked():
-            pyramid, batch, targets = self._features(images, targets, rng)
-            return self._first_stage(pyramid, batch, targets, rng, None)[0]
+            lesson = learning.begin(self, images, targets, rng)
+            return learning.first_stage(self, lesson, rng)[0]
 
     def region_losses(
         self,
@@ -271,21 +227,13 @@ class FasterRCNN(Module):
         Returns:
             loss_classifier and loss_box_reg.
         """
-        with unchecked():
-            return self._region_losses(images, targets, proposals, rng)[0]
-
-    def _region_losses(
-        self,
-        images: Sequence[np.ndarray],
-        targets: Sequence[Target],
-        proposals: Sequence[np.ndarray],
-        rng: np.random.Generator,
-    ) -> tuple[dict[str, Tensor], Lesson]:
         if len(proposals) != len(images):
             raise ValueError(f"proposals: of {len(proposals)} images, but there are {len(images)}")
-        pyramid, batch, resized = self._features(images, targets, rng)
-        there = [f.to_network(p) for f, p in zip(batch.frames, proposals, strict=True)]
-        return self._second_stage(pyramid, batch, resized, there, rng, None)
+        with unchecked():
+            lesson = learning.begin(self, images, targets, rng)
+            frames = lesson.batch.frames
+            there = [f.to_network(p) for f, p in zip(frames, proposals, strict=True)]
+            return self._region_losses(lesson, there, rng)
 
     def propose(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The proposals of each image, (R, 4) in its pixels, as many as in training."""
@@ -298,90 +246,14 @@ class FasterRCNN(Module):
             made = self.rpn.propose(objectness, deltas, anchors, batch.frames, training=True)
         return [f.to_image(boxes) for f, (boxes, _) in zip(batch.frames, made, strict=True)]
 
-    def _first_stage(
-        self,
-        pyramid: list[Tensor],
-        batch: Batch,
-        targets: Sequence[Target],
-        rng: np.random.Generator,
-        samples: Samples | None,
-    ) -> tuple[dict[str, Tensor], list[np.ndarray]]:
-        """The two losses of the proposal network, and its proposals."""
-        c, true_boxes = self.convention, [t.boxes for t in targets]
-        objectness, deltas = self.rpn.head(pyramid)
-        shapes = [level.shape[2:] for level in pyramid]
-        levels = self.rpn.anchors(shapes, batch.shape, like=pyramid[0].data)
-        anchors = self.rpn.anchors.together(shapes, batch.shape)
-        there = self.rpn.anchors.together(shapes, batch.shape, like=pyramid[0].data)
-        matches = self._match_anchors(there, true_boxes)
-        if samples is None:
-            chosen = rpn.sample_anchors(matches, c, rng)
-            made = self.rpn.propose(objectness, deltas, levels, batch.frames, training=True)
-            proposals = [boxes for boxes, _ in made]
-        else:
-            chosen = list(zip(samples.anchors_positive, samples.anchors_negative, strict=True))
-            proposals = list(samples.proposals)
-        wanted = [
-            rpn.anchor_targets(anchors, positive, m, boxes, c)
-            for (positive, _), m, boxes in zip(chosen, matches, true_boxes, strict=True)
-        ]
-        logits = rpn.flatten_levels(objectness, 1).reshape((len(targets), -1))
-        loss = rpn.rpn_loss(logits, rpn.flatten_levels(deltas, 4), chosen, wanted, c)
-        return {"loss_objectness": loss[0], "loss_rpn_box_reg": loss[1]}, proposals
-
-    @stage("anchors, matching")
-    def _match_anchors(self, anchors: Array, true_boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The object each anchor of each image is to find, on the CPU, where chance decides."""
-        matches = [rpn.assign_anchors(anchors, boxes, self.convention) for boxes in true_boxes]
-        if not on_gpu(anchors):
-            return matches
-        together = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
-        return [m.astype(np.int64) for m in download(together, "matched anchors")]
-
-    @stage("region sampling")
-    def _choose_regions(
-        self,
-        proposals: Sequence[np.ndarray],
-        targets: Sequence[Target],
-        rng: np.random.Generator,
-        samples: Samples | None,
-    ) -> list[Regions]:
-        """The regions of each image that the second stage learns from."""
-        c, regions = self.convention, []
-        for n, (boxes, target) in enumerate(zip(proposals, targets, strict=True)):
-            candidates = box_head.with_true_boxes(boxes, target.boxes, c)
-            matches = box_head.assign_regions(candidates, target.boxes, c)
-            if samples is None:
-                chosen = box_head.sample_regions(matches, c, rng)
-            else:
-                chosen = samples.regions_positive[n], samples.regions_negative[n]
-            regions.append(
-                box_head.make_regions(
-                    candidates,
-                    matches,
-                    chosen,
-                    target.boxes,
-                    target.labels,
-                    len(self.classes) + 1,
-                    c,
-                )
-            )
-        return regions
-
-    def _check(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> Sequence[Target]:
-        if len(images) != len(targets):
-            raise ValueError(f"losses: {len(images)} images, but {len(targets)} targets")
-        for i, (image, target) in enumerate(zip(images, targets, strict=True)):
-            check_target(target, image, len(self.classes), f"targets[{i}]")
-        return targets
-
     def stages(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Every intermediate of a prediction, by name, in the order it is computed.
 
         Names are those of the figure's boxes: transform/image, body/0 .. 3 (C2 .. C5), fpn/0 .. 3
-        and fpn/pool (P2 .. P6; without a pyramid one map: neck), rpn/objectness/i and rpn/deltas/i per level, rpn/anchors,
-        rpn/proposals, rpn/scores, box/pooled, box/features, box/cls_logits, box/deltas, det/boxes,
-        det/labels, det/scores (in the network's input), and out/..., the same in the image.
+        and fpn/pool (P2 .. P6; without a pyramid one map, neck), rpn/objectness/i and
+        rpn/deltas/i per level, rpn/anchors, rpn/proposals, rpn/scores, box/pooled, box/features,
+        box/cls_logits, box/deltas, det/boxes, det/labels, det/scores (in the network's input),
+        and out/..., the same in the image.
         Mask R-CNN adds mask/pooled, mask/features, mask/logits and out/masks, (R, 1, H, W) soft.
         """
         was_training = self.training

@@ -11,15 +11,11 @@ from dataclasses import replace
 import numpy as np
 
 from minimask.autograd import Tensor, zero_like
-from minimask.kernels.dispatch import unchecked
-from minimask.models import mask_head
-from minimask.models.box_head import Found, mask_boxes, network_labels
+from minimask.models import learning, mask_head
+from minimask.models.box_head import Found, Regions, mask_boxes, network_labels
 from minimask.models.detections import Target
-from minimask.models.faster_rcnn import (
-    POOLED_LEVELS,
-    FasterRCNN,
-    Lesson,
-)
+from minimask.models.faster_rcnn import POOLED_LEVELS, FasterRCNN
+from minimask.models.learning import Lesson
 from minimask.models.mask_head import MaskBranch
 from minimask.models.roi_pooling import as_rois, pool_regions
 from minimask.models.sampling import Samples
@@ -74,10 +70,7 @@ class MaskRCNN(FasterRCNN):
         Arguments as for `FasterRCNN.losses`; targets need masks.
         """
         self._check_masks(targets)
-        with unchecked():
-            losses, lesson = self._box_losses(images, targets, rng, samples)
-            losses["loss_mask"] = self._mask_loss(lesson, rng)
-        return losses
+        return super().losses(images, targets, rng=rng, samples=samples)
 
     def region_losses(
         self,
@@ -89,24 +82,32 @@ class MaskRCNN(FasterRCNN):
     ) -> dict[str, Tensor]:
         """The losses of the second stage alone: those of Faster R-CNN, and `loss_mask`."""
         self._check_masks(targets)
-        with unchecked():
-            losses, lesson = self._region_losses(images, targets, proposals, rng)
-            losses["loss_mask"] = self._mask_loss(lesson, rng)
-        return losses
+        return super().region_losses(images, targets, proposals, rng=rng)
+
+    def _region_losses(
+        self,
+        lesson: Lesson,
+        proposals: Sequence[np.ndarray],
+        rng: np.random.Generator,
+        samples: Samples | None = None,
+    ) -> dict[str, Tensor]:
+        losses, regions = learning.second_stage(self, lesson, proposals, rng, samples)
+        return losses | {"loss_mask": self._mask_loss(lesson, regions, rng)}
 
     def _check_masks(self, targets: Sequence[Target]) -> None:
         for i, target in enumerate(targets):
             if target.masks is None:
                 raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
 
-    def _mask_loss(self, lesson: Lesson, rng: np.random.Generator) -> Tensor:
+    def _mask_loss(
+        self, lesson: Lesson, chosen: Sequence[Regions], rng: np.random.Generator
+    ) -> Tensor:
         """Masks are learned only where a region holds an object (3: "only on positive RoIs")."""
-        regions = [mask_head.draw_regions(r, self.convention, rng) for r in lesson.regions]
+        regions = [mask_head.draw_regions(r, self.convention, rng) for r in chosen]
         rois = as_rois([r.boxes[r.positive] for r in regions])
         if len(rois) == 0:
             return zero_like(lesson.pyramid[0])
-        logits = self.roi_heads.mask_predictor(
-            self.roi_heads.mask_head(self.pool_masks(lesson.pyramid, rois, lesson.image_height))
-        )
+        pooled = self.pool_masks(lesson.pyramid, rois, lesson.batch.shape[0])
+        logits = self.roi_heads.mask_predictor(self.roi_heads.mask_head(pooled))
         masks = [t.masks for t in lesson.targets if t.masks is not None]
         return mask_head.mask_loss(logits, regions, masks, self.convention)
