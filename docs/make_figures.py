@@ -4,6 +4,12 @@
     python docs/make_figures.py runs/nuclei docs/figures/nuclei.png
 
 Three rows of validation images: as they are, as annotated, and what the run's model finds.
+
+Those of RoIPool and RoIAlign need no run, and have a command of their own:
+
+    minimask explore --size 3 --out docs/figures/roi_explorer.png
+    minimask explore --size 3 --map ramp --out docs/figures/roi_explorer.gif
+    minimask explore --measure --out docs/figures/misalignment.png
 """
 
 from __future__ import annotations
