@@ -30,6 +30,7 @@ __all__ = [
     "Target",
     "build",
     "faster_rcnn",
+    "fasterrcnn_laptop",
     "fasterrcnn_resnet18_fpn",
     "fasterrcnn_resnet34_fpn",
     "fasterrcnn_resnet50_fpn",
@@ -102,18 +103,44 @@ def maskrcnn_laptop(
         **options: fields of `Architecture` and `Convention` to change. Images are used at their
             own size up to 1024 pixels unless `min_size` and `max_size` say otherwise.
     """
-    model = make(
-        "maskrcnn_laptop",
+    choices = (num_classes, classes, convention, seed, options)
+    model = _laptop("maskrcnn_laptop", True, *choices)
+    assert isinstance(model, MaskRCNN)
+    return model
+
+
+def fasterrcnn_laptop(
+    classes: Sequence[str] | None = None,
+    *,
+    num_classes: int | None = None,
+    convention: str | Convention | Mapping[str, Any] = "exact",
+    seed: int = 0,
+    **options: Any,
+) -> FasterRCNN:
+    """`maskrcnn_laptop` without its mask branch; arguments as there."""
+    choices = (num_classes, classes, convention, seed, options)
+    return _laptop("fasterrcnn_laptop", False, *choices)
+
+
+def _laptop(
+    name: str,
+    masks: bool,
+    num_classes: int | None,
+    classes: Sequence[str] | None,
+    convention: str | Convention | Mapping[str, Any],
+    seed: int,
+    options: Mapping[str, Any],
+) -> FasterRCNN:
+    return make(
+        name,
         LAPTOP,
-        masks=True,
+        masks=masks,
         num_classes=num_classes,
         classes=classes,
         convention=convention,
         seed=seed,
         options=options,
     )
-    assert isinstance(model, MaskRCNN)
-    return model
 
 
 MODELS = {
@@ -130,6 +157,7 @@ MODELS = {
         fasterrcnn_resnet50_fpn,
         fasterrcnn_resnet101_fpn,
         maskrcnn_laptop,
+        fasterrcnn_laptop,
     )
 }
 
