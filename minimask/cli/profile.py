@@ -91,7 +91,7 @@ def profile(
     runtime.use_threads(threads)
     from minimask import profile as profiling
 
-    network, settings, source = _open(weights, model, settings)
+    network, settings, source = open_or_build(weights, model, settings)
     count = batch or (settings.train.batch if train and settings is not None else 1)
     step, about = _prepare(network, settings, image, height_width, count, train, source)
     if not quiet:
@@ -121,6 +121,15 @@ def _check(
     is_positive(threads, "--threads")
     if top < 0:
         raise WrongUse(f"--top: expected at least 0, got {top}")
+    return parse_size(size)
+
+
+def parse_size(size: str | None) -> tuple[int, ...]:
+    """The numbers of --size: none, the shorter side, or height and width.
+
+    Raises:
+        WrongUse: something else.
+    """
     if size is None:
         return ()
     if not re.fullmatch(r"\d{1,5}(x\d{1,5})?", size):
@@ -172,10 +181,20 @@ def choose_settings(
         raise WrongUse(str(error)) from error
 
 
-def _open(
+def open_or_build(
     weights: Path | None, name: str | None, settings: RunSettings | None
 ) -> tuple[Any, RunSettings | None, str]:
-    """The model, its settings if it has any, and where it comes from, in words."""
+    """The model, its settings if it has any, and where it comes from, in words.
+
+    Args:
+        weights: folder or file; None: random ones.
+        name: of the network, for weights that do not say it, or random ones.
+        settings: from `choose_settings`.
+
+    Raises:
+        WrongUse: no network of that name, or options it does not have.
+        ValueError: not the weights of a model.
+    """
     if weights is not None:
         opened = open_model(weights, name)
         return opened.model, opened.settings, f"weights of {opened.source}"
@@ -210,7 +229,7 @@ def _prepare(
 
     labels = len(network.classes)
     if path is None:
-        samples = work.generated(_image_size(network, settings, size), count, labels)
+        samples = work.generated(image_size(network, settings, size), count, labels)
     else:
         from minimask.data import read_image
 
@@ -233,7 +252,7 @@ def _prepare(
     return inference(network, images), f"prediction of {words}"
 
 
-def _image_size(
+def image_size(
     network: Any, settings: RunSettings | None, size: tuple[int, ...]
 ) -> tuple[int, int]:
     """Height and width of generated images, before the network resizes them."""
