@@ -4,11 +4,12 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= runs/demo
 
-.PHONY: help demo test lint types unit package clean
+.PHONY: help demo test lint types unit package tutorials clean
 
 help:
 	@echo "make demo     train on generated images, evaluate, leave pictures in $(DEMO)"
 	@echo "make test     lint, types, tests, sdist and wheel, smoke test of the installed wheel"
+	@echo "make tutorials   run the notebooks again and keep their outputs"
 	@echo "make clean    remove environments and build results (never runs/)"
 
 $(VENV)/python-is-new-enough:
@@ -44,6 +45,9 @@ unit: $(VENV)/installed-dev
 
 package: $(VENV)/installed-dev
 	$(BIN)/python tests/packaging/build_and_smoke.py
+
+tutorials: $(VENV)/installed-dev
+	$(BIN)/python tutorials/build.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -14,6 +14,7 @@ from minimask._version import __version__
 if TYPE_CHECKING:
     from minimask import models
     from minimask.autograd import Tensor, no_grad
+    from minimask.environment import hello
     from minimask.kernels.dispatch import using
     from minimask.models.detections import Detections
     from minimask.train.run import open_run
@@ -24,6 +25,7 @@ _HOME = {
     "no_grad": "minimask.autograd",
     "using": "minimask.kernels.dispatch",
     "Detections": "minimask.models.detections",
+    "hello": "minimask.environment",
     "load_weights": "minimask.weights",
     "open_run": "minimask.train.run",
     "save_weights": "minimask.weights",
@@ -33,6 +35,7 @@ __all__ = [
     "Detections",
     "Tensor",
     "__version__",
+    "hello",
     "load_weights",
     "models",
     "no_grad",

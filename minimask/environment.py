@@ -50,6 +50,34 @@ def report() -> list[Section]:
     return [software(), processor(), memory(), blas(), kernels(), gpu()]
 
 
+def hello() -> None:
+    """Print what a tutorial runs on: versions, processor, and how GPU kernels will run."""
+    import numba
+    import numpy as np
+
+    from minimask._version import __version__
+
+    print(
+        f"minimask {__version__}, Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"Numba {numba.__version__}"
+    )
+    cores = usable_cores()
+    print(f"CPU: {cores} core{'' if cores == 1 else 's'}")
+    print(f"GPU kernels: {_gpu_kernels()}")
+
+
+def _gpu_kernels() -> str:
+    """Where they will run, in a sentence."""
+    from minimask.kernels.host_shim import build
+
+    devices, reason = cuda_devices()
+    why_not = build.why_not()
+    emulated = "on this CPU, in the host shim" if why_not is None else f"not at all: {why_not}"
+    if not devices:
+        return f"{emulated}; no GPU here: {reason}"
+    return f"on {devices[0].split(',')[0]} with CuPy arrays; with NumPy arrays {emulated}"
+
+
 def software() -> Section:
     """Versions of the package, Python and everything it needs."""
     from minimask._version import __version__
