@@ -73,7 +73,6 @@ CASES = [
     Case("Tanh", "", ops.tanh, ((2, 3),)),
     Case("Sigmoid", "", ops.sigmoid, ((2, 3),)),
     Case("Sigmoid", "large", lambda x: ops.sigmoid(8 * x), ((2, 3),)),
-    Case("ReLU", "", ops.relu, ((4, 5),)),
     Case("Clip", "both sides", lambda x: ops.clip(x, -0.6, 0.7), ((4, 5),), "distinct"),
     Case("Clip", "below", lambda x: ops.clip(x, low=0.05), ((4, 5),), "distinct"),
     Case("AsType", "", lambda x: ops.astype(x, np.float64), ((2, 3),)),

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from minimask import nn, ops
+from minimask import functional as F
+from minimask import nn
 from minimask.autograd import Tensor, no_grad, topological_order
 from minimask.testing import assert_close, gradcheck
 
@@ -372,7 +373,7 @@ def test_conv_norm_is_the_norm_of_the_convolution(kind, training, bias, after):
             y = nn.conv_norm(conv, norm, x, residual=residual, relu=after)
         else:
             y = norm(conv(x))
-            y = ops.relu(y + residual) if after else y
+            y = F.relu(y + residual) if after else y
         (y * direction).sum().backward()
         results.append([y.data, *(t.grad for t in learned)])
         norm.load_state_dict(state)

@@ -16,7 +16,7 @@ from minimask.ops.arithmetic import (
     sub,
     where,
 )
-from minimask.ops.elementwise import abs, astype, clip, exp, log, relu, sigmoid, sqrt, tanh
+from minimask.ops.elementwise import abs, astype, clip, exp, log, sigmoid, sqrt, tanh
 from minimask.ops.reductions import log_softmax, max, mean, min, softmax, sum
 from minimask.ops.shaping import (
     broadcast_to,
@@ -54,7 +54,6 @@ __all__ = [
     "neg",
     "pad",
     "power",
-    "relu",
     "reshape",
     "sigmoid",
     "softmax",

@@ -105,21 +105,6 @@ class Sigmoid(Function):
         return grad * (y * (1 - y))
 
 
-class ReLU(Function):
-    """The positive part max(x, 0); gradient 0 at 0."""
-
-    @staticmethod
-    def forward(ctx: Context, x: Array) -> Array:
-        y = array_module(x).maximum(x, 0)
-        ctx.save(y)  # not x: the next layer keeps y anyway, so x can be freed
-        return y
-
-    @staticmethod
-    def backward(ctx: Context, grad: Array) -> Any:  # dy = [y > 0] dx
-        (y,) = ctx.saved
-        return grad * (y > 0)
-
-
 class Clip(Function):
     """Values limited to low..high; gradient 1 inside and on the border, 0 outside."""
 
@@ -183,11 +168,6 @@ def tanh(x: Any) -> Tensor:
 def sigmoid(x: Any) -> Tensor:
     """The logistic function 1 / (1 + e^-x), without overflow for any x."""
     return Sigmoid.apply(x)
-
-
-def relu(x: Any) -> Tensor:
-    """The positive part: max(x, 0)."""
-    return ReLU.apply(x)
 
 
 def clip(x: Any, low: float | None = None, high: float | None = None) -> Tensor:

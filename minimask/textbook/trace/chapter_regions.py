@@ -66,7 +66,7 @@ def _levels(material: Material) -> Step:
         ),
         formula=("k = ⌊4 + log2(√(w · h) / 224)⌋",),
         functions=(pyramid_levels,),
-        arrays={"levels": levels},
+        arrays={"rpn/levels": levels},
         facts=tuple((name, f"{n:,} proposals") for name, n in zip(names, counts, strict=True)),
         draw=draw,
     )
