@@ -177,6 +177,9 @@ def mask_loss(
 def mask_probabilities(logits: Array, labels: np.ndarray, convention: Convention) -> np.ndarray:
     """The predicted class's mask of each region, (R, K, M, M), (R,) -> (R, M, M), on the CPU.
 
+    Where classes compete it is the class's share against its strongest rival alone, background
+    among them: the mask, which begins at one half, then is where no other class is likelier.
+
     Args:
         logits: (R, K, M, M) from the predictor.
         labels: (R,) as the network counts them.
@@ -187,4 +190,7 @@ def mask_probabilities(logits: Array, labels: np.ndarray, convention: Convention
     chosen = array_module(logits).arange(len(labels)), upload(labels, logits)
     if convention.mask_output == "sigmoid":
         return download(sigmoid(logits[chosen]), "masks")
-    return download(F.softmax(Tensor(logits), axis=1).data[chosen], "masks")
+    # above one half where the class is the likeliest, as one reads a map of competing classes
+    rivals = logits.copy()
+    rivals[chosen] = -np.inf
+    return download(sigmoid(logits[chosen] - rivals.max(axis=1)), "masks")

@@ -185,7 +185,10 @@ def test_softmax_masks_compete_with_background_and_each_other(background):
     mask_head.mask_loss(x, [positives([own])], [masks], c).backward()
     assert np.abs(x.grad).min() > 0  # every class's channel learns: they compete
     probs = mask_head.mask_probabilities(logits, np.array([own]), c)
-    np.testing.assert_allclose(probs, np.exp(log_probs)[:, own], rtol=1e-6)
+    share = np.exp(log_probs)
+    rival = np.delete(share, own, axis=1).max(axis=1)
+    np.testing.assert_allclose(probs, share[:, own] / (share[:, own] + rival), rtol=1e-6)
+    np.testing.assert_array_equal(probs > 0.5, share.argmax(axis=1) == own)
 
 
 def test_agnostic_masks_have_one_channel_for_all_classes():

@@ -30,14 +30,15 @@ _SAID = {
     "sigmoid": "The head gives {channels} masks for every object; only that of the class the box "
     "head chose is used. A sigmoid at each cell makes probabilities. The other masks are whatever "
     "they are: without competition between classes nothing has taught them to be empty.",
-    "softmax": "The head gives {channels} masks for every object, which compete: at each cell a "
-    "softmax makes their probabilities sum to 1. That of the class the box head chose is used.",
+    "softmax": "The head gives {channels} masks for every object, which compete: a cell belongs to "
+    "the class with the largest logit. That of the class the box head chose is used, against its "
+    "strongest rival.",
     "agnostic": "The head gives one mask for every object, whatever its class. A sigmoid at each "
     "cell makes probabilities.",
 }
 _FORMULA = {
     False: "m_ij = 1 / (1 + exp(−logit_kij)),  k: the predicted class",
-    True: "m_ij = exp(logit_kij) / Σ_c exp(logit_cij),  k: the predicted class",
+    True: "m_ij = 1 / (1 + exp(max_c logit_cij − logit_kij)),  c ≠ k,  k: the predicted class",
 }
 
 
