@@ -102,10 +102,21 @@ def as_samples(noted):
     )
 
 
-@pytest.mark.parametrize("norm", ["batch", "frozen_batch", "group"])
-def test_losses_and_gradients_are_the_cpus(cupy_stand_in, samples, draws, norm):
-    wanted, gradients = learn(tiny(norm=norm), samples)
-    model = tiny(norm=norm).to("cuda")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"norm": "batch"},
+        {"norm": "frozen_batch"},
+        {"norm": "group"},
+        {"features": "c4", "roi_op": "warp", "mask_output": "softmax"},
+        {"features": "c5", "roi_op": "pool", "mask_head": "mlp", "mask_mlp_widths": (32,)},
+        {"roi_reduce": "max", "mask_output": "agnostic"},
+    ],
+    ids=lambda options: "-".join(str(value) for value in options.values()),
+)
+def test_losses_and_gradients_are_the_cpus(cupy_stand_in, samples, draws, options):
+    wanted, gradients = learn(tiny(**options), samples)
+    model = tiny(**options).to("cuda")
     assert model.device == "cuda:0"
     found, there = learn(model, samples, as_samples(draws))
     assert found.keys() == wanted.keys()
@@ -178,9 +189,18 @@ def test_a_run_goes_on_where_it_was_on_the_other_device(cupy_stand_in, samples):
         np.testing.assert_array_equal(third.final_weights()[name], array)
 
 
-def test_predictions_are_the_cpus(cupy_stand_in, samples):
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {},
+        {"features": "c4", "roi_op": "warp", "mask_output": "softmax", "mask_on": "proposals"},
+        {"roi_op": "pool", "mask_output": "agnostic"},
+    ],
+    ids=["usual", "c4", "pool"],
+)
+def test_predictions_are_the_cpus(cupy_stand_in, samples, switches):
     images = [s.image for s in samples]
-    options = {"box_score_thresh": 0.0, "box_detections_per_img": 20}
+    options = {"box_score_thresh": 0.0, "box_detections_per_img": 20, **switches}
     wanted = tiny(**options).predict(images)
     model = tiny(**options).to("cuda")
     stand_in.waits.clear()
