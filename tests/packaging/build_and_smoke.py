@@ -34,7 +34,9 @@ def build(work: pathlib.Path) -> pathlib.Path:
 def compare_with_checkout(wheel: pathlib.Path) -> None:
     """Every source file of minimask/ and kernels/ is in the wheel, and nothing called `kernels`."""
     packed = set(zipfile.ZipFile(wheel).namelist())
-    sources = [*ROOT.glob("minimask/**/*.py"), *ROOT.glob("kernels/**/*.*")]
+    sources = [*ROOT.glob("kernels/**/*.*")]
+    for ending in ("py", "j2", "css", "js"):
+        sources += ROOT.glob(f"minimask/**/*.{ending}")
     wanted = set()
     for path in sources:
         relative = path.relative_to(ROOT)

@@ -41,6 +41,20 @@ with tempfile.TemporaryDirectory() as folder:
     save_weights(model, f"{folder}/weights.safetensors")
     again = build(model.config)
     mm.load_weights(again, f"{folder}/weights.safetensors")
+
+    # the pages: templates, styles and scripts are installed
+    from minimask.cli import make_app
+    from minimask.textbook.trace import trace
+
+    trace(model, sample.image, target).write(f"{folder}/book.html")
+    for words in (
+        ["explore", "--out", f"{folder}/explore.html"],
+        ["claims", "13", "41", "--html", f"{folder}/claims.html"],
+    ):
+        make_app(debug=True)(args=words, standalone_mode=False)
+    for name in ("book", "explore", "claims"):
+        with open(f"{folder}/{name}.html", encoding="utf-8") as page:
+            assert "</html>" in page.read()
 (repeated,) = again.predict([sample.image])
 np.testing.assert_array_equal(repeated.boxes, detections.boxes)
 from minimask.kernels.host_shim.build import why_not  # noqa: E402
