@@ -42,6 +42,8 @@ minimask ablate 2d --seeds 5 --threads 1
 minimask ablate 2d --rows c5-pool,c5-align --seeds 2 --steps 100
 
 minimask ablate 2d --report-only
+
+minimask ablate --overview
 """
 
 
@@ -74,6 +76,10 @@ def ablate(
     list_tables: Annotated[
         bool, typer.Option("--list", help="Show the tables with their rows and stop.")
     ] = False,
+    overview: Annotated[
+        bool,
+        typer.Option("--overview", help="Write README.md: all reports in --out on one page."),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say what is being done.")] = False,
 ) -> None:
     """Change one choice at a time, train with several seeds, compare with the paper's table."""
@@ -85,6 +91,9 @@ def ablate(
 
     if list_tables:
         typer.echo(listing(table))
+        return
+    if overview:
+        typer.echo(_overview(out))
         return
     if table is None:
         raise WrongUse("which table? See minimask ablate --list")
@@ -101,6 +110,16 @@ def ablate(
     if not report_only:
         _measure(Plan(chosen, wanted, seeds, out, steps, data), take_over, quiet)
     typer.echo(_write(plan))
+
+
+def _overview(out: Path) -> str:
+    """Write the page of all reports; what to print."""
+    from minimask.files import write_whole
+    from minimask.textbook.ablate.overview import PAGE, overview
+
+    page = overview(out)
+    write_whole(out / PAGE, page.encode())
+    return f"{page}\nwritten: {out / PAGE}"
 
 
 def _rows(table: Table, names: str | None) -> list[Row]:

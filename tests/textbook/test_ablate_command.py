@@ -44,6 +44,26 @@ def test_measure_and_report(tmp_path) -> None:
     assert content["missing_cells"] == 1 and content["rows"][1]["key"] == "align"
 
 
+def test_all_reports_on_one_page(tmp_path) -> None:
+    plan = Plan(SMALL, SMALL.rows, 3, tmp_path)
+    for cell in plan.cells():
+        value = {"pool": 20.0, "align": 30.0}[cell.row] + cell.seed
+        Store(tmp_path).write(cell, {"evaluations": {"detections": {"mask_AP": value}}}, 60.0)
+    assert invoke("small", "--seeds", 3, "--out", tmp_path, "--report-only").exit_code == 0
+    result = invoke("--overview", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "README.md").read_text()
+    (line,) = (line for line in page.splitlines() if line.startswith("| [small]"))
+    assert "| +10.0 [+10.0, +10.0] | 3 |" in line
+    assert "6 minutes" in page and page.rstrip() in result.stdout
+    (tmp_path / "other.json").write_text("{}")
+    damaged = invoke("--overview", "--out", tmp_path)
+    assert damaged.exit_code == 1 and "other.json is no report" in damaged.stderr
+    assert (tmp_path / "README.md").read_text() == page
+    nothing = invoke("--overview", "--out", tmp_path / "empty")
+    assert nothing.exit_code == 1 and "no reports" in nothing.stderr
+
+
 def test_list() -> None:
     result = invoke("--list")
     assert result.exit_code == 0
