@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import pytest
 from small_table import OTHERS, SMALL
@@ -12,6 +13,7 @@ from minimask.cli import make_app
 from minimask.textbook.ablate import paper_tables
 from minimask.textbook.ablate.cells import Store
 from minimask.textbook.ablate.data import Some, describe, open_data
+from minimask.textbook.ablate.overview import overview
 from minimask.textbook.ablate.runner import Plan
 
 
@@ -62,6 +64,11 @@ def test_all_reports_on_one_page(tmp_path) -> None:
     assert (tmp_path / "README.md").read_text() == page
     nothing = invoke("--overview", "--out", tmp_path / "empty")
     assert nothing.exit_code == 1 and "no reports" in nothing.stderr
+
+
+def test_the_published_page_is_that_of_its_reports() -> None:
+    published = pathlib.Path(__file__).resolve().parents[2] / "docs" / "ablations"
+    assert (published / "README.md").read_text() == overview(published)
 
 
 def test_list() -> None:
