@@ -414,7 +414,7 @@ print(check_nms(my_nms))
 # 1. Your turn, above.
 # 2. Which level is a proposal cut from? The pyramid's paper says ⌊4 + log₂(√(*w h*) / 224)⌋, not
 #    less than 2 and not more than 5. Compute it for all proposals and compare with
-#    `run.arrays["levels"]`, in which P2 is 0.
+#    `run.rpn.levels`, in which P2 is 0.
 # 3. Stretch `run.mask.logits` of a detection over its box yourself: a sigmoid, a border of zeros
 #    around the 28 × 28, then bilinearly at the centers of the pixels. Compare with `run.out.masks`.
 #

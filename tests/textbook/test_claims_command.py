@@ -114,9 +114,11 @@ def test_the_page_filters(open_page, page_file: pathlib.Path) -> None:
     page.uncheck("input[value=right]")
     assert shown(page) == ["34"]
     page.keyboard.press("Escape")  # not in the search field: nothing
+    assert shown(page) == ["34"]
     page.focus("#text")
     page.keyboard.press("Escape")
     assert len(shown(page)) == 6
+    assert page.is_checked("input[value=right]") and page.input_value("#text") == ""
     page.select_option("#source", "S4")
     assert shown(page) == ["1", "22", "34"]
     page.select_option("#source", "")

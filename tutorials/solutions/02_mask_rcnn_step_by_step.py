@@ -64,7 +64,7 @@ def main() -> None:
 
     large = np.array([[0, 0, side, side] for side in (10, 112, 224, 448, 900)], np.float32)
     assert levels_of(large).tolist() == [0, 1, 2, 3, 3]
-    assert np.array_equal(levels_of(boxes), run.arrays["levels"])
+    assert np.array_equal(levels_of(boxes), run.rpn.levels)
     print(f"2. levels of {len(boxes)} proposals, the same as the network's")
 
     assert len(run.out.boxes) > 0
