@@ -24,7 +24,7 @@ from minimask.models.roi_pooling import as_rois, pool_regions
 from minimask.models.rpn import RPN
 from minimask.models.sampling import Samples
 from minimask.models.trace import trace
-from minimask.models.transform import Batch, Frame, make_batch
+from minimask.models.transform import Batch, Frame, check_target, make_batch
 from minimask.nn import Module
 from minimask.watch import stage
 
@@ -173,8 +173,10 @@ class FasterRCNN(Module):
             samples: recorded draws, to repeat a step exactly; then `rng` is not used for them.
 
         Returns:
-            Scalars: loss_objectness, loss_rpn_box_reg, loss_classifier, loss_box_reg.
+            Scalars: loss_objectness, loss_rpn_box_reg, loss_classifier, loss_box_reg; of Mask
+            R-CNN, whose targets need masks, also loss_mask.
         """
+        self.check_targets(images, targets)
         with unchecked():
             return self._losses(learning.begin(self, images, targets, rng), rng, samples)
 
@@ -193,6 +195,17 @@ class FasterRCNN(Module):
     ) -> dict[str, Tensor]:
         return learning.second_stage(self, lesson, proposals, rng, samples)[0]
 
+    def check_targets(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> None:
+        """Whether training can learn from these targets.
+
+        Raises:
+            ValueError: they do not fit the images or the model; names which and why.
+        """
+        if len(images) != len(targets):
+            raise ValueError(f"losses: {len(images)} images, but {len(targets)} targets")
+        for i, (image, target) in enumerate(zip(images, targets, strict=True)):
+            check_target(target, image, len(self.classes), f"targets[{i}]")
+
     def proposal_losses(
         self,
         images: Sequence[np.ndarray],
@@ -204,6 +217,7 @@ class FasterRCNN(Module):
 
         Arguments as for `losses`; returns loss_objectness and loss_rpn_box_reg.
         """
+        FasterRCNN.check_targets(self, images, targets)  # proposals are learned without masks
         with unchecked():
             lesson = learning.begin(self, images, targets, rng)
             return learning.first_stage(self, lesson, rng)[0]
@@ -225,8 +239,9 @@ class FasterRCNN(Module):
             rng: draws the regions to learn from.
 
         Returns:
-            loss_classifier and loss_box_reg.
+            loss_classifier and loss_box_reg, of Mask R-CNN also loss_mask.
         """
+        self.check_targets(images, targets)
         if len(proposals) != len(images):
             raise ValueError(f"proposals: of {len(proposals)} images, but there are {len(images)}")
         with unchecked():

@@ -20,7 +20,7 @@ from minimask.models.box_head import Regions
 from minimask.models.detections import Target
 from minimask.models.roi_pooling import as_rois
 from minimask.models.sampling import Samples
-from minimask.models.transform import Batch, check_target, resize_target
+from minimask.models.transform import Batch, resize_target
 from minimask.watch import stage
 
 if TYPE_CHECKING:
@@ -44,15 +44,7 @@ def begin(
     targets: Sequence[Target],
     rng: np.random.Generator,
 ) -> Lesson:
-    """Check and resize images and targets, and compute the features.
-
-    Raises:
-        ValueError: targets that do not fit the images or the model; names which.
-    """
-    if len(images) != len(targets):
-        raise ValueError(f"losses: {len(images)} images, but {len(targets)} targets")
-    for i, (image, target) in enumerate(zip(images, targets, strict=True)):
-        check_target(target, image, len(model.classes), f"targets[{i}]")
+    """Resize images and targets, and compute the features."""
     batch = model.prepare(images, rng)
     resized = [resize_target(t, f, batch.shape) for t, f in zip(targets, batch.frames, strict=True)]
     return Lesson(model.backbone(Tensor(batch.images)), batch, resized)

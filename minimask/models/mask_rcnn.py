@@ -57,32 +57,12 @@ class MaskRCNN(FasterRCNN):
         levels = pyramid[:POOLED_LEVELS]
         return pool_regions(levels, rois, mask_head.POOLED_SIZE, image_height, self.convention)
 
-    def losses(
-        self,
-        images: Sequence[np.ndarray],
-        targets: Sequence[Target],
-        *,
-        rng: np.random.Generator,
-        samples: Samples | None = None,
-    ) -> dict[str, Tensor]:
-        """The losses of Faster R-CNN, and `loss_mask`: five scalars whose sum is minimized.
-
-        Arguments as for `FasterRCNN.losses`; targets need masks.
-        """
-        self._check_masks(targets)
-        return super().losses(images, targets, rng=rng, samples=samples)
-
-    def region_losses(
-        self,
-        images: Sequence[np.ndarray],
-        targets: Sequence[Target],
-        proposals: Sequence[np.ndarray],
-        *,
-        rng: np.random.Generator,
-    ) -> dict[str, Tensor]:
-        """The losses of the second stage alone: those of Faster R-CNN, and `loss_mask`."""
-        self._check_masks(targets)
-        return super().region_losses(images, targets, proposals, rng=rng)
+    def check_targets(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> None:
+        """What Faster R-CNN asks of targets, and that they have masks."""
+        for i, target in enumerate(targets):
+            if target.masks is None:
+                raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
+        super().check_targets(images, targets)
 
     def _region_losses(
         self,
@@ -93,11 +73,6 @@ class MaskRCNN(FasterRCNN):
     ) -> dict[str, Tensor]:
         losses, regions = learning.second_stage(self, lesson, proposals, rng, samples)
         return losses | {"loss_mask": self._mask_loss(lesson, regions, rng)}
-
-    def _check_masks(self, targets: Sequence[Target]) -> None:
-        for i, target in enumerate(targets):
-            if target.masks is None:
-                raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
 
     def _mask_loss(
         self, lesson: Lesson, chosen: Sequence[Regions], rng: np.random.Generator

@@ -253,6 +253,16 @@ def test_the_parts_of_the_losses_are_those_of_the_whole():
     assert untouched == []
 
 
+def test_proposals_are_learned_without_masks_and_regions_are_not():
+    model = small()
+    (image, target), *_ = lesson()
+    boxes_only = Target(target.boxes, target.labels)
+    rng = np.random.default_rng(0)
+    assert len(model.proposal_losses([image], [boxes_only], rng=rng)) == 2
+    with pytest.raises(ValueError, match=r"targets\[0\]: Mask R-CNN learns from masks"):
+        model.region_losses([image], [boxes_only], model.propose([image]), rng=rng)
+
+
 def test_proposals_come_back_in_the_pixels_of_the_image():
     model = small(min_size=128, max_size=256)
     (image, target), *_ = lesson(size=64)
