@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from minimask import runtime
+from minimask.system import runtime
 
 runtime.prepare()  # before NumPy loads, as the command does
 

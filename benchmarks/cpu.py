@@ -59,7 +59,7 @@ TURN = 0.3  # seconds
 def serve(side: str, threads: int) -> None:
     """Answer the requests on stdin, one JSON line each, until it closes."""
     if side == OURS:
-        from minimask import runtime
+        from minimask.system import runtime
 
         runtime.prepare()
         import cpu_minimask as functions

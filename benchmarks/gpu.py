@@ -59,7 +59,7 @@ def machine() -> Report:
     """What was measured on."""
     import cupy
 
-    from minimask import environment
+    from minimask.system import environment
 
     number = cupy.cuda.runtime.driverGetVersion()
     versions = {"python": platform.python_version(), "cupy": cupy.__version__}
@@ -88,8 +88,8 @@ def commit() -> str:
 
 def gpu_rungs() -> Iterator[tuple[str, str]]:
     """Operation and name of every rung that runs on a GPU."""
-    from minimask.kernel_lab import values
     from minimask.kernels import OPERATIONS
+    from minimask.tools.kernel_lab import values
 
     for op in OPERATIONS:
         yield from ((op, name) for name, v in values.variants(op).items() if v.device == "gpu")
@@ -97,7 +97,7 @@ def gpu_rungs() -> Iterator[tuple[str, str]]:
 
 def check(report: Report, clock: Clock) -> None:
     """Every rung against the reference, and into the record."""
-    from minimask.kernel_lab import record, tiers
+    from minimask.tools.kernel_lab import record, tiers
 
     found, results = {}, []
     for op, name in gpu_rungs():
@@ -121,7 +121,7 @@ def repeat(report: Report, clock: Clock) -> None:
     """Whether the same call gives the same bits, on the largest case of every function."""
     import numpy as np
 
-    from minimask.kernel_lab import values
+    from minimask.tools.kernel_lab import values
 
     found: Report = {}
     for op, name in gpu_rungs():
@@ -147,9 +147,9 @@ def repeat(report: Report, clock: Clock) -> None:
 
 def bench(report: Report, clock: Clock) -> None:
     """All ladders, beside what torch has."""
-    from minimask.kernel_lab import bench as lab
-    from minimask.kernel_lab import timings
     from minimask.kernels import OPERATIONS
+    from minimask.tools.kernel_lab import bench as lab
+    from minimask.tools.kernel_lab import timings
 
     ceiling = lab.ceilings(gpu=True)
     measures = []
@@ -196,7 +196,7 @@ def sanitize(report: Report, clock: Clock) -> None:
                 return
             request = {"op": op, "variants": [name], "kind": "gpu", "seeds": [0], "cases": None}
             words = [tool, "--tool", kind, "--error-exitcode", "66", "--print-limit", "3"]
-            words += [sys.executable, "-m", "minimask.kernel_lab.worker", json.dumps(request)]
+            words += [sys.executable, "-m", "minimask.tools.kernel_lab.worker", json.dumps(request)]
             paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
             try:
                 done = subprocess.run(
@@ -298,8 +298,8 @@ def _bench_row(m: dict[str, Any], ceiling: dict[str, float]) -> str:
 
 def save(report: Report, results: pathlib.Path) -> None:
     """Write what there is; called after every stage, so that nothing is lost."""
-    from minimask.files import write_whole
-    from minimask.kernel_lab import record
+    from minimask.system.files import write_whole
+    from minimask.tools.kernel_lab import record
 
     gpu = re.sub(r"\W+", "-", report["machine"]["gpu"].split(",")[0]).strip("-").lower()
     stem = results / f"{report['machine']['date']}-{gpu}"
@@ -321,7 +321,7 @@ def main() -> None:
     wanted = given.only.split(",")
     if unknown := set(wanted) - set(STAGES):
         parser.error(f"--only: no stage {', '.join(unknown)}; there are {', '.join(STAGES)}")
-    from minimask.kernel_lab.tiers import why_no_gpu
+    from minimask.tools.kernel_lab.tiers import why_no_gpu
 
     if problem := why_no_gpu():
         raise SystemExit(f"nothing to measure: {problem}")

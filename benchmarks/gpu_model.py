@@ -195,7 +195,7 @@ def compare(
     batch: int, height: int, width: int, rounds: int, device: str = "cuda"
 ) -> dict[str, Any]:
     """Medians in ms of each side, training and inference, and how often the CPU waits."""
-    from minimask.device import count_transfers
+    from minimask.system.device import count_transfers
 
     images, targets = make_data(batch, height, width)
     mine = minimask_side(images, targets, device)

@@ -52,7 +52,7 @@ def serve(options: argparse.Namespace) -> None:
     """Measure one line: a JSON object per point on stdout, as soon as it is known."""
     curve = find(options.serve)
     if options.side == OURS:
-        from minimask import runtime
+        from minimask.system import runtime
 
         runtime.prepare()
         runtime.use_threads(options.threads)
@@ -186,7 +186,7 @@ def read(options: argparse.Namespace) -> dict[str, Any]:
     }
     print(f"measured in {time.perf_counter() - began:.0f} s", file=sys.stderr)
     if options.json:
-        from minimask.files import write_whole
+        from minimask.system.files import write_whole
 
         write_whole(options.json, json.dumps(content, indent=1).encode())
     return content

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from growth_curves import CURVES, OURS, Curve, count, images_per_second
 
-from minimask.files import write_whole
+from minimask.system.files import write_whole
 
 # Okabe and Ito: far apart for every kind of eye, and dark against light in print without color
 MANY, ONE, OTHER = "#0072b2", "#e69f00", "#777777"

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from minimask import watch
+from minimask.autograd import hooks
 
 _wanted: contextvars.ContextVar[str | None] = contextvars.ContextVar("variant", default=None)
 _emulate: contextvars.ContextVar[bool] = contextvars.ContextVar("emulate", default=False)
@@ -220,10 +220,10 @@ def call(
     """Run `function` of the chosen variant on `arrays`; on the CPU, one kernel at a time."""
     chosen = variants[choose(op, variants, function, *arrays, variant=variant)]
     implementation = getattr(_module(op, chosen), _function_name(chosen, function))
-    watcher = watch.active.get()
-    if watcher is not None:
+    hook = hooks.active.get()
+    if hook is not None:
         name = op.rpartition(".")[2] if function == "forward" else function
-        implementation = functools.partial(watcher.kernel, name, implementation)
+        implementation = functools.partial(hook.kernel, name, implementation)
     if device_of(*arrays) == "gpu":
         return implementation(*arrays, **options)
     with _one_kernel_at_a_time:

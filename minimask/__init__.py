@@ -10,13 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from minimask._version import __version__
+from minimask.system import moved
 
 if TYPE_CHECKING:
     from minimask import models
     from minimask.autograd import Tensor, no_grad
-    from minimask.environment import hello
     from minimask.kernels.dispatch import using
     from minimask.models.detections import Detections
+    from minimask.system.environment import hello
     from minimask.train.run import open_run
     from minimask.weights import load_weights, save_weights
 
@@ -25,11 +26,13 @@ _HOME = {
     "no_grad": "minimask.autograd",
     "using": "minimask.kernels.dispatch",
     "Detections": "minimask.models.detections",
-    "hello": "minimask.environment",
+    "hello": "minimask.system.environment",
     "load_weights": "minimask.weights",
     "open_run": "minimask.train.run",
     "save_weights": "minimask.weights",
 }
+
+moved.install()
 
 __all__ = [
     "Detections",

@@ -1,6 +1,6 @@
 """`python -m minimask` is the command `minimask`."""
 
-from minimask.cli import main
+from minimask.tools.cli import main
 
 if __name__ == "__main__":
     main()

@@ -12,7 +12,7 @@ import math
 
 import numpy as np
 
-from minimask.arrays import Array, constant
+from minimask.autograd.arrays import Array, constant
 
 LARGEST_GROWTH = math.log(1000 / 16)  # a box of 16 px may grow to 1000 px: exp() cannot overflow
 

@@ -16,13 +16,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+import minimask.autograd.ops
 import minimask.functional
-import minimask.ops
 from minimask import functional as F
-from minimask import ops
-from minimask.arrays import unbroadcast
-from minimask.autograd import Function, Tensor, topological_order
-from minimask.testing import gradcheck
+from minimask.autograd import Function, Tensor, ops, topological_order
+from minimask.autograd.arrays import unbroadcast
+from minimask.tools.testing import gradcheck
 
 
 class Case(NamedTuple):
@@ -266,7 +265,7 @@ def draw(shape: tuple[int, ...], kind: str, rng: np.random.Generator) -> np.ndar
 
 def functions() -> dict[str, type[Function]]:
     """Every Function of the package, by name."""
-    for package in (minimask.ops, minimask.functional):
+    for package in (minimask.autograd.ops, minimask.functional):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
     found, stack = {}, [Function]

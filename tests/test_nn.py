@@ -10,7 +10,7 @@ import pytest
 from minimask import functional as F
 from minimask import nn
 from minimask.autograd import Tensor, no_grad, topological_order
-from minimask.testing import assert_close, gradcheck
+from minimask.tools.testing import assert_close, gradcheck
 
 rng = np.random.default_rng(0)
 

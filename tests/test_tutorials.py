@@ -160,7 +160,7 @@ def test_a_chapter_that_is_not_there_is_named(builder, monkeypatch, capsys):
 
 
 def test_hello_says_where_gpu_kernels_run(capsys, monkeypatch):
-    from minimask import environment
+    from minimask.system import environment
 
     minimask.hello()
     versions, _, kernels = capsys.readouterr().out.splitlines()

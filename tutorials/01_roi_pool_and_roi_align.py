@@ -43,9 +43,9 @@ mm.hello()
 # %%
 my_guess = {"RoIPool": None, "RoIAlign": None}  # different values: your numbers here
 
-from minimask.textbook import explore
-from minimask.textbook.explore import bins
-from minimask.textbook.explore.operations import ROI_ALIGN, ROI_POOL, ROI_WARP
+from minimask.tools.textbook import explore
+from minimask.tools.textbook.explore import bins
+from minimask.tools.textbook.explore.operations import ROI_ALIGN, ROI_POOL, ROI_WARP
 
 scene = explore.Scene()  # a box of 111 x 98 pixels, stride 16, 4 x 4 bins, a map of noise
 
@@ -101,7 +101,7 @@ print("RoIAlign", aligned[0, 0].round(6).tolist())
 # %%
 from math import ceil, floor
 
-from minimask.testing import assert_close
+from minimask.tools.testing import assert_close
 
 
 def pool_by_definition(plane, box, size):
@@ -195,7 +195,7 @@ print("your guess:", my_guess)
 # reads, with which weights, what it makes of it, the error on a ramp, and where the gradient goes.
 
 # %%
-from minimask.textbook.explore import figure as drawing
+from minimask.tools.textbook.explore import figure as drawing
 
 drawing.draw(scene, drawing.all_lines(ratio=2))
 
@@ -221,7 +221,7 @@ panel
 # stride doubles?
 
 # %%
-from minimask.textbook.explore import misalignment
+from minimask.tools.textbook.explore import misalignment
 
 measured = misalignment.measure()
 strides = sorted({row.stride for row in measured.rows})
@@ -316,7 +316,7 @@ plt.show()
 
 # %%
 import minimask.functional as F
-from minimask.testing import gradcheck
+from minimask.tools.testing import gradcheck
 
 features = rng.normal(size=(1, 2, 12, 16))
 gradcheck(lambda x: F.roi_align(x, several, 3, sampling_ratio=2), features)
@@ -373,9 +373,9 @@ except AssertionError as error:
 # (chapter 03 tells how).
 
 # %%
-from minimask.kernel_lab import counting
 from minimask.kernels.case import Case
 from minimask.kernels.host_shim import build
+from minimask.tools.kernel_lab import counting
 
 many = np.concatenate([np.zeros((8, 1)), 16 * rng.uniform(1, 9, (8, 4))], 1).astype(np.float32)
 many[:, 3:] = many[:, 1:3] + 16 * rng.uniform(8, 14, (8, 2))
@@ -407,8 +407,8 @@ for variant in ("cuda_1_naive", "cuda_2_channels_last", "cuda_3_separable"):
 import pathlib
 import tempfile
 
-from minimask.kernel_lab import report, student
-from minimask.kernel_lab.contracts import contracts
+from minimask.tools.kernel_lab import report, student
+from minimask.tools.kernel_lab.contracts import contracts
 
 MINE = r"""
 // launch: block=256 grid=(threads + 255) / 256

@@ -96,7 +96,7 @@ else:
 
 # %%
 from minimask.models import Target
-from minimask.textbook.trace import trace
+from minimask.tools.textbook.trace import trace
 
 run = trace(model, sample.image, Target(sample.boxes, sample.labels, sample.masks))
 run
@@ -149,7 +149,7 @@ print("the first three:", run.rpn.anchors[:3].round(1).tolist())
 
 # %%
 from minimask.boxes import decode
-from minimask.testing import assert_close
+from minimask.tools.testing import assert_close
 
 
 def move(anchor, deltas):
@@ -258,7 +258,7 @@ plt.show()
 
 # %%
 import minimask.functional as F
-from minimask.testing import gradcheck
+from minimask.tools.testing import gradcheck
 
 rng = np.random.default_rng(0)
 truth = (rng.uniform(size=(1, 28, 28)) > 0.5).astype(np.float64)

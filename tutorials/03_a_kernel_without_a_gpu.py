@@ -89,7 +89,7 @@ def reference(boxes_a, boxes_b):
     return shared / (area_a[:, None] + area_b[None, :] - shared)
 
 
-from minimask.testing import assert_close
+from minimask.tools.testing import assert_close
 
 assert_close(reference(a, b), by_hand)
 assert_close(mm.kernels.box_iou(a, b), by_hand)
@@ -196,8 +196,8 @@ all(np.array_equal(results[0], other) for other in results.values())
 # | compiled | what NVIDIA's compiler makes of it, if its packages are installed |
 
 # %%
-from minimask.kernel_lab import report, student
-from minimask.kernel_lab.contracts import contracts
+from minimask.tools.kernel_lab import report, student
+from minimask.tools.kernel_lab.contracts import contracts
 
 
 def check(source, operation="box_iou", tiers=()):
@@ -302,7 +302,7 @@ check(early, tiers=["values"])
 # %%
 import re
 
-from minimask.kernel_lab import counting
+from minimask.tools.kernel_lab import counting
 
 
 def other(found):
@@ -363,7 +363,7 @@ plt.show()
 
 # %%
 from minimask.autograd import Function
-from minimask.testing import gradcheck
+from minimask.tools.testing import gradcheck
 
 SPREAD = r"""
 #include "device.cuh"
@@ -427,7 +427,7 @@ for name, source in {"atomicAdd": SPREAD, "writes": WRITES, "adds plainly": PLAI
 # B in registers and writes four numbers at once.
 
 # %%
-from minimask.kernel_lab import record
+from minimask.tools.kernel_lab import record
 
 for line in report.ladder("box_iou", record.read()):
     print(line)

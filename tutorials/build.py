@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError
 from nbformat import NotebookNode
 
-from minimask.files import write_whole
+from minimask.system.files import write_whole
 
 HERE = pathlib.Path(__file__).resolve().parent
 SECONDS = 600  # for one cell; a chapter takes under two minutes on two idle cores

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minimask.files import write_whole
+from minimask.system.files import write_whole
 
 if TYPE_CHECKING:
     from minimask.evaluate import Curve, Results

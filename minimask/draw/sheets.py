@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minimask.draw.overlay import SMALL, as_rgb, draw_target, enlarged, overlay
-from minimask.files import write_whole
+from minimask.system.files import write_whole
 
 if TYPE_CHECKING:
     from minimask.data.sample import Sample

@@ -9,7 +9,7 @@ from typing import Any
 
 from minimask.data.segmentation import is_number, segmentation_problem
 from minimask.evaluate.referee import check_results
-from minimask.files import write_whole
+from minimask.system.files import write_whole
 
 
 def write_results(path: str | os.PathLike[str], results: list[dict[str, Any]]) -> None:

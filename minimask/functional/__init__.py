@@ -4,6 +4,7 @@ Shapes: N images, C channels, H W height and width, R boxes, K classes, P pooled
 is done by `minimask.kernels`; here each kernel meets its gradient.
 """
 
+from minimask.autograd.ops import log_softmax, sigmoid, softmax
 from minimask.functional.activation import relu
 from minimask.functional.convolution import conv2d, conv_transpose2d, linear, max_pool2d, resize
 from minimask.functional.losses import (
@@ -13,7 +14,6 @@ from minimask.functional.losses import (
 )
 from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
 from minimask.functional.regions import roi_align, roi_align_levels, roi_pool, roi_warp
-from minimask.ops import log_softmax, sigmoid, softmax
 
 __all__ = [
     "batch_norm",

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minimask.arrays import Array, in_order
 from minimask.autograd import Context, Function, Tensor
+from minimask.autograd.arrays import Array, in_order
 from minimask.kernels.relu import relu as positive_part
 from minimask.kernels.relu import relu_backward
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from minimask.arrays import Array, in_order
 from minimask.autograd import Context, Function, Tensor
+from minimask.autograd.arrays import Array, in_order
 from minimask.kernels.conv2d import conv2d as convolve
 from minimask.kernels.conv2d import conv2d_backward_bias as bias_gradient
 from minimask.kernels.conv2d import conv2d_backward_input as input_gradient

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from minimask.arrays import Array, array_module
 from minimask.autograd import Context, Function, Tensor
+from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.ops import mean, sum
+from minimask.autograd.ops.elementwise import stable_sigmoid
 from minimask.kernels.dispatch import checks_values
-from minimask.ops import mean, sum
-from minimask.ops.elementwise import stable_sigmoid
 
 
 class CrossEntropy(Function):

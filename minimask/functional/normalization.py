@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minimask.arrays import Array, array_module, in_order
 from minimask.autograd import Context, Function, Tensor
+from minimask.autograd.arrays import Array, array_module, in_order
 from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, scale_shift
 from minimask.kernels.relu import relu_backward
 

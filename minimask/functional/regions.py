@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from minimask.arrays import Array, in_order
 from minimask.autograd import Context, Function, Tensor
+from minimask.autograd.arrays import Array, in_order
 from minimask.functional.convolution import max_pool2d
 from minimask.kernels.dispatch import unchecked
 from minimask.kernels.roi_align import roi_align as align

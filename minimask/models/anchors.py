@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from minimask.arrays import Array
+from minimask.autograd.arrays import Array
+from minimask.autograd.hooks import stage
 from minimask.conventions import TORCHVISION, Convention
-from minimask.device import on_gpu, upload
-from minimask.watch import stage
+from minimask.system.device import on_gpu, upload
 
 
 def cell_anchors(

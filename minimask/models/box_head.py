@@ -12,17 +12,16 @@ import numpy as np
 
 from minimask import boxes as box_ops
 from minimask import functional as F
-from minimask import ops
-from minimask.autograd import Tensor, zero_like
+from minimask.autograd import Tensor, ops, zero_like
+from minimask.autograd.hooks import stage
 from minimask.conventions import Convention
-from minimask.device import upload
 from minimask.models.initialization import linear
 from minimask.models.matching import match_boxes
 from minimask.models.sampling import sample
 from minimask.models.suppression import suppress
 from minimask.models.transform import Frame
 from minimask.nn import Module
-from minimask.watch import stage
+from minimask.system.device import upload
 
 POOLED_SIZE = 7  # Fast R-CNN, section 2.1
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from minimask.arrays import array_module
 from minimask.autograd import Tensor, no_grad
+from minimask.autograd.arrays import array_module
+from minimask.autograd.hooks import stage
 from minimask.conventions import Convention
-from minimask.device import download
 from minimask.kernels.dispatch import unchecked
 from minimask.models import box_head, learning
 from minimask.models.box_head import BoxBranch, Found
@@ -26,7 +26,7 @@ from minimask.models.sampling import Samples
 from minimask.models.trace import trace
 from minimask.models.transform import Batch, Frame, check_target, make_batch
 from minimask.nn import Module
-from minimask.watch import stage
+from minimask.system.device import download
 
 POOLED_LEVELS = 4  # P6 serves the proposals only (FPN, section 4.2)
 

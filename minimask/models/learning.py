@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minimask.arrays import Array, array_module
 from minimask.autograd import Tensor, zero_like
+from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.hooks import stage
 from minimask.conventions import Convention
-from minimask.device import download, on_gpu
 from minimask.models import box_head, rpn
 from minimask.models.box_head import Regions
 from minimask.models.detections import Target
 from minimask.models.roi_pooling import as_rois
 from minimask.models.sampling import Samples
 from minimask.models.transform import Batch, resize_target
-from minimask.watch import stage
+from minimask.system.device import download, on_gpu
 
 if TYPE_CHECKING:
     from minimask.models.faster_rcnn import FasterRCNN

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from minimask import functional as F
-from minimask.arrays import Array, array_module
 from minimask.autograd import Tensor, zero_like
+from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.hooks import stage
 from minimask.conventions import Convention
-from minimask.device import download, upload
 from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import BoxBranch, Regions, background_class
 from minimask.models.initialization import conv, conv_transpose, tiny_normal
 from minimask.models.proposals import sigmoid
 from minimask.nn import Module, Sequential
-from minimask.watch import stage
+from minimask.system.device import download, upload
 
 POOLED_SIZE = 14  # Mask R-CNN, figure 4 right
 

@@ -12,8 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from minimask import functional as F
-from minimask import ops
-from minimask.autograd import Tensor
+from minimask.autograd import Tensor, ops
 from minimask.models.initialization import linear, tiny_normal
 from minimask.nn import Module
 

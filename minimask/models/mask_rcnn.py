@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from minimask.autograd import Tensor, zero_like
+from minimask.autograd.hooks import stage
 from minimask.models import learning, mask_head
 from minimask.models.box_head import Found, Regions, mask_boxes, network_labels
 from minimask.models.detections import Target
@@ -20,7 +21,6 @@ from minimask.models.mask_head import MaskBranch
 from minimask.models.roi_pooling import as_rois, pool_regions
 from minimask.models.sampling import Samples
 from minimask.models.transform import Frame
-from minimask.watch import stage
 
 
 class MaskRCNN(FasterRCNN):

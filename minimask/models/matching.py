@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from minimask.arrays import Array, array_module
-from minimask.device import on_gpu
+from minimask.autograd.arrays import Array, array_module
 from minimask.kernels.box_iou import best_overlaps, box_iou
 from minimask.kernels.dispatch import emulating
+from minimask.system.device import on_gpu
 
 BACKGROUND = -1
 IGNORED = -2

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from minimask import boxes as box_ops
-from minimask.arrays import Array, array_module
+from minimask.autograd.arrays import Array, array_module
 from minimask.conventions import Convention
-from minimask.device import download
 from minimask.kernels.nms import batched_nms_padded
 from minimask.models.transform import Frame
+from minimask.system.device import download
 
 
 def filter_proposals(

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from minimask import functional as F
-from minimask import ops
-from minimask.autograd import Tensor
+from minimask.autograd import Tensor, ops
 from minimask.conventions import TORCHVISION, Convention
 from minimask.models.initialization import conv
 from minimask.nn import (

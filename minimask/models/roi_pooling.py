@@ -12,11 +12,10 @@ import numpy as np
 
 from minimask import boxes as box_ops
 from minimask import functional as F
-from minimask import ops
-from minimask.arrays import Array
-from minimask.autograd import Tensor
+from minimask.autograd import Tensor, ops
+from minimask.autograd.arrays import Array
 from minimask.conventions import TORCHVISION, Convention
-from minimask.device import upload
+from minimask.system.device import upload
 
 CANONICAL_SIZE = 224  # FPN, section 4.2: a region as large as an ImageNet crop ...
 CANONICAL_LEVEL = 4  # ... comes from C4's level, as in the network without a pyramid

@@ -11,11 +11,10 @@ import numpy as np
 
 from minimask import boxes as box_ops
 from minimask import functional as F
-from minimask import ops
-from minimask.arrays import Array, array_module
-from minimask.autograd import Tensor, zero_like
+from minimask.autograd import Tensor, ops, zero_like
+from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.hooks import stage
 from minimask.conventions import Convention
-from minimask.device import upload
 from minimask.models.anchors import AnchorGrid
 from minimask.models.initialization import conv, small_normal
 from minimask.models.matching import match_boxes
@@ -23,7 +22,7 @@ from minimask.models.proposals import filter_proposals
 from minimask.models.sampling import sample
 from minimask.models.transform import Frame
 from minimask.nn import Module, Sequential
-from minimask.watch import stage
+from minimask.system.device import upload
 
 
 class RPNHead(Module):

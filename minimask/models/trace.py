@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from minimask.autograd import Tensor
-from minimask.device import download
 from minimask.models import box_head, mask_head
 from minimask.models.box_head import Found
 from minimask.models.mask_head import MaskBranch
 from minimask.models.roi_pooling import as_rois
 from minimask.models.transform import Batch
+from minimask.system.device import download
 
 if TYPE_CHECKING:
     from minimask.models.faster_rcnn import FasterRCNN

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from minimask import boxes as box_ops
-from minimask.arrays import Array, array_module, constant
+from minimask.autograd.arrays import Array, array_module, constant
+from minimask.autograd.hooks import stage
 from minimask.conventions import TORCHVISION, Convention
-from minimask.device import upload
 from minimask.kernels.resize import resize
 from minimask.models.detections import Target
-from minimask.watch import stage
+from minimask.system.device import upload
 
 
 @dataclass(frozen=True)

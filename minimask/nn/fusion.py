@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from minimask import functional as F
-from minimask import ops
-from minimask.autograd import Tensor
+from minimask.autograd import Tensor, ops
 from minimask.nn.layers import BatchNorm2d, Conv2d, FrozenBatchNorm2d
 from minimask.nn.module import Module
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from minimask import functional as F
-from minimask.arrays import array_module
 from minimask.autograd import Tensor
+from minimask.autograd.arrays import array_module
 from minimask.functional.convolution import Pair
 from minimask.nn import init
 from minimask.nn.module import Module

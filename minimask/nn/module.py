@@ -7,10 +7,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from minimask import watch
-from minimask.arrays import Array
-from minimask.autograd import Tensor
-from minimask.device import download, find, move, on_gpu, upload
+from minimask.autograd import Tensor, hooks
+from minimask.autograd.arrays import Array
+from minimask.system.device import download, find, move, on_gpu, upload
 
 # Counts batches and changes no result: older files lack it, files of frozen layers may have it.
 _OPTIONAL = "num_batches_tracked"
@@ -30,14 +29,14 @@ class Module:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run `forward`."""
-        watcher = watch.active.get()
-        if watcher is None:
+        hook = hooks.active.get()
+        if hook is None:
             return self.forward(*args, **options)
-        watcher.enter(None, self)
+        hook.enter(None, self)
         try:
             return self.forward(*args, **options)
         finally:
-            watcher.leave()
+            hook.leave()
 
     def register_buffer(self, name: str, array: Array) -> None:
         """Keep `array` in the attribute `name` and in the state dict, without a gradient."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minimask.files import flush_folder, write_to_disk, write_whole
+from minimask.system.files import flush_folder, write_to_disk, write_whole
 
 if TYPE_CHECKING:  # the command line looks at folders before NumPy may load
     import numpy as np

@@ -10,8 +10,8 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minimask.device import count_transfers, on_gpu
-from minimask.files import write_whole
+from minimask.system.device import count_transfers, on_gpu
+from minimask.system.files import write_whole
 from minimask.train import checkpoint, folder, log
 from minimask.train.augment import augmentation
 from minimask.train.diagnose import TrainingError

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minimask.arrays import array_module
-from minimask.device import download, upload
+from minimask.autograd.arrays import array_module
+from minimask.autograd.hooks import stage
 from minimask.kernels.optimizer import adamw_step, sgd_step
-from minimask.watch import stage
+from minimask.system.device import download, upload
 
 if TYPE_CHECKING:
     from minimask.autograd import Tensor

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minimask.arrays import array_module
-from minimask.device import download
+from minimask.autograd.arrays import array_module
+from minimask.autograd.hooks import stage
+from minimask.system.device import download
 from minimask.train import schedule
 from minimask.train.diagnose import TrainingError, explain
 from minimask.train.optim import EMA, SGD, AdamW, Optimizer, shorten, sum_of_squares
 from minimask.train.settings import TrainSettings
-from minimask.watch import stage
 
 if TYPE_CHECKING:
     from minimask.autograd import Tensor

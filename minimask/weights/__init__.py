@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from minimask.files import write_whole
+from minimask.system.files import write_whole
 from minimask.weights.names import current_name
 from minimask.weights.torch_files import UnsafeFileError, read_torch
 

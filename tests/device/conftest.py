@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from minimask import device
 from minimask.kernels.host_shim import build
+from minimask.system import device
 
 from . import stand_in
 

@@ -9,8 +9,9 @@ import sys
 
 import pytest
 
-from minimask import environment, models
-from minimask.kernel_lab import record, tiers
+from minimask import models
+from minimask.system import environment
+from minimask.tools.kernel_lab import record, tiers
 
 BENCHMARKS = pathlib.Path(__file__).resolve().parents[2] / "benchmarks"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from minimask import open_run
-from minimask.cli import make_app, train
+from minimask.tools.cli import make_app, train
 from minimask.train import memory
 
 SMALL = [

@@ -12,10 +12,10 @@ from minimask import functional as F
 from minimask import models
 from minimask.autograd import Tensor
 from minimask.data import Shapes
-from minimask.device import count_transfers, download, upload
 from minimask.kernels.host_shim import emulator
 from minimask.models import Samples, box_head, rpn
 from minimask.models.detections import Target
+from minimask.system.device import count_transfers, download, upload
 from minimask.train.settings import TrainSettings
 from minimask.train.step import Trainer
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minimask.device import count_transfers
+from minimask.system.device import count_transfers
 from minimask.train import memory
 from minimask.train.settings import TrainSettings
 from minimask.train.step import Trainer

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from minimask.kernel_lab import parallel, values
 from minimask.kernels.dispatch import unchecked
+from minimask.tools.kernel_lab import parallel, values
 
 from . import stand_in
 

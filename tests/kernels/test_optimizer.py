@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from minimask.kernel_lab import values
 from minimask.kernels import adamw_step, sgd_step
 from minimask.kernels.dispatch import using
 from minimask.kernels.host_shim import build
@@ -17,6 +16,7 @@ from minimask.kernels.optimizer import VARIANTS
 from minimask.kernels.optimizer.cases import ADAMW, SGD
 from minimask.kernels.optimizer.cpu import PIECE
 from minimask.kernels.optimizer.factors import factors
+from minimask.tools.kernel_lab import values
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
 every_variant = pytest.mark.parametrize("variant", CPU)

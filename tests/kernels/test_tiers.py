@@ -10,8 +10,8 @@ import os
 
 import pytest
 
-from minimask.kernel_lab import parallel, tiers, values
 from minimask.kernels import OPERATIONS
+from minimask.tools.kernel_lab import parallel, tiers, values
 
 GPU_RUNGS = [
     (op, name)

@@ -11,7 +11,7 @@ from minimask.conventions import DETECTRON2, MATTERPORT, TORCHVISION
 from minimask.models import box_head, mask_head, rpn
 from minimask.models.proposals import filter_proposals, top
 from minimask.models.transform import Frame
-from minimask.testing import gradcheck
+from minimask.tools.testing import gradcheck
 
 FRAME = Frame((100, 100), (100, 100))
 

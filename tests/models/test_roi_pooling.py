@@ -6,7 +6,7 @@ import pytest
 from minimask.autograd import Tensor
 from minimask.kernels.roi_align import roi_align
 from minimask.models.roi_pooling import as_rois, pool_regions, pyramid_levels
-from minimask.testing import gradcheck
+from minimask.tools.testing import gradcheck
 
 
 def square(side):

@@ -7,8 +7,8 @@ import pytest
 
 import minimask as mm
 from minimask import functional as F
-from minimask import models, ops
-from minimask.autograd import Tensor
+from minimask import models
+from minimask.autograd import Tensor, ops
 from minimask.conventions import EXACT, TORCHVISION
 from minimask.data import Shapes
 from minimask.kernels.roi_align import roi_align
@@ -17,7 +17,7 @@ from minimask.kernels.rois import quantize_rois
 from minimask.models import Target, box_head, mask_head
 from minimask.models.mask_head import mask_channels
 from minimask.models.roi_pooling import as_rois, pool_regions
-from minimask.testing import gradcheck
+from minimask.tools.testing import gradcheck
 
 SMALL = {
     "stem_channels": 8,

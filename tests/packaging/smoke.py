@@ -43,8 +43,8 @@ with tempfile.TemporaryDirectory() as folder:
     mm.load_weights(again, f"{folder}/weights.safetensors")
 
     # the pages: templates, styles and scripts are installed
-    from minimask.cli import make_app
-    from minimask.textbook.trace import trace
+    from minimask.tools.cli import make_app
+    from minimask.tools.textbook.trace import trace
 
     trace(model, sample.image, target).write(f"{folder}/book.html")
     for words in (

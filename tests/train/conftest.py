@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from minimask import ops
-from minimask.autograd import Tensor
+from minimask.autograd import Tensor, ops
 from minimask.data.sample import Sample
 from minimask.nn import Module
 

@@ -13,8 +13,7 @@ import signal
 import numpy as np
 import pytest
 
-from minimask import ops
-from minimask.autograd import Tensor
+from minimask.autograd import Tensor, ops
 from minimask.train import checkpoint
 from minimask.train.checkpoint import DiskFull, find_latest, load, steps_saved
 from minimask.train.diagnose import TrainingError

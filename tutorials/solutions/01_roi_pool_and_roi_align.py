@@ -11,11 +11,11 @@ import numpy as np
 
 import minimask as mm
 from minimask.autograd import Function
-from minimask.kernel_lab import student
-from minimask.kernel_lab.contracts import contracts
 from minimask.kernels.host_shim import build
-from minimask.testing import gradcheck
-from minimask.textbook import explore
+from minimask.tools.kernel_lab import student
+from minimask.tools.kernel_lab.contracts import contracts
+from minimask.tools.testing import gradcheck
+from minimask.tools.textbook import explore
 
 # ---- 1. The blank: round down where a bin begins and up where it ends, then cut off.
 ROI_POOL = r"""

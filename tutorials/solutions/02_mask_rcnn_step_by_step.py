@@ -11,8 +11,8 @@ mm.runtime.prepare()
 import numpy as np
 
 from minimask.data import Shapes
-from minimask.testing import assert_close
-from minimask.textbook.trace import trace
+from minimask.tools.testing import assert_close
+from minimask.tools.textbook.trace import trace
 
 
 # ---- 1. A box is kept unless one that is kept already overlaps it too much.

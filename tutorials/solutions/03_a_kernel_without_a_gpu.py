@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minimask.kernel_lab import counting, student
-from minimask.kernel_lab.contracts import contracts
 from minimask.kernels.host_shim import emulator
 from minimask.kernels.launch import Program, blocks
+from minimask.tools.kernel_lab import counting, student
+from minimask.tools.kernel_lab.contracts import contracts
 
 # ---- 1. The blank: a value wins if it is the first, if it is larger, or if it is the first NaN.
 # `!(value <= best)` is true for a larger value and for a NaN; `best == best` stops at a NaN.

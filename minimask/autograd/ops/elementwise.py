@@ -1,0 +1,180 @@
+"""Functions of one input that treat every element alone."""
+
+# ruff: noqa: D102  (forward and backward are documented once, in Function)
+
+from __future__ import annotations
+
+from typing import Any
+
+from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.tensor import Context, Function, Tensor
+
+
+class Exp(Function):
+    """e to the power x."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array) -> Array:
+        y = array_module(x).exp(x)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # dy = y dx
+        (y,) = ctx.saved
+        return grad * y
+
+
+class Log(Function):
+    """The natural logarithm."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array) -> Array:
+        ctx.save(x)
+        return array_module(x).log(x)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # d log x = dx / x
+        (x,) = ctx.saved
+        return grad / x
+
+
+class Sqrt(Function):
+    """The square root."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array) -> Array:
+        y = array_module(x).sqrt(x)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # dy = dx / (2 y)
+        (y,) = ctx.saved
+        return grad / (2 * y)
+
+
+class Abs(Function):
+    """The absolute value; gradient 0 at 0."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array) -> Array:
+        ctx.save(x)
+        return array_module(x).abs(x)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # d|x| = sign(x) dx
+        (x,) = ctx.saved
+        return grad * array_module(x).sign(x)
+
+
+class Tanh(Function):
+    """The hyperbolic tangent."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array) -> Array:
+        y = array_module(x).tanh(x)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # dy = (1 - y^2) dx
+        (y,) = ctx.saved
+        return grad * (1 - y * y)
+
+
+def stable_sigmoid(x: Array) -> Array:
+    """1 / (1 + e^-x) without overflow: e is only raised to negative powers."""
+    xp = array_module(x)
+    z = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0, 1, z) / (1 + z)
+
+
+class Sigmoid(Function):
+    """The logistic function 1 / (1 + e^-x)."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array) -> Array:
+        y = stable_sigmoid(x)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # dy = y (1 - y) dx
+        (y,) = ctx.saved
+        return grad * (y * (1 - y))
+
+
+class Clip(Function):
+    """Values limited to low..high; gradient 1 inside and on the border, 0 outside."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, *, low: float | None, high: float | None) -> Array:
+        ctx.save(x, low, high)
+        return array_module(x).clip(x, low, high)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # dy = [low <= x <= high] dx
+        x, low, high = ctx.saved
+        inside = array_module(x).ones(x.shape, bool)
+        if low is not None:
+            inside &= x >= low
+        if high is not None:
+            inside &= x <= high
+        return grad * inside
+
+
+class AsType(Function):
+    """Values in another float type; the gradient comes back in the type of x."""
+
+    changes_dtype = True
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, *, dtype: Any) -> Array:
+        ctx.save(x.dtype)
+        return x.astype(dtype)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:
+        (dtype,) = ctx.saved
+        return grad.astype(dtype)
+
+
+def exp(x: Any) -> Tensor:
+    """The exponential e^x."""
+    return Exp.apply(x)
+
+
+def log(x: Any) -> Tensor:
+    """The natural logarithm of x."""
+    return Log.apply(x)
+
+
+def sqrt(x: Any) -> Tensor:
+    """The square root of x."""
+    return Sqrt.apply(x)
+
+
+def abs(x: Any) -> Tensor:
+    """The absolute value of x."""
+    return Abs.apply(x)
+
+
+def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent of x."""
+    return Tanh.apply(x)
+
+
+def sigmoid(x: Any) -> Tensor:
+    """The logistic function 1 / (1 + e^-x), without overflow for any x."""
+    return Sigmoid.apply(x)
+
+
+def clip(x: Any, low: float | None = None, high: float | None = None) -> Tensor:
+    """Limit x to low..high; None leaves a side open."""
+    return Clip.apply(x, low=low, high=high)
+
+
+def astype(x: Any, dtype: Any) -> Tensor:
+    """Convert x to another float type; the gradient is converted back."""
+    return AsType.apply(x, dtype=dtype)

@@ -1,0 +1,140 @@
+"""Sums, means, maxima, softmax: operations along axes."""
+
+# ruff: noqa: D102  (forward and backward are documented once, in Function)
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.ops.arithmetic import Neg
+from minimask.autograd.tensor import Context, Function, Tensor
+
+Axis: TypeAlias = int | tuple[int, ...] | None
+
+
+def _spread(grad: Array, shape: tuple[int, ...], axis: Axis, keepdims: bool) -> Array:
+    """Copy the gradient of a reduced array along the axes that were reduced."""
+    xp = array_module(grad)
+    if axis is not None and not keepdims:
+        grad = xp.expand_dims(grad, axis)
+    return xp.broadcast_to(grad, shape)
+
+
+class Sum(Function):
+    """The sum along axes."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+        ctx.save(x.shape, axis, keepdims)
+        return x.sum(axis=axis, keepdims=keepdims)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # every summand counts once
+        shape, axis, keepdims = ctx.saved
+        return _spread(grad, shape, axis, keepdims)
+
+
+class Mean(Function):
+    """The mean along axes; 0, with gradient 0, where there is nothing to average."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+        total = x.sum(axis=axis, keepdims=keepdims)
+        count = x.size // total.size or 1 if total.size else 1
+        ctx.save(x.shape, axis, keepdims, count)
+        return total / x.dtype.type(count)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # every element counts 1 / count
+        shape, axis, keepdims, count = ctx.saved
+        return _spread(grad / grad.dtype.type(count), shape, axis, keepdims)
+
+
+class Max(Function):
+    """The maximum along axes; elements that tie for it share the gradient."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+        y = x.max(axis=axis, keepdims=True)
+        ctx.save(x, y, axis)
+        return y if keepdims else y.squeeze(axis)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # dy = mean of dx over the maxima
+        x, y, axis = ctx.saved
+        xp = array_module(x)
+        maxima = x == y
+        count = xp.maximum(maxima.sum(axis=axis, keepdims=True), 1)
+        return (grad.reshape(y.shape) / count).astype(x.dtype) * maxima
+
+
+def _largest(x: Array, axis: int) -> Array:
+    """The maximum along an axis; of no values nothing is needed, as nothing is subtracted."""
+    return x.max(axis=axis, keepdims=True) if x.size else x.sum(axis=axis, keepdims=True)
+
+
+class Softmax(Function):
+    """Values e^x divided by its sum along an axis."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, *, axis: int) -> Array:
+        y = array_module(x).exp(x - _largest(x, axis))
+        y /= y.sum(axis=axis, keepdims=True)
+        ctx.save(y, axis)
+        return y
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # dx = y (dy - sum(y dy))
+        y, axis = ctx.saved
+        return y * (grad - (y * grad).sum(axis=axis, keepdims=True))
+
+
+class LogSoftmax(Function):
+    """Values minus the logarithm of the sum of e^x along an axis."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Array, *, axis: int) -> Array:
+        xp = array_module(x)
+        y = x - _largest(x, axis)
+        y -= xp.log(xp.exp(y).sum(axis=axis, keepdims=True))
+        ctx.save(y, axis)
+        return y
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # dx = dy - softmax(x) sum(dy)
+        y, axis = ctx.saved
+        return grad - array_module(y).exp(y) * grad.sum(axis=axis, keepdims=True)
+
+
+def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The sum of x along `axis` (all axes if None)."""
+    return Sum.apply(x, axis=axis, keepdims=keepdims)
+
+
+def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The mean of x along `axis` (all axes if None).
+
+    The mean of nothing is 0, with gradient 0: an image without objects adds nothing to a loss.
+    """
+    return Mean.apply(x, axis=axis, keepdims=keepdims)
+
+
+def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The maximum of x along `axis` (all axes if None); ties share the gradient equally."""
+    return Max.apply(x, axis=axis, keepdims=keepdims)
+
+
+def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
+    """The minimum of x along `axis` (all axes if None); ties share the gradient equally."""
+    return Neg.apply(Max.apply(Neg.apply(x), axis=axis, keepdims=keepdims))
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """Probabilities e^x / sum(e^x) along `axis`, without overflow for any x."""
+    return Softmax.apply(x, axis=axis)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """The logarithm of `softmax(x, axis)`, exact where the probability would round to 0."""
+    return LogSoftmax.apply(x, axis=axis)

@@ -1,0 +1,1 @@
+"""The machine, not the network: threads, BLAS, files, GPUs, and where moved modules are."""

@@ -1,0 +1,1 @@
+"""What is built around the network: commands, profile, kernel lab, textbook, comparisons."""

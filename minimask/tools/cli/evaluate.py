@@ -1,0 +1,269 @@
+"""`minimask evaluate`: the COCO metric of a run, of weights, or of finished detections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from minimask.system import runtime
+from minimask.tools.cli import WrongUse
+from minimask.tools.cli.sources import Opened, is_folder, is_positive, keep_existing, open_model
+
+if TYPE_CHECKING:
+    from minimask.data.sample import Dataset
+    from minimask.evaluate import Results
+
+EPILOG = """
+[bold]The numbers[/bold]: AP is the mean of the average precision at IoU 0.50, 0.55 ... 0.95 and
+over the classes; AP50 and AP75 at one IoU; APs, APm, APl of objects below 32x32, below 96x96 and
+above; AR the share of objects found. A dash: no such object. Why a number is 0 or missing is
+said below the table.
+
+[bold]Examples[/bold]
+
+minimask evaluate runs/mine
+
+minimask evaluate runs/mine --annotations test.json --images test/ --results results.json
+
+minimask evaluate runs/mine --data shapes --count 200
+
+minimask evaluate --detections results.json --annotations test.json
+"""
+
+DATA, OUTPUT = "Data", "Output"
+SEED = 2**31  # of generated images: as training's validation images, none that was trained on
+
+
+def evaluate(
+    run: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[RUN]", help="Folder of a run, one of its checkpoints, or a file of weights."
+        ),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            help="COCO instance JSON [dim](default: the run's validation data)[/dim].",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of its images.", rich_help_panel=DATA)
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="shapes: generated images.", rich_help_panel=DATA)
+    ] = None,
+    count: Annotated[int, typer.Option(help="Of generated images.", rich_help_panel=DATA)] = 100,
+    size: Annotated[
+        int, typer.Option(help="Side of generated images in pixels.", rich_help_panel=DATA)
+    ] = 128,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Only the first so many images.", rich_help_panel=DATA),
+    ] = None,
+    detections: Annotated[
+        Path | None,
+        typer.Option(help="COCO results JSON to measure instead of a model.", rich_help_panel=DATA),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Network of a file of COCO weights, e.g. maskrcnn_resnet50_fpn."),
+    ] = None,
+    max_detections: Annotated[
+        int, typer.Option(help="That count per image and class; COCO takes 100.")
+    ] = 100,
+    batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(help="Processor cores to use.", show_default="all")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for metrics.json, pr.png and pictures. By default the folder "
+            "`evaluation` of the run, which each evaluation replaces.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    results: Annotated[
+        Path | None,
+        typer.Option(help="Write the detections as COCO results JSON.", rich_help_panel=OUTPUT),
+    ] = None,
+    pictures: Annotated[
+        int, typer.Option(help="Images drawn beside their annotations.", rich_help_panel=OUTPUT)
+    ] = 6,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace existing output.", rich_help_panel=OUTPUT)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress bar.", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Measure a model with the official COCO metric, for boxes and for masks."""
+    _check(run, annotations, images, data, detections)
+    for option, value in (
+        ("--limit", limit),
+        ("--count", count),
+        ("--batch", batch),
+        ("--max-detections", max_detections),
+        ("--threads", threads),
+    ):
+        is_positive(value, option)
+    runtime.use_threads(threads)
+    from minimask.system.device import find
+
+    is_folder(out, "--out")
+    keep_existing((out, results), force)
+    if detections is not None:
+        assert annotations is not None
+        found = _measure(detections, annotations, max_detections)
+        _finish(found, out, results)
+        return
+    assert run is not None
+    find(device)
+    opened = open_model(run, model)
+    opened.model.to(device)
+    dataset = _dataset(opened, annotations, images, data, count, size)
+    folder = out if out is not None else _default_folder(opened, run)
+    found = _evaluate(opened, dataset, folder, limit, batch, max_detections, pictures, not quiet)
+    _finish(found, folder, results)
+
+
+def _check(
+    run: Path | None,
+    annotations: Path | None,
+    images: Path | None,
+    data: str | None,
+    detections: Path | None,
+) -> None:
+    """Raise unless the options make sense together."""
+    if detections is not None:
+        if run is not None:
+            raise WrongUse("give a run or --detections, not both")
+        if annotations is None:
+            raise WrongUse("--detections needs --annotations, the JSON to compare with")
+        return
+    if run is None:
+        raise WrongUse("what is to be evaluated? Name the folder of a run, or --detections FILE")
+    if data not in (None, "shapes"):
+        raise WrongUse(f"--data: expected shapes, got {data!r}; files go to --annotations")
+    if data is not None and annotations is not None:
+        raise WrongUse("--data shapes and --annotations exclude each other: choose one")
+    if (annotations is None) != (images is None):
+        raise WrongUse("--annotations and --images belong together: give both")
+
+
+def _dataset(
+    opened: Opened,
+    annotations: Path | None,
+    images: Path | None,
+    data: str | None,
+    count: int,
+    size: int,
+) -> Dataset:
+    """The data that the options name, else the run's own validation data."""
+    boxes_only = type(opened.model).__name__ == "FasterRCNN"
+    if annotations is not None and images is not None:
+        from minimask.data import CocoDataset
+
+        return CocoDataset(annotations, images, boxes_only=boxes_only)
+    if data == "shapes":
+        from minimask.data import Shapes
+
+        return Shapes(count, size, SEED)
+    if opened.settings is None:
+        raise WrongUse(
+            f"{opened.source} does not say on which images: give --annotations FILE "
+            "and --images FOLDER, or --data shapes"
+        )
+    from minimask.train import open_data
+
+    _, validation = open_data(opened.settings)
+    if validation is None:
+        raise WrongUse(
+            f"{opened.run} was trained without validation data: give --annotations FILE and "
+            "--images FOLDER"
+        )
+    return validation
+
+
+def _default_folder(opened: Opened, run: Path) -> Path | None:
+    if opened.run is None:
+        return None
+    whole = run.resolve() in (opened.run.resolve(), opened.run.resolve() / "model.safetensors")
+    return opened.run / ("evaluation" if whole else f"evaluation-step-{opened.step:06d}")
+
+
+def _evaluate(
+    opened: Opened,
+    dataset: Dataset,
+    folder: Path | None,
+    limit: int | None,
+    batch: int,
+    max_detections: int,
+    pictures: int,
+    progress: bool,
+) -> Results:
+    """Run the model over the data; draw the first images on the way."""
+    from minimask import draw, evaluate
+
+    drawn = 0
+
+    def show(sample: Any, found: Any) -> None:
+        nonlocal drawn
+        if folder is None or drawn >= pictures:
+            return
+        name = f"{drawn:02d}-{Path(sample.file_name or f'image-{sample.image_id}').stem}.png"
+        sheet = draw.compare(sample.image, sample, found, classes=dataset.classes)
+        draw.save_image(folder / "pictures" / name, sheet)
+        drawn += 1
+
+    return evaluate.evaluate(
+        opened.model,
+        dataset,
+        batch_size=batch,
+        limit=limit,
+        progress=progress,
+        max_detections=max_detections,
+        on_image=show,
+    )
+
+
+def _measure(detections: Path, annotations: Path, max_detections: int) -> Results:
+    """Compare two files."""
+    from minimask.data.coco import read_json, structure_problems
+    from minimask.evaluate import evaluate_detections, read_results
+
+    truth = read_json(annotations)
+    for where, _, problem in structure_problems(truth):
+        raise ValueError(f"{annotations}: {where}: {problem} (`minimask data check` lists all)")
+    return evaluate_detections(truth, read_results(detections), max_detections=max_detections)
+
+
+def _finish(found: Results, folder: Path | None, results: Path | None) -> None:
+    """Print the table, write the files, say where they are."""
+    import json
+
+    from minimask import draw
+    from minimask.evaluate import write_results
+    from minimask.system.files import write_whole
+
+    typer.echo(f"{found.images} images, {found.objects} objects, {found.detections} detections")
+    typer.echo(found.table())
+    if found.explanation:
+        typer.echo(found.explanation)
+    if found.seconds_per_image is not None:
+        typer.echo(f"{found.seconds_per_image * 1000:.0f} ms per image")
+    if results is not None:
+        write_results(results, found.coco_results)
+        typer.echo(f"detections: {results}")
+    if folder is not None:
+        text = json.dumps(found.to_json(), indent=2) + "\n"
+        write_whole(folder / "metrics.json", text.encode())
+        draw.pr_curves(found, folder / "pr.png")
+        also = "; pictures: " + str(folder / "pictures") if (folder / "pictures").is_dir() else ""
+        typer.echo(f"metrics: {folder / 'metrics.json'}; curves: {folder / 'pr.png'}{also}")

@@ -1,0 +1,311 @@
+"""`minimask train`: from images to weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from minimask.system import runtime
+from minimask.tools.cli import WrongUse
+from minimask.train.recipes import RECIPES
+from minimask.train.settings import RunSettings
+
+EPILOG = """
+[bold]The five losses[/bold] are obj, rpn, cls, box and mask in the progress line; the total is
+their sum. Values that start far above those given here, or do not fall, are a sign of trouble.
+
+obj: is there something here? Asked of every anchor. Starts near ln 2 = 0.69.
+
+rpn: how far proposed boxes are from the objects. Starts at about 0.1 or less and stays small.
+
+cls: which class is it? Asked of every proposal. Starts near ln(K + 1) for K classes (0.69 for 1,
+1.61 for 4) and soon falls, as most proposals are background.
+
+box: how far each class's boxes are from the objects. Starts near 0, rises while there are more and
+more good proposals to measure it on, then falls.
+
+mask: is this the object? Asked of every pixel of a box. Starts near ln 2 = 0.69.
+
+[bold]Recipes[/bold]: demo is generated images of 128 x 128 pixels, minutes on a laptop; nuclei is
+for microscope images of cell nuclei: many small objects, flips and transposition.
+
+[bold]Examples[/bold]
+
+minimask train --recipe demo --out runs/demo
+
+minimask train --annotations train.json --images train --val-annotations val.json --val-images val
+--out runs/mine
+
+minimask train --out runs/mine --resume
+"""
+
+DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
+
+
+def _option(help: str, panel: str, default: Any = None) -> Any:
+    """An option that is None unless given, so that recipes can tell; `default` is for the help."""
+    text = help if default is None else f"{help} Default: {default}."
+    return typer.Option(help=text, rich_help_panel=panel, show_default=False)
+
+
+def train(
+    out: Annotated[
+        Path, typer.Option(help="Folder for everything the run leaves.", rich_help_panel=RUN)
+    ],
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where the run in --out stopped.", rich_help_panel=RUN),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="No progress line.", rich_help_panel=RUN)
+    ] = False,
+    recipe: Annotated[str | None, _option("Settings known to work: demo or nuclei.", RUN)] = None,
+    data: Annotated[str | None, _option("shapes: train on generated images.", DATA)] = None,
+    annotations: Annotated[Path | None, _option("COCO instance JSON.", DATA)] = None,
+    images: Annotated[Path | None, _option("Folder of its images.", DATA)] = None,
+    val_annotations: Annotated[
+        Path | None, _option("COCO JSON of other images to be checked on.", DATA)
+    ] = None,
+    val_images: Annotated[Path | None, _option("Folder of those images.", DATA)] = None,
+    classes: Annotated[
+        str | None, _option("Names to learn, with commas.", DATA, "all in the file")
+    ] = None,
+    shapes_size: Annotated[
+        int | None, _option("Side of generated images in pixels.", DATA, 128)
+    ] = None,
+    augment: Annotated[
+        str | None,
+        _option(
+            "Random changes, with commas: flip, vflip, transpose, scale, photometric.",
+            DATA,
+            "none",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        _option(
+            "maskrcnn_laptop, maskrcnn_resnet18_fpn, ..34.., ..50.., ..101.., or fasterrcnn_.. "
+            "(boxes only).",
+            MODEL,
+            "maskrcnn_laptop",
+        ),
+    ] = None,
+    size: Annotated[
+        int | None, _option("Same as --min-size and --max-size with this number.", MODEL)
+    ] = None,
+    min_size: Annotated[
+        str | None,
+        _option(
+            "Shorter side of the resized images in pixels; of several, each batch draws one.",
+            MODEL,
+            "the model's",
+        ),
+    ] = None,
+    max_size: Annotated[
+        int | None, _option("Limit of the longer side.", MODEL, "the model's")
+    ] = None,
+    anchors: Annotated[
+        str | None,
+        _option("Anchor sizes in pixels, one per level, with commas.", MODEL, "the model's"),
+    ] = None,
+    detections: Annotated[int | None, _option("Kept per image.", MODEL, 100)] = None,
+    norm: Annotated[
+        str | None,
+        _option("batch (trained), frozen_batch or group.", MODEL, "batch for random weights"),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        _option("NAME=VALUE: any other option of the model; may be repeated.", MODEL),
+    ] = None,
+    weights: Annotated[Path | None, _option("File to start from.", MODEL, "random weights")] = None,
+    steps: Annotated[int | None, _option("Updates of the weights.", TRAINING, 1000)] = None,
+    batch: Annotated[int | None, _option("Images per step.", TRAINING, 8)] = None,
+    accumulate: Annotated[
+        int | None, _option("Batches per update: a larger batch in less memory.", TRAINING, 1)
+    ] = None,
+    optimizer: Annotated[str | None, _option("adamw or sgd.", TRAINING, "adamw")] = None,
+    lr: Annotated[
+        float | None,
+        _option("Highest learning rate; for sgd about 0.00125 x batch.", TRAINING, 0.001),
+    ] = None,
+    momentum: Annotated[float | None, _option("Of sgd.", TRAINING, 0.9)] = None,
+    weight_decay: Annotated[
+        float | None, _option("Not applied to norms and biases.", TRAINING, 0.01)
+    ] = None,
+    schedule: Annotated[
+        str | None, _option("cosine, step or constant, after the warm-up.", TRAINING, "cosine")
+    ] = None,
+    warmup: Annotated[
+        int | None, _option("Steps over which the rate rises from 0.", TRAINING, 100)
+    ] = None,
+    milestones: Annotated[
+        str | None,
+        _option("Steps at which `step` divides the rate by 10.", TRAINING, "2/3 and 8/9"),
+    ] = None,
+    clip: Annotated[
+        float | None, _option("Greatest length of the gradient; 0: any.", TRAINING, 5)
+    ] = None,
+    ema: Annotated[
+        float | None, _option("Evaluate weights averaged with this decay.", TRAINING, "off")
+    ] = None,
+    seed: Annotated[int | None, _option("Of everything random.", TRAINING, 0)] = None,
+    device: Annotated[
+        str | None, _option("cpu, cuda, or cuda:1 for the second GPU.", TRAINING, "cpu")
+    ] = None,
+    threads: Annotated[int | None, _option("Processor cores to use.", TRAINING, "all")] = None,
+    eval_every: Annotated[
+        int | None, _option("Steps between evaluations.", RUN, "at the end")
+    ] = None,
+    val_limit: Annotated[
+        int | None, _option("Images per evaluation before the last one.", RUN, "all")
+    ] = None,
+    checkpoint_every: Annotated[int | None, _option("Steps.", RUN, 200)] = None,
+    keep: Annotated[int | None, _option("Newest checkpoints kept.", RUN, 2)] = None,
+    pictures: Annotated[
+        int | None, _option("Validation images drawn at each evaluation.", RUN, 4)
+    ] = None,
+) -> None:
+    """Train a model; the folder --out then holds weights, curves, pictures and metrics.
+
+    Stop it with Ctrl-C at any time: --resume goes on from there, to the same weights bit for bit.
+    """
+    given = {name: value for name, value in locals().items() if value is not None}
+    run(given)
+
+
+def run(given: dict[str, Any]) -> None:
+    """Do what the options in `given` say; see `train`."""
+    out, resume, quiet = given.pop("out"), given.pop("resume"), given.pop("quiet")
+    device = given.pop("device", "cpu")
+    settings = choose_settings(given, out, resume)
+    runtime.use_threads(settings.train.threads)
+
+    from minimask.system.device import find
+    from minimask.train import folder, open_data
+    from minimask.train.loop import train as train_model
+    from minimask.train.run import new_model
+
+    folder.check(out, settings, resume=resume)  # before anything slow
+    find(device)
+    dataset, val = open_data(settings)
+    model = new_model(settings, dataset.classes).to(device)
+    started = out if resume and folder.is_run(out) else None
+    if not quiet:
+        typer.echo(opening(settings, model, dataset, out, started), err=True)
+    if device != "cpu":
+        typer.echo(memory_needed(settings, model, dataset), err=True)
+    summary = train_model(model, dataset, settings, out, val=val, resume=resume, progress=not quiet)
+    typer.echo(closing(summary, out))
+
+
+def memory_needed(settings: RunSettings, model: Any, dataset: Any) -> str:
+    """What a step needs on the GPU, from the first image's size; DeviceError if it is too much."""
+    from minimask.models.transform import resized_size
+    from minimask.train import memory
+
+    image = dataset[0].image
+    sizes = model.min_size
+    largest = max(sizes) if isinstance(sizes, tuple | list) else sizes
+    given = image.shape[0], image.shape[1]
+    height, width = resized_size(*given, largest, model.max_size, model.convention)
+    states = 1 if settings.train.optimizer == "sgd" else 2
+    return memory.check(model, settings.train.batch, height, width, states)
+
+
+def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettings:
+    """The run's settings: defaults, then the recipe's or the resumed run's, then the given ones.
+
+    Raises:
+        WrongUse: a value that cannot be, or options that exclude each other.
+    """
+    from minimask.train import folder
+
+    values: dict[str, Any] = {}
+    if resume and folder.is_run(out):
+        values |= RunSettings.read(out / folder.SETTINGS).flat()
+    try:
+        recipe = given.pop("recipe", None)
+        if recipe is not None and recipe not in RECIPES:
+            raise ValueError(f"--recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
+        values |= RECIPES.get(recipe, {})
+        values |= _expanded(given, values)
+        return RunSettings.of(values)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+
+
+def _expanded(given: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """The options as settings: lists split, paths made absolute, short forms written out."""
+    values = dict(given)
+    for name in ("augment", "classes", "anchors", "milestones", "min_size"):
+        if name in values:
+            words = [w.strip() for w in values[name].split(",") if w.strip()]
+            words = [] if words == ["none"] else words
+            numbers = name in ("anchors", "milestones", "min_size")
+            values[name] = tuple(_whole_number(name, w) for w in words) if numbers else tuple(words)
+    for name in ("annotations", "images", "val_annotations", "val_images", "weights"):
+        if name in values:
+            values[name] = str(values[name].resolve())
+    if "annotations" in values:
+        if values.setdefault("data", "coco") == "shapes" or before.get("data") == "shapes":
+            raise ValueError("--annotations and generated shapes exclude each other: choose one")
+    if "option" in values:
+        values["options"] = tuple(values.pop("option"))
+    if "size" in values:
+        if "min_size" in values or "max_size" in values:
+            raise ValueError("--size stands for --min-size and --max-size: give it alone")
+        side = values.pop("size")
+        values |= {"min_size": (side,), "max_size": side}
+    return values
+
+
+def _whole_number(name: str, word: str) -> int:
+    try:
+        return int(word)
+    except ValueError:
+        raise ValueError(
+            f"--{name.replace('_', '-')}: expected whole numbers with commas, got {word!r}"
+        ) from None
+
+
+def opening(
+    settings: RunSettings, model: Any, dataset: Any, out: Path, started: Path | None
+) -> str:
+    """What is about to happen, in a few lines."""
+    count = sum(p.data.size for _, p in model.named_parameters())
+    train = settings.train
+    images = f"{len(dataset)} images" if settings.data.data != "shapes" else "generated images"
+    lines = [
+        f"{settings.model.model}: {count / 1e6:.1f} million weights; {images}, "
+        f"classes: {', '.join(dataset.classes[:8])}"
+        + (", ..." if len(dataset.classes) > 8 else ""),
+        f"{train.steps} steps of {train.batch * train.accumulate} images; all results go to {out}",
+    ]
+    if started is None:
+        lines.append("the first step may take a minute: kernels are compiled once per machine")
+    return "\n".join(lines)
+
+
+def closing(summary: dict[str, Any], out: Path) -> str:
+    """What came out, and where it is."""
+    text = (
+        f"{summary['step']} steps in {summary['seconds']:.0f} s of training, "
+        f"{summary['images_per_second']:.1f} images/s\n"
+    )
+    if "box" in summary:
+        text = f"{summary.get('table') or _short_table(summary)}\n{text}"
+        if summary["explanation"]:
+            text += f"{summary['explanation']}\n"
+        text += f"curves: {out / 'losses.png'}, {out / 'ap.png'}; pictures: {out / 'pictures'}\n"
+    return text + f"weights: {out / 'model.safetensors'}; evaluate them: minimask evaluate {out}"
+
+
+def _short_table(summary: dict[str, Any]) -> str:
+    """The metrics of a run that was done before."""
+    return "\n".join(
+        f"{kind:4} " + ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
+        for kind in ("box", "mask")
+        if summary.get(kind)
+    )

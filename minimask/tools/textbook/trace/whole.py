@@ -1,0 +1,222 @@
+"""A whole trace: its steps and arrays, to look at one by one or to write as a page."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from minimask.models.detections import Target
+from minimask.models.mask_rcnn import MaskRCNN
+from minimask.models.transform import as_rgb, check_target
+from minimask.system.device import on_gpu
+from minimask.tools.textbook.trace import (
+    chapter_boxes,
+    chapter_features,
+    chapter_losses,
+    chapter_masks,
+    chapter_regions,
+    chapter_training,
+)
+from minimask.tools.textbook.trace.chapter_anchors import anchor_step, matching_step
+from minimask.tools.textbook.trace.chapter_proposals import (
+    delta_step,
+    funnel_step,
+    proposal_step,
+    score_step,
+)
+from minimask.tools.textbook.trace.material import Material
+from minimask.tools.textbook.trace.record import (
+    Lesson,
+    Prediction,
+    record_lesson,
+    record_prediction,
+)
+from minimask.tools.textbook.trace.steps import Step
+
+
+def trace(
+    model: Any,
+    image: np.ndarray,
+    target: Target | None = None,
+    *,
+    seed: int = 0,
+    title: str = "",
+    about: str = "",
+) -> Trace:
+    """Predict and, with true objects, do one training step; keep everything on the way.
+
+    Args:
+        model: a Faster or Mask R-CNN; its weights, statistics and mode stay as they are.
+        image: (H, W, 3) uint8; gray and RGBA are taken too.
+        target: the true objects, with masks if the model has a mask head.
+        seed: of the anchors and regions that the training step draws.
+        title: of the page.
+        about: a sentence below it, e.g. where the weights come from.
+
+    Raises:
+        TypeError: no image.
+        ValueError: target and image do not belong together, or the model is on a GPU.
+    """
+    image = as_rgb(image)
+    if on_gpu(next(model.parameters()).data):
+        raise ValueError('model: a trace reads everything back; move it first: model.to("cpu")')
+    lesson = None
+    prediction = record_prediction(model, image)
+    if target is not None:
+        check_target(target, image, len(model.classes), "target")
+        if target.masks is not None or not isinstance(model, MaskRCNN):
+            lesson = record_lesson(model, image, target, seed)
+    material = Material(model, image, prediction, target, lesson)
+    return Trace(material, title or "Step by step", about)
+
+
+def make_steps(material: Material) -> list[Step]:
+    """All steps in order; those that need what is not there are left out."""
+    first = [anchor_step(material), matching_step(material), score_step(material)]
+    first += [delta_step(material), funnel_step(material), proposal_step(material)]
+    return [
+        *chapter_features.steps(material),
+        *(step for step in first if step is not None),
+        *chapter_regions.steps(material),
+        *chapter_boxes.steps(material),
+        *chapter_masks.steps(material),
+        *chapter_training.steps(material),
+        *chapter_losses.steps(material),
+    ]
+
+
+class Trace:
+    """Everything about one image: see `trace`.
+
+    Attributes:
+        material: the recorded passes and what follows from them.
+        title: of the page.
+        about: a sentence about model and image.
+    """
+
+    def __init__(self, material: Material, title: str, about: str = "") -> None:
+        self.material, self.title, self.about = material, title, about
+
+    @property
+    def prediction(self) -> Prediction:
+        """The recorded prediction."""
+        return self.material.prediction
+
+    @property
+    def lesson(self) -> Lesson | None:
+        """The recorded training step."""
+        return self.material.lesson
+
+    @functools.cached_property
+    def steps(self) -> list[Step]:
+        """The steps in order."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of a broken model too
+            return make_steps(self.material)
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every intermediate by its name, e.g. "rpn/proposals"."""
+        found = dict(self.material.arrays)
+        for step in self.steps:
+            found |= step.arrays
+        return found
+
+    def parts(self) -> Iterator[tuple[str, list[Step]]]:
+        """The steps by parts of the figure."""
+        for part, group in groupby(self.steps, key=lambda step: step.part):
+            yield part, list(group)
+
+    def __getitem__(self, name: str) -> Any:
+        """A step by its key, "rpn-proposals", or an array by its name, "rpn/proposals".
+
+        Raises:
+            KeyError: neither; the message has some that there are.
+        """
+        for step in self.steps:
+            if step.key == name:
+                return step
+        if name in self.arrays:
+            return self.arrays[name]
+        keys = ", ".join(step.key for step in self.steps)
+        raise KeyError(f"no step or array {name!r}; steps: {keys}")
+
+    def __getattr__(self, name: str) -> Group:
+        """The arrays whose names begin with `name` and a slash."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        group = Group(name, self.arrays)
+        if not len(group):
+            raise AttributeError(f"a trace has no {name!r}; groups: {', '.join(self.groups)}")
+        return group
+
+    @property
+    def groups(self) -> list[str]:
+        """What stands before the slash in the arrays' names."""
+        return list(dict.fromkeys(name.split("/")[0] for name in self.arrays))
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.groups]
+
+    def __repr__(self) -> str:
+        return f"Trace({self.title!r}: {len(self.steps)} steps, {len(self.arrays)} arrays)"
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the book: one HTML file that needs nothing else.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        from minimask.tools.textbook.trace.book import write_book
+
+        write_book(path, self)
+
+    def _repr_html_(self) -> str:
+        from minimask.tools.textbook.page import render
+
+        return render("trace/notebook_trace.html.j2", {"trace": self})
+
+
+class Group:
+    """Arrays of one kind: `trace.rpn.proposals`, `trace.rpn.objectness[0]`, `trace.body[3]`."""
+
+    def __init__(self, prefix: str, arrays: Mapping[str, np.ndarray]) -> None:
+        self._prefix = prefix
+        self._arrays = {
+            name.removeprefix(f"{prefix}/"): array
+            for name, array in arrays.items()
+            if name.startswith(f"{prefix}/")
+        }
+        if prefix in arrays:
+            self._arrays[""] = arrays[prefix]
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+    def __getitem__(self, name: str | int) -> Any:
+        key = str(name)
+        if key in self._arrays:
+            return self._arrays[key]
+        inner = Group(key, self._arrays)
+        if not len(inner):
+            raise KeyError(f"{self._prefix} has no {key!r}; it has {', '.join(self._arrays)}")
+        return inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from None
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *dict.fromkeys(name.split("/")[0] for name in self._arrays)]
+
+    def __repr__(self) -> str:
+        lines = [f"{n or '(itself)'}: {a.dtype} {a.shape}" for n, a in self._arrays.items()]
+        return f"{self._prefix}\n  " + "\n  ".join(lines)
