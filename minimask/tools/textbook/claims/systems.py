@@ -54,14 +54,14 @@ TUTORIAL_NEEDS = {  # package -> the name it is imported by
 
 
 # what runs and trains a network; the benchmarks beside other systems are elsewhere
-PARTS = ("ops", "functional", "nn", "models", "data", "train", "evaluate", "weights")
+PARTS = ("autograd", "functional", "nn", "models", "data", "train", "evaluate", "weights")
 IMPORT = r"^\s*(?:from|import) (\w+)"
 
 
 def imported() -> set[str]:
     """Names of all that the network, its training and its metric import."""
     root, pattern = pathlib.Path(minimask.__file__).parent, re.compile(IMPORT, re.MULTILINE)
-    files = [root / "autograd.py", *(f for part in PARTS for f in (root / part).rglob("*.py"))]
+    files = [file for part in PARTS for file in (root / part).rglob("*.py")]
     return {name for file in files for name in pattern.findall(file.read_text("utf-8"))}
 
 

@@ -80,7 +80,7 @@ def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("minimask", "textbook"),
+        loader=PackageLoader("minimask.tools.textbook", ""),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
