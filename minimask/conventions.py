@@ -1,4 +1,4 @@
-"""Where implementations of Mask R-CNN disagree: one frozen object holds every switch.
+"""Where implementations of Mask R-CNN disagree: one frozen object holds every such choice.
 
 The papers leave dozens of small things open, and each system chose for itself. Weights only work
 with the choices they were trained with, so the choices are data here: `TORCHVISION` is the
@@ -14,12 +14,46 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+# Thresholds, counts, batch sizes and switches of the two stages: no disagreement but a matter of
+# taste or of an experiment.  Their defaults and sources stand in the signatures of `RPN` and
+# `RoIHeads` (minimask/models); here are their names as options of a factory and in saved runs.
+HYPERPARAMETERS = (
+    "rpn_fg_iou_thresh",
+    "rpn_bg_iou_thresh",
+    "rpn_batch_size_per_image",
+    "rpn_positive_fraction",
+    "rpn_pre_nms_top_n_train",
+    "rpn_pre_nms_top_n_test",
+    "rpn_post_nms_top_n_train",
+    "rpn_post_nms_top_n_test",
+    "rpn_nms_thresh",
+    "roi_op",
+    "roi_reduce",
+    "box_fg_iou_thresh",
+    "box_bg_iou_thresh",
+    "box_batch_size_per_image",
+    "box_positive_fraction",
+    "box_negatives_per_positive",
+    "box_score_thresh",
+    "box_nms_thresh",
+    "box_detections_per_img",
+    "mask_batch_size_per_image",
+    "mask_output",
+    "mask_on",
+)
+
 Four = tuple[float, float, float, float]
 Three = tuple[float, float, float]
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[Any]) -> None:
+    """Raise a ValueError that names the option unless its value is one of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -27,6 +61,9 @@ class Convention:
     """Every choice a model reads; the defaults are torchvision's."""
 
     name: str = "torchvision"
+    # options of a factory (`HYPERPARAMETERS`) that the system's own configurations set otherwise
+    # than the signatures of `RPN` and `RoIHeads` do
+    hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     # --- the image: pixels 0..255, RGB outside --------------------------------------------------
     channels: str = "rgb"  # the network's channel order: "rgb" or "bgr"
@@ -51,60 +88,39 @@ class Convention:
     )
     rpn_box_weights: Four = (1.0, 1.0, 1.0, 1.0)
     delta_clamp: str = "upper"  # of ln(growth): "upper", "both", "none"
-    rpn_fg_iou_thresh: float = 0.7
-    rpn_bg_iou_thresh: float = 0.3
     rpn_best_iou_min: float = 0.0  # the best anchor of an object counts if its IoU is at least this
-    rpn_batch_size_per_image: int = 256
-    rpn_positive_fraction: float = 0.5
     rpn_loss_divisor: str = (
         "sampled"  # "sampled" anchors, "batch_size" (also where fewer), "positives"
     )
     rpn_loss_beta: float = 1 / 9  # smooth L1: quadratic below this; 0 is L1
-    rpn_pre_nms_top_n_train: int = 2000
-    rpn_pre_nms_top_n_test: int = 1000
-    rpn_post_nms_top_n_train: int = 2000
-    rpn_post_nms_top_n_test: int = 1000
-    rpn_nms_thresh: float = 0.7
     rpn_min_size: float = 1e-3  # proposals with a shorter side are dropped; 0: those without area
     proposals_per_level: bool = True  # best-n and suppression on each level, or on all together
 
-    # --- features of regions ---------------------------------------------------------------------
-    roi_op: str = "align"  # "align"; "warp": samples in rounded regions; "pool": maxima of cells
-    roi_reduce: str = "mean"  # of a bin's samples: "mean" or "max" (RoIPool: always the maximum)
+    # --- features of RoIs ------------------------------------------------------------------------
     level_rule: str = "torchvision"  # see minimask.models.roi_pooling.pyramid_levels
     roi_aligned: bool = False  # RoIAlign shifted by half a cell
     sampling_ratio: int = 2  # RoIAlign samples per bin and axis; 0: as many as cells
 
     # --- second stage ----------------------------------------------------------------------------
     background: str = "first"  # "first": class 0 is background; "last", without box and mask rows
-    append_gt_boxes: bool = True  # true boxes join the proposals in training
+    append_gt_boxes: bool = True  # ground-truth boxes join the proposals in training
     box_weights: Four = (10.0, 10.0, 5.0, 5.0)
-    box_fg_iou_thresh: float = 0.5
-    box_bg_iou_thresh: float = 0.5
-    box_batch_size_per_image: int = 512
-    box_positive_fraction: float = 0.25
-    box_negatives_per_positive: float | None = None  # at most this many
     box_loss_divisor: str = "sampled"  # "sampled" RoIs or "positives"
     box_loss_beta: float = 1 / 9
-    box_score_thresh: float = 0.05
-    box_nms_thresh: float = 0.5
-    box_detections_per_img: int = 100
     box_min_size: float = 1e-2
-    best_class_only: bool = False  # a region yields only its most probable class
+    best_class_only: bool = False  # an RoI yields only its most probable class
 
     # --- masks -----------------------------------------------------------------------------------
-    mask_batch_size_per_image: int | None = None  # learn masks on at most this many; None: all
     mask_target: str = "soft"  # "soft": share of each cell; "hard": at least half
     mask_target_aligned: bool = False
-    mask_output: str = "sigmoid"  # a mask per class; "softmax": classes compete; "agnostic": one
-    mask_on: str = "detections"  # the boxes masks are predicted in; or "proposals": before refining
     paste: str = "torchvision"  # see minimask.models.paste
 
     def __post_init__(self) -> None:
         for choice, allowed in _CHOICES.items():
-            value = getattr(self, choice)
-            if value not in allowed:
-                raise ValueError(f"{choice}: expected one of {', '.join(allowed)}, got {value!r}")
+            check_choice(choice, getattr(self, choice), allowed)
+        unknown = sorted(set(self.hyperparameters) - set(HYPERPARAMETERS))
+        if unknown:
+            raise ValueError(f"convention: no such field: {', '.join(unknown)}")
         for field in dataclasses.fields(self):  # JSON has no tuples
             value = getattr(self, field.name)
             if isinstance(value, list):
@@ -121,13 +137,9 @@ _CHOICES = {
     "delta_clamp": ("upper", "both", "none"),
     "rpn_loss_divisor": ("sampled", "batch_size", "positives"),
     "level_rule": ("torchvision", "detectron2", "mmdet", "matterport", "paper"),
-    "roi_op": ("align", "warp", "pool"),
-    "roi_reduce": ("mean", "max"),
     "background": ("first", "last"),
     "box_loss_divisor": ("sampled", "positives"),
     "mask_target": ("soft", "hard"),
-    "mask_output": ("sigmoid", "softmax", "agnostic"),
-    "mask_on": ("detections", "proposals"),
     "paste": ("torchvision", "detectron2", "matterport"),
 }
 
@@ -152,7 +164,7 @@ DETECTRON2 = Convention(
     anchor_order="size",
     rpn_loss_divisor="batch_size",
     rpn_loss_beta=0.0,
-    rpn_post_nms_top_n_train=1000,
+    hyperparameters={"rpn_post_nms_top_n_train": 1000},
     rpn_min_size=0.0,
     level_rule="detectron2",
     roi_aligned=True,
@@ -174,7 +186,7 @@ MMDET = Convention(
     delta_clamp="both",
     rpn_best_iou_min=0.3,
     rpn_loss_beta=0.0,
-    rpn_post_nms_top_n_train=1000,
+    hyperparameters={"rpn_post_nms_top_n_train": 1000},
     rpn_min_size=0.0,
     level_rule="mmdet",
     roi_aligned=True,
@@ -203,20 +215,22 @@ MATTERPORT = Convention(
     delta_clamp="none",
     rpn_loss_divisor="positives",
     rpn_loss_beta=1.0,
-    rpn_pre_nms_top_n_train=6000,
-    rpn_pre_nms_top_n_test=6000,
+    hyperparameters={
+        "rpn_pre_nms_top_n_train": 6000,
+        "rpn_pre_nms_top_n_test": 6000,
+        "box_batch_size_per_image": 200,
+        "box_positive_fraction": 0.33,
+        "box_negatives_per_positive": 2.0,
+        "box_score_thresh": 0.7,
+        "box_nms_thresh": 0.3,
+    },
     rpn_min_size=0.0,
     proposals_per_level=False,
     level_rule="matterport",
     sampling_ratio=1,
     append_gt_boxes=False,
-    box_batch_size_per_image=200,
-    box_positive_fraction=0.33,
-    box_negatives_per_positive=2.0,
     box_loss_divisor="positives",
     box_loss_beta=1.0,
-    box_score_thresh=0.7,
-    box_nms_thresh=0.3,
     box_min_size=0.0,
     best_class_only=True,
     mask_target="hard",
@@ -251,10 +265,11 @@ def get_convention(which: str | Convention | Mapping[str, Any]) -> Convention:
         return which
     if isinstance(which, Mapping):
         known = {field.name for field in dataclasses.fields(Convention)}
-        unknown = sorted(set(which) - known)
-        if unknown:
-            raise ValueError(f"convention: no such field: {', '.join(unknown)}")
-        return Convention(**which)
+        fields = {name: value for name, value in which.items() if name in known}
+        # runs that were saved when these were fields of a convention have them beside the others
+        others = {name: value for name, value in which.items() if name not in known}
+        fields["hyperparameters"] = {**fields.get("hyperparameters", {}), **others}
+        return Convention(**fields)
     if which not in CONVENTIONS:
         close = difflib.get_close_matches(str(which), CONVENTIONS, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""

@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from minimask.conventions import Convention
+from minimask.models.backbone import register_backbone
 from minimask.models.detections import Detections, Target
 from minimask.models.factory import Architecture, make, preset
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.mask_rcnn import MaskRCNN
-from minimask.models.sampling import Samples
+from minimask.models.matcher import RecordedSampling
 
 __all__ = [
     "MODELS",
@@ -26,6 +27,7 @@ __all__ = [
     "Detections",
     "FasterRCNN",
     "MaskRCNN",
+    "RecordedSampling",
     "Samples",
     "Target",
     "build",
@@ -41,7 +43,10 @@ __all__ = [
     "maskrcnn_resnet34_fpn",
     "maskrcnn_resnet50_fpn",
     "maskrcnn_resnet101_fpn",
+    "register_backbone",
 ]
+
+Samples = RecordedSampling  # its name before
 
 _DEPTHS: dict[int, dict[str, Any]] = {
     18: {"block": "basic", "layers": (2, 2, 2, 2)},
@@ -100,7 +105,7 @@ def maskrcnn_laptop(
         convention: whose choices to follow; "exact" is torchvision's with half pixels put
             right, which small objects gain from.
         seed: of the random weights.
-        **options: fields of `Architecture` and `Convention` to change. Images are used at their
+        **options: fields of `Architecture` and `Convention`, and `HYPERPARAMETERS`, to change. Images are used at their
             own size up to 1024 pixels unless `min_size` and `max_size` say otherwise.
     """
     choices = (num_classes, classes, convention, seed, options)

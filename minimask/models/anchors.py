@@ -12,21 +12,23 @@ import numpy as np
 
 from minimask.autograd.arrays import Array
 from minimask.autograd.hooks import stage
-from minimask.conventions import TORCHVISION, Convention
 from minimask.system.device import on_gpu, upload
 
 
 def cell_anchors(
     sizes: Sequence[float],
     aspect_ratios: Sequence[float],
-    convention: Convention = TORCHVISION,
+    *,
+    round_corners: bool = True,
+    order: str = "ratio",
 ) -> np.ndarray:
     """The anchors of one cell, centered at (0, 0).
 
     Args:
         sizes: square roots of the anchors' areas, in pixels.
         aspect_ratios: height / width; the area stays.
-        convention: `round_anchors`, `anchor_order`.
+        round_corners: to whole pixels.
+        order: which runs slowest when device_like are several sizes: "ratio" or "size".
 
     Returns:
         (A, 4) float32 with A = len(sizes) * len(aspect_ratios).
@@ -34,27 +36,37 @@ def cell_anchors(
     by_height = np.sqrt(np.asarray(aspect_ratios, np.float32))
     by_width = 1 / by_height
     size = np.asarray(sizes, np.float32)
-    if convention.anchor_order == "ratio":
+    if order == "ratio":
         widths, heights = np.outer(by_width, size).ravel(), np.outer(by_height, size).ravel()
     else:
         widths, heights = np.outer(size, by_width).ravel(), np.outer(size, by_height).ravel()
     cell = np.stack([-widths, -heights, widths, heights], axis=1) / 2
-    return np.round(cell) if convention.round_anchors else cell
+    return np.round(cell) if round_corners else cell
 
 
-class AnchorGrid:
+class AnchorGenerator:
     """Anchors of all levels for a padded image; computed once per shape and remembered."""
 
     def __init__(
         self,
         sizes: Sequence[float | Sequence[float]],
-        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),
-        convention: Convention = TORCHVISION,
+        aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),  # Faster R-CNN, section 3.3
+        *,
+        round_corners: bool = True,
+        offset: float = 0.0,
+        order: str = "ratio",
     ):
-        """One entry of `sizes` per level of the pyramid: a size, or several, in pixels."""
-        self.offset = convention.anchor_offset
+        """One entry of `sizes` per level of the pyramid: a size, or several, in pixels.
+
+        `offset` is the center of the first anchor in strides, 0 or 0.5; the rest as for
+        `cell_anchors`.
+        """
+        self.offset = offset
         per_level = [s if isinstance(s, Sequence) else (s,) for s in sizes]
-        self.cells = [cell_anchors(s, aspect_ratios, convention) for s in per_level]
+        self.cells = [
+            cell_anchors(s, aspect_ratios, round_corners=round_corners, order=order)
+            for s in per_level
+        ]
         counts = {len(cell) for cell in self.cells}
         if len(counts) != 1:
             raise ValueError(f"anchor sizes: every level needs as many, got {per_level}")
@@ -80,7 +92,7 @@ class AnchorGrid:
         """
         return self._both(feature_shapes, image_shape, like)[1]
 
-    def together(
+    def flat(
         self,
         feature_shapes: Sequence[tuple[int, int]],
         image_shape: tuple[int, int],
@@ -103,14 +115,14 @@ class AnchorGrid:
                 f"but {len(feature_shapes)} feature maps"
             )
         key: tuple[Any, ...] = (tuple(feature_shapes), tuple(image_shape))
-        there = like if like is not None and on_gpu(like) else None
-        if there is not None:  # a copy on that GPU, kept beside the anchors themselves
-            key = (*key, there.device.id)
+        device_like = like if like is not None and on_gpu(like) else None
+        if device_like is not None:  # a copy on that GPU, kept beside the anchors themselves
+            key = (*key, device_like.device.id)
         if key not in self._known:
-            if there is None:
+            if device_like is None:
                 anchors = self._make(feature_shapes, image_shape)
             else:
-                anchors = upload(self.together(feature_shapes, image_shape), there, "anchors")
+                anchors = upload(self.flat(feature_shapes, image_shape), device_like, "anchors")
             if len(self._known) >= 64:  # images of ever new shapes must not fill the memory
                 self._known.clear()
             sizes = [height * width * self.per_cell for height, width in feature_shapes]

@@ -1,6 +1,7 @@
-"""The second stage: what is in each proposed region, and where exactly (Fast R-CNN).
+"""The box head: what is in each RoI, and where exactly (Fast R-CNN)?
 
-Letters: N images, R regions, G true objects, K classes the network tells apart, with background.
+Letters: R RoIs of all images, E candidates (pairs of RoI and class), K classes the network tells
+apart, with background.
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ import numpy as np
 from minimask import boxes as box_ops
 from minimask import functional as F
 from minimask.autograd import Tensor, ops, zero_like
-from minimask.autograd.hooks import stage
-from minimask.conventions import Convention
+from minimask.autograd.hooks import record, stage
+from minimask.kernels.nms import batched_nms
+from minimask.models.detections import Instances
 from minimask.models.initialization import linear
-from minimask.models.matching import match_boxes
-from minimask.models.sampling import sample
-from minimask.models.suppression import suppress
-from minimask.models.transform import Frame
-from minimask.nn import Module
+from minimask.models.transform import ImageTransform
+from minimask.nn import Module, Sequential
 from minimask.system.device import upload
 
 POOLED_SIZE = 7  # Fast R-CNN, section 2.1
+C4_POOLED_SIZE = 14  # Mask R-CNN, figure 4 left: the stage halves it
+Four = tuple[float, float, float, float]
 
 
 class BoxHead(Module):
@@ -39,6 +40,17 @@ class BoxHead(Module):
         return F.relu(self.fc7(F.relu(self.fc6(flat))))
 
 
+class C4BoxHead(Module):
+    """Without a pyramid: the residual network's last stage, "res5" (Mask R-CNN, figure 4 left)."""
+
+    def __init__(self, res5: Sequential):
+        self.res5 = res5
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(R, C4 channels, 14, 14) -> (R, C5 channels), the mean over the RoI."""
+        return self.res5(pooled).mean(axis=(2, 3))
+
+
 class BoxPredictor(Module):
     """Class scores, and for every class its own correction of the box."""
 
@@ -51,217 +63,175 @@ class BoxPredictor(Module):
         return self.cls_score(features), self.bbox_pred(features)
 
 
-class BoxBranch(Module):
-    """What is applied to every region, and the size it takes regions in."""
+def background_class(num_classes: int, background: str) -> int:
+    """The network's index of background, which is its "first" or "last" class."""
+    return 0 if background == "first" else num_classes - 1
 
-    def __init__(self, head: Module, predictor: BoxPredictor, pooled_size: int = POOLED_SIZE):
-        self.box_head = head
-        self.box_predictor = predictor
-        self.pooled_size = pooled_size
+
+def network_labels(labels: np.ndarray, background: str) -> np.ndarray:
+    """Labels 0 .. outside, as the network counts them."""
+    return np.asarray(labels, np.int64) + (background == "first")
 
 
 @dataclass(frozen=True)
-class Regions:
-    """The regions of one image that a training step learns from.
+class SampledRoIs:
+    """The RoIs of one image that a training step learns from.
 
-    `labels` count as the network does; `matched` is the true object each region stands for (the
+    `labels` count as the network does; `matched` is the ground-truth object of each RoI (the
     nearest one, of no meaning, where the label is background).
     """
 
     boxes: np.ndarray  # (R, 4)
     labels: np.ndarray  # (R,) int64
     matched: np.ndarray  # (R,) int64
-    targets: np.ndarray  # (R, 4) box deltas
+    target_deltas: np.ndarray  # (R, 4) regression targets; 0 for background
     positive: np.ndarray  # (R,) bool: stands for an object
-
-
-def background_class(num_classes: int, convention: Convention) -> int:
-    """The network's index of background."""
-    return 0 if convention.background == "first" else num_classes - 1
-
-
-def network_labels(labels: np.ndarray, convention: Convention) -> np.ndarray:
-    """Labels 0 .. outside, as the network counts them."""
-    return np.asarray(labels, np.int64) + (convention.background == "first")
-
-
-def with_true_boxes(
-    proposals: np.ndarray, true_boxes: np.ndarray, convention: Convention
-) -> np.ndarray:
-    """The candidates for learning: proposals, and in most systems the true boxes after them."""
-    if not convention.append_gt_boxes:
-        return proposals
-    return np.concatenate([proposals, true_boxes.astype(proposals.dtype)])
-
-
-def assign_regions(
-    candidates: np.ndarray, true_boxes: np.ndarray, convention: Convention
-) -> np.ndarray:
-    """The object each candidate stands for: (R,) int64, -1 background, -2 ignored."""
-    return match_boxes(
-        np.ascontiguousarray(true_boxes, np.float32),
-        np.ascontiguousarray(candidates),
-        convention.box_fg_iou_thresh,
-        convention.box_bg_iou_thresh,
-    )
-
-
-def sample_regions(
-    matches: np.ndarray, convention: Convention, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Positive and negative candidates to learn from, for one image."""
-    return sample(
-        matches,
-        convention.box_batch_size_per_image,
-        convention.box_positive_fraction,
-        rng,
-        convention.box_negatives_per_positive,
-    )
-
-
-def make_regions(
-    candidates: np.ndarray,
-    matches: np.ndarray,
-    chosen: tuple[np.ndarray, np.ndarray],
-    true_boxes: np.ndarray,
-    true_labels: np.ndarray,
-    num_classes: int,
-    convention: Convention,
-) -> Regions:
-    """The chosen candidates of one image with everything the losses compare them to.
-
-    Args:
-        candidates: (R, 4) boxes.
-        matches: (R,) the object of each.
-        chosen: sampled positives and negatives.
-        true_boxes: (G, 4).
-        true_labels: (G,) 0-based.
-        num_classes: K.
-        convention: `background`, `box_weights`.
-    """
-    index = np.sort(np.concatenate(chosen))
-    boxes, matched = candidates[index], matches[index]
-    positive = matched >= 0
-    labels = np.full(len(index), background_class(num_classes, convention), np.int64)
-    labels[positive] = network_labels(true_labels[matched[positive]], convention)
-    targets = np.zeros((len(index), 4), np.float32)
-    targets[positive] = box_ops.encode(
-        true_boxes[matched[positive]].astype(np.float32),
-        boxes[positive].astype(np.float32),
-        convention.box_weights,
-    )
-    return Regions(boxes, labels, np.maximum(matched, 0), targets, positive)
 
 
 @stage("box loss")
 def box_loss(
     logits: Tensor,
     deltas: Tensor,
-    regions: Sequence[Regions],
-    convention: Convention,
+    sampled: Sequence[SampledRoIs],
+    *,
+    divisor: str = "sampled",
+    beta: float = 1 / 9,
 ) -> tuple[Tensor, Tensor]:
-    """How wrong the classes and the boxes of the sampled regions are (Fast R-CNN, eq. 1).
+    """How wrong the classes and the boxes of the sampled RoIs are (Fast R-CNN, eq. 1).
 
-    Only the true class's box of regions with an object counts.
+    Only the ground-truth class's box of RoIs with an object counts.
 
     Args:
-        logits: (R, K), the regions of all images after each other.
+        logits: (R, K), the RoIs of all images after each other.
         deltas: (R, 4 * box rows).
-        regions: per image.
-        convention: `box_loss_beta`, `box_loss_divisor`.
+        sampled: per image.
+        divisor: of the box loss: "sampled" RoIs, or "positives".
+        beta: smooth L1 is quadratic below this; 0 is L1.
 
     Returns:
         Two scalars: cross-entropy, near ln K before training, and smooth L1.
     """
     if logits.shape[0] == 0:
         return zero_like(logits), zero_like(logits)
-    labels = np.concatenate([r.labels for r in regions])
-    positives = np.flatnonzero(np.concatenate([r.positive for r in regions]))
-    targets = np.concatenate([r.targets for r in regions])[positives]
+    like = logits.data
+    labels = np.concatenate([s.labels for s in sampled])
+    positives = np.flatnonzero(np.concatenate([s.positive for s in sampled]))
+    target_deltas = np.concatenate([s.target_deltas for s in sampled])[positives]
     per_class = ops.reshape(deltas, (len(labels), -1, 4))
-    there = logits.data
-    moved = per_class[upload(positives, there), upload(labels[positives], there)]
-    divisor = float(len(labels))
-    if convention.box_loss_divisor == "positives":
-        divisor = 4.0 * max(len(positives), 1)
-    targets = upload(targets, there, "region targets")
-    loss = F.smooth_l1(moved, targets, beta=convention.box_loss_beta, reduction="sum")
-    return F.cross_entropy(logits, upload(labels, there, "labels")), loss / divisor
+    pred_deltas = per_class[upload(positives, like), upload(labels[positives], like)]
+    count = 4.0 * max(len(positives), 1) if divisor == "positives" else float(len(labels))
+    target_deltas = upload(target_deltas, like, "RoI targets")
+    loss = F.smooth_l1(pred_deltas, target_deltas, beta=beta, reduction="sum")
+    return F.cross_entropy(logits, upload(labels, like, "labels")), loss / count
 
 
 @dataclass(frozen=True)
-class Found:
-    """The objects of one image, in the network's frame, best first."""
+class Candidates:
+    """What an image's detections are chosen from, as `record("det/candidates", ...)` hands it out.
 
-    boxes: np.ndarray  # (R, 4) float32
-    labels: np.ndarray  # (R,) int64, 0-based
-    scores: np.ndarray  # (R,) float32
-    proposals: np.ndarray  # (R, 4) float32, what each box was refined from
-    masks: np.ndarray | None = None  # (R, M, M) probabilities over the box, from the mask head
+    A candidate is a pair of RoI and class whose probability is above the score threshold.
+    """
 
-
-def nothing_found() -> Found:
-    """No objects at all."""
-    no_boxes = np.zeros((0, 4), np.float32)
-    return Found(no_boxes, np.zeros(0, np.int64), np.zeros(0, np.float32), no_boxes)
-
-
-def mask_boxes(found: Found, convention: Convention) -> np.ndarray:
-    """Where the masks of these objects are predicted: (R, 4), see `Convention.mask_on`."""
-    return found.boxes if convention.mask_on == "detections" else found.proposals
+    probabilities: np.ndarray  # (RoIs, K) of the network's classes, rows sum to 1
+    roi: np.ndarray  # (E,) the RoI of each candidate
+    labels: np.ndarray  # (E,) its class, counted without background
+    scores: np.ndarray  # (E,) its probability
+    boxes: np.ndarray  # (E, 4) its box after the class's own refinement, clipped
+    valid: np.ndarray  # (E,) bool: large enough, and finite
+    kept: np.ndarray  # indices of the candidates that survive NMS, best first, before the limit
 
 
 @stage("box results")
-def find_objects(
+def postprocess_detections(
     logits: np.ndarray,
     deltas: np.ndarray,
     proposals: Sequence[np.ndarray],
-    frames: Sequence[Frame],
-    convention: Convention,
-) -> list[Found]:
+    transforms: Sequence[ImageTransform],
+    *,
+    score_thresh: float = 0.05,
+    nms_thresh: float = 0.5,
+    detections_per_img: int = 100,
+    min_size: float = 1e-2,
+    background: str = "first",
+    best_class_only: bool = False,
+    box_weights: Four = (10.0, 10.0, 5.0, 5.0),
+    delta_clamp: str = "upper",
+) -> list[Instances]:
     """From class scores and box corrections to objects that do not overlap within their class.
 
     Args:
-        logits: (R, K), the regions of all images after each other.
+        logits: (R, K), the RoIs of all images after each other.
         deltas: (R, 4 * box rows).
         proposals: per image (R of that image, 4).
-        frames: per image.
-        convention: thresholds.
+        transforms: per image: where its borders are.
+        score_thresh: candidates must be more probable than this.
+        nms_thresh: candidates that overlap a better one of their class more than this are dropped.
+        detections_per_img: how many are left at most.
+        min_size: candidates with a shorter side are dropped; 0: those without area.
+        background: which of the network's classes is background, "first" or "last".
+        best_class_only: an RoI yields only its most probable class.
+        box_weights: see `boxes.decode`.
+        delta_clamp: likewise.
     """
-    first = 1 if convention.background == "first" else 0  # the network's index of label 0
-    foreground = _foreground(logits, first, convention)
-    moves = deltas.reshape(len(deltas), -1, 4)
-    ends = np.cumsum([len(p) for p in proposals])
-    boxes, labels, scores, sources = [], [], [], []
-    for regions, frame, end in zip(proposals, frames, ends, strict=True):
-        start = end - len(regions)
-        region, label = np.nonzero(foreground[start:end] > convention.box_score_thresh)
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is dropped below
-            moved = box_ops.decode(
-                moves[start:end][region, label + first],
-                regions[region],
-                convention.box_weights,
-                convention.delta_clamp,
-            )
-        moved = frame.clip(moved)
-        keep = box_ops.remove_small(moved, convention.box_min_size)
-        keep = keep[np.isfinite(moved[keep]).all(axis=1)]
-        boxes.append(moved[keep])
-        labels.append(label[keep].astype(np.int64))
-        scores.append(foreground[start:end][region[keep], label[keep]])
-        sources.append(regions[region[keep]])
-    limit = convention.box_detections_per_img
-    kept = suppress(boxes, scores, labels, convention.box_nms_thresh, limit)
-    found = zip(boxes, labels, scores, sources, kept, strict=True)
-    return [Found(b[k], n[k], s[k], p[k]) for b, n, s, p, k in found]
-
-
-def _foreground(logits: np.ndarray, first: int, convention: Convention) -> np.ndarray:
-    """The probability of every class but background: (R, K) -> (R, K - 1)."""
     probabilities = _softmax(logits)
-    labels = np.arange(first, first + logits.shape[1] - 1)
+    first = 1 if background == "first" else 0  # the network's index of label 0
+    per_class = deltas.reshape(len(deltas), -1, 4)
+    ends = np.cumsum([len(p) for p in proposals])
+    candidates = []
+    for rois, transform, end in zip(proposals, transforms, ends, strict=True):
+        here = slice(end - len(rois), end)
+        foreground = _foreground(probabilities[here], first, best_class_only)
+        roi, label = np.nonzero(foreground > score_thresh)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not valid
+            boxes = box_ops.decode(
+                per_class[here][roi, label + first], rois[roi], box_weights, delta_clamp
+            )
+        boxes = transform.clip(boxes)
+        valid = box_ops.is_large(boxes, min_size) & np.isfinite(boxes).all(axis=1)
+        candidates.append((roi, label.astype(np.int64), foreground[roi, label], boxes, valid))
+    kept = _suppress([(b[v], s[v], n[v]) for _, n, s, b, v in candidates], nms_thresh)
+    kept = [np.flatnonzero(c[-1])[k] for c, k in zip(candidates, kept, strict=True)]
+    record(
+        "det/candidates",
+        lambda: [
+            Candidates(probabilities[end - len(rois) : end], *c, k)
+            for rois, end, c, k in zip(proposals, ends, candidates, kept, strict=True)
+        ],
+    )
+    return [
+        Instances(boxes[k], label[k], scores[k], rois[roi[k]])
+        for rois, (roi, label, scores, boxes, _), k in zip(
+            proposals, candidates, (k[:detections_per_img] for k in kept), strict=True
+        )
+    ]
+
+
+def _suppress(
+    candidates: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], nms_thresh: float
+) -> list[np.ndarray]:
+    """Non-maximum suppression for all images of a batch in one go.
+
+    Args:
+        candidates: per image boxes (E, 4), scores (E,) and labels (E,), which never meet another.
+        nms_thresh: boxes that overlap more than this are suppressed.
+
+    Returns:
+        Per image the indices of its survivors, best first.
+    """
+    boxes, scores, labels = (np.concatenate(parts) for parts in zip(*candidates, strict=True))
+    counts = [len(b) for b, _, _ in candidates]
+    starts = np.cumsum([0, *counts])
+    image_of = np.repeat(np.arange(len(counts)), counts)
+    group = labels + image_of * (labels.max(initial=0) + 1)  # those of two images never meet
+    kept = batched_nms(boxes, scores, group, nms_thresh)
+    return [kept[image_of[kept] == n] - starts[n] for n in range(len(counts))]
+
+
+def _foreground(probabilities: np.ndarray, first: int, best_class_only: bool) -> np.ndarray:
+    """The probability of every class but background: (R, K) -> (R, K - 1)."""
+    labels = np.arange(first, first + probabilities.shape[1] - 1)
     foreground = probabilities[:, labels]
-    if convention.best_class_only:
+    if best_class_only:
         foreground *= probabilities.argmax(axis=1)[:, None] == labels
     return foreground
 

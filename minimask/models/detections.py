@@ -33,6 +33,34 @@ class Target:
     masks: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class Instances:
+    """The objects found in one image, best first, in pixels of the network's input.
+
+    ===========  ============  =======  ===============================================
+    name         shape         dtype    format
+    ===========  ============  =======  ===============================================
+    boxes        (R, 4)        float32  x0 y0 x1 y1
+    labels       (R,)          int64    0 .. K - 1, without background
+    scores       (R,)          float32  0 .. 1
+    proposals    (R, 4)        float32  what each box was refined from
+    mask_probs   (R, M, M)     float32  0 .. 1 over the box, from the mask head; None: no masks
+    ===========  ============  =======  ===============================================
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    proposals: np.ndarray
+    mask_probs: np.ndarray | None = None
+
+    @classmethod
+    def empty(cls) -> Instances:
+        """No objects at all."""
+        no_boxes = np.zeros((0, 4), np.float32)
+        return cls(no_boxes, np.zeros(0, np.int64), np.zeros(0, np.float32), no_boxes)
+
+
 @dataclass(frozen=True, eq=False)
 class Detections:
     """The objects found in one image, best first.

@@ -10,19 +10,33 @@ from typing import Any
 
 import numpy as np
 
-from minimask.conventions import CONVENTIONS, Convention, get_convention
-from minimask.models import box_head, c4_heads, mask_head
-from minimask.models.anchors import AnchorGrid
-from minimask.models.box_head import BoxBranch, BoxHead, BoxPredictor
-from minimask.models.c4_heads import C4BoxHead, C4MaskHead
+from minimask.conventions import (
+    CONVENTIONS,
+    HYPERPARAMETERS,
+    Convention,
+    check_choice,
+    get_convention,
+)
+from minimask.models import box_head, mask_head
+from minimask.models.anchors import AnchorGenerator
+from minimask.models.backbone import make_backbone
+from minimask.models.box_head import BoxHead, BoxPredictor, C4BoxHead
 from minimask.models.coco_classes import COCO_91
 from minimask.models.faster_rcnn import FasterRCNN
-from minimask.models.fpn import Backbone, OneLevel
-from minimask.models.mask_head import MaskBranch, MaskHead, MaskPredictor, mask_channels
-from minimask.models.mask_mlp import MaskMLP, MaskMLPPredictor
+from minimask.models.fpn import ResNetFPN, SingleScaleBackbone
+from minimask.models.mask_head import (
+    C4MaskHead,
+    MaskHead,
+    MaskMLP,
+    MaskMLPPredictor,
+    MaskPredictor,
+    mask_channels,
+)
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.resnet import STEM_CHANNELS, ResNet, residual_stage
+from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN, RPNHead
+from minimask.nn import Module
 
 Numbers = Sequence[int]
 FEATURES = ("fpn", "c4", "c5")
@@ -33,6 +47,7 @@ MASK_HEADS = ("fcn", "mlp")
 class Architecture:
     """The sizes of a network; the defaults are those of the paper's ResNet-50-FPN."""
 
+    backbone: str = "resnet"  # or a name of `minimask.models.register_backbone`
     block: str = "bottleneck"  # or "basic"
     layers: Numbers = (3, 4, 6, 3)  # blocks per stage
     expansion: int | None = None  # outputs of a bottleneck per channel; default 4
@@ -63,6 +78,7 @@ def _assemble(
     a: Architecture,
     classes: Sequence[str],
     c: Convention,
+    hyperparameters: Mapping[str, Any],
     masks: bool,
     seed: int,
     config: dict[str, Any],
@@ -70,89 +86,129 @@ def _assemble(
     """Make every part and put them together; parameters are drawn in this order."""
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
-    backbone, anchors = _backbone(a, c, rng)
-    rpn = RPN(RPNHead(backbone.channels, anchors.per_cell, rng), anchors, c)
-    boxes = _box_branch(a, c, backbone, num_classes, rng)
-    rest: dict[str, Any] = {
-        "classes": classes,
-        "convention": c,
-        "min_size": a.min_size,
-        "max_size": a.max_size,
-        "config": config,
+    of_rpn = {
+        name.removeprefix("rpn_"): value
+        for name, value in hyperparameters.items()
+        if name.startswith("rpn_")
     }
-    if not masks:
-        return FasterRCNN(backbone, rpn, boxes, **rest)
-    return MaskRCNN(backbone, rpn, _mask_branch(a, c, boxes, num_classes, rng), **rest)
+    of_roi_heads = {
+        name.removeprefix("box_"): value
+        for name, value in hyperparameters.items()
+        if not name.startswith("rpn_")
+    }
+    backbone, anchors = _backbone(a, c, rng)
+    rpn = RPN(RPNHead(backbone.channels, anchors.per_cell, rng), anchors, c, **of_rpn)
+    heads = _box_branch(a, c, backbone, num_classes, rng)
+    if masks:
+        output = of_roi_heads.get("mask_output", "sigmoid")
+        check_choice("mask_output", output, mask_head.OUTPUTS)
+        heads |= _mask_branch(a, mask_channels(num_classes, output, c.background), heads, rng)
+    roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **of_roi_heads)
+    kind = MaskRCNN if masks else FasterRCNN
+    return kind(
+        backbone,
+        rpn,
+        roi_heads,
+        classes=classes,
+        convention=c,
+        min_size=a.min_size,
+        max_size=a.max_size,
+        config=config,
+    )
 
 
 def _stage_options(a: Architecture, c: Convention) -> dict[str, Any]:
     return {
         "block": a.block,
         "norm": a.norm,
+        "norm_eps": c.norm_eps,
+        "stride_in_1x1": c.stride_in_1x1,
         "expansion": a.expansion,
         "width_per_group": a.width_per_group,
         "stem_channels": a.stem_channels,
-        "convention": c,
     }
 
 
 def _backbone(
     a: Architecture, c: Convention, rng: np.random.Generator
-) -> tuple[Backbone | OneLevel, AnchorGrid]:
-    if a.features not in FEATURES:
-        raise ValueError(f"features: expected one of {', '.join(FEATURES)}, got {a.features!r}")
-    body = ResNet(a.layers, rng, stages=3 if a.features == "c4" else 4, **_stage_options(a, c))
+) -> tuple[Any, AnchorGenerator]:
+    """A backbone, and anchors for its feature maps."""
+    check_choice("features", a.features, FEATURES)
+    sizes = list(a.anchor_sizes)
+    if a.backbone != "resnet":
+        if a.features != "fpn":
+            raise ValueError(f"features: {a.features!r} is of ResNets, not of {a.backbone!r}")
+        return make_backbone(a.backbone, rng), _anchors(sizes, a, c)
+    body = ResNet(
+        a.layers,
+        rng,
+        stages=3 if a.features == "c4" else 4,
+        stem_pool_padding=c.stem_pool_padding,
+        **_stage_options(a, c),
+    )
     body.freeze(a.trainable_layers)
     if a.features == "fpn":
-        return Backbone(body, a.fpn_channels, rng), AnchorGrid(a.anchor_sizes, a.aspect_ratios, c)
-    flat = [
-        size
-        for level in a.anchor_sizes
-        for size in (level if isinstance(level, Sequence) else [level])
-    ]
-    anchors = AnchorGrid([flat], a.aspect_ratios, c)
-    return OneLevel(body, rng, a.fpn_channels if a.features == "c5" else None), anchors
+        return ResNetFPN(body, a.fpn_channels, rng), _anchors(sizes, a, c)
+    flat = [s for level in sizes for s in (level if isinstance(level, Sequence) else [level])]
+    channels = a.fpn_channels if a.features == "c5" else None
+    return SingleScaleBackbone(body, rng, channels), _anchors([flat], a, c)
+
+
+def _anchors(sizes: Sequence[Any], a: Architecture, c: Convention) -> AnchorGenerator:
+    return AnchorGenerator(
+        sizes,
+        a.aspect_ratios,
+        round_corners=c.round_anchors,
+        offset=c.anchor_offset,
+        order=c.anchor_order,
+    )
 
 
 def _box_branch(
-    a: Architecture,
-    c: Convention,
-    backbone: Backbone | OneLevel,
-    num_classes: int,
-    rng: np.random.Generator,
-) -> BoxBranch:
+    a: Architecture, c: Convention, backbone: Any, num_classes: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """The arguments of `RoIHeads` that make the box branch."""
     box_rows = num_classes if c.background == "first" else num_classes - 1
     if a.features == "c4":
         res5 = residual_stage(3, a.layers[3], backbone.channels, rng, **_stage_options(a, c))
         width = 2 * backbone.channels  # every stage doubles the channels
-        predictor = BoxPredictor(width, num_classes, box_rows, rng)
-        return BoxBranch(C4BoxHead(res5), predictor, c4_heads.POOLED_SIZE)
+        return {
+            "box_head": C4BoxHead(res5),
+            "box_predictor": BoxPredictor(width, num_classes, box_rows, rng),
+            "pooled_size": box_head.C4_POOLED_SIZE,
+        }
     head = BoxHead(backbone.channels * box_head.POOLED_SIZE**2, a.box_head_width, rng)
-    return BoxBranch(head, BoxPredictor(a.box_head_width, num_classes, box_rows, rng))
+    predictor = BoxPredictor(a.box_head_width, num_classes, box_rows, rng)
+    return {"box_head": head, "box_predictor": predictor}
 
 
 def _mask_branch(
-    a: Architecture, c: Convention, boxes: BoxBranch, num_classes: int, rng: np.random.Generator
-) -> MaskBranch:
-    masks, channels = mask_channels(num_classes, c), a.fpn_channels
-    if a.mask_head not in MASK_HEADS:
-        raise ValueError(f"mask_head: expected one of {', '.join(MASK_HEADS)}, got {a.mask_head!r}")
-    if isinstance(boxes.box_head, C4BoxHead):
+    a: Architecture, masks: int, heads: Mapping[str, Any], rng: np.random.Generator
+) -> dict[str, Any]:
+    """The arguments of `RoIHeads` that add a branch with `masks` mask channels."""
+    check_choice("mask_head", a.mask_head, MASK_HEADS)
+    boxes = heads["box_head"]
+    if isinstance(boxes, C4BoxHead):
         if a.mask_head != "fcn":
             raise ValueError('mask_head: with features="c4" the head is the last stage; use "fcn"')
-        width = boxes.box_predictor.cls_score.weight.shape[1]
-        predictor = MaskPredictor(width, a.mask_predictor_channels, masks, rng)
-        size = c4_heads.POOLED_SIZE
-        return MaskBranch(boxes, C4MaskHead(boxes.box_head), predictor, size)
+        width = heads["box_predictor"].cls_score.weight.shape[1]
+        return {
+            "mask_head": C4MaskHead(boxes),
+            "mask_predictor": MaskPredictor(width, a.mask_predictor_channels, masks, rng),
+            "mask_size": mask_head.POOLED_SIZE,  # the stage halves it, the predictor doubles it
+        }
+    channels = boxes.fc6.weight.shape[1] // box_head.POOLED_SIZE**2
     if a.mask_head == "mlp":
         if not a.mask_mlp_widths:
             raise ValueError("mask_mlp_widths: expected at least one width, got none")
         mlp = MaskMLP(channels * mask_head.POOLED_SIZE**2, a.mask_mlp_widths, rng)
         size = 2 * mask_head.POOLED_SIZE
-        return MaskBranch(boxes, mlp, MaskMLPPredictor(a.mask_mlp_widths[-1], masks, size, rng))
+        predictor: Module = MaskMLPPredictor(a.mask_mlp_widths[-1], masks, size, rng)
+        return {"mask_head": mlp, "mask_predictor": predictor}
     head = MaskHead(channels, a.mask_head_channels, rng)
     last = [channels, *a.mask_head_channels][-1]
-    return MaskBranch(boxes, head, MaskPredictor(last, a.mask_predictor_channels, masks, rng))
+    predictor = MaskPredictor(last, a.mask_predictor_channels, masks, rng)
+    return {"mask_head": head, "mask_predictor": predictor}
 
 
 def make(
@@ -171,7 +227,8 @@ def make(
     Raises:
         ValueError: an option that does not exist, or classes that make no sense.
     """
-    known = _fields(Architecture) | _fields(Convention) - {"name"}
+    known = _fields(Architecture) | _fields(Convention) | set(HYPERPARAMETERS)
+    known -= {"name", "hyperparameters"}
     for option in sorted(set(options) - known):
         close = difflib.get_close_matches(option, known, n=1)
         hint = (
@@ -188,12 +245,14 @@ def make(
         "seed": seed,
         **_plain(options),
     }
-    chosen = {**preset, **options}
-    architecture = Architecture(**{k: v for k, v in chosen.items() if k in _fields(Architecture)})
+    options = {**preset, **options}
+    architecture = Architecture(**{k: v for k, v in options.items() if k in _fields(Architecture)})
     settled = dataclasses.replace(
-        base, **{k: v for k, v in chosen.items() if k in _fields(Convention)}
+        base, **{k: v for k, v in options.items() if k in _fields(Convention)}
     )
-    return _assemble(architecture, names, settled, masks, seed, config)
+    hyperparameters = dict(base.hyperparameters)
+    hyperparameters |= {k: v for k, v in options.items() if k in HYPERPARAMETERS}
+    return _assemble(architecture, names, settled, hyperparameters, masks, seed, config)
 
 
 def class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -267,6 +326,6 @@ def preset(name: str, *, masks: bool, **sizes: Any) -> Callable[..., Any]:
         classes: names without background, instead of `num_classes`.
         convention: whose choices to follow: a name, a `Convention`, or a dict of its fields.
         seed: of the random weights.
-        **options: fields of `Architecture` and `Convention` to change.
+        **options: fields of `Architecture` and `Convention`, and `HYPERPARAMETERS`, to change.
     """
     return build_model

@@ -1,6 +1,8 @@
-"""Faster R-CNN with a feature pyramid: boxes and classes, and what Mask R-CNN builds on.
+"""Faster R-CNN: backbone, first stage, second stage, in this order, for prediction and training.
 
-Letters: N images, R regions of all images, K classes with background, H W of the padded input.
+Mask R-CNN is the same network with a mask head among its `roi_heads`.
+
+Letters: N images, R objects or RoIs, H W of the padded input.
 """
 
 from __future__ import annotations
@@ -11,34 +13,34 @@ from typing import Any
 import numpy as np
 
 from minimask.autograd import Tensor, no_grad
-from minimask.autograd.arrays import array_module
-from minimask.autograd.hooks import stage
+from minimask.autograd.hooks import Recorder, hooked, record, stage
 from minimask.conventions import Convention
 from minimask.kernels.dispatch import unchecked
-from minimask.models import box_head, learning
-from minimask.models.box_head import BoxBranch, Found
-from minimask.models.detections import Detections, Target
-from minimask.models.fpn import Backbone, OneLevel
-from minimask.models.learning import Lesson
-from minimask.models.roi_pooling import as_rois, pool_regions
+from minimask.models.backbone import Backbone, check_backbone
+from minimask.models.detections import Detections, Instances, Target
+from minimask.models.matcher import RecordedSampling
+from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN
-from minimask.models.sampling import Samples
-from minimask.models.trace import trace
-from minimask.models.transform import Batch, Frame, check_target, make_batch
+from minimask.models.sealed import Sealed
+from minimask.models.transform import (
+    Batch,
+    ImageTransform,
+    check_target,
+    make_batch,
+    resize_target,
+)
 from minimask.nn import Module
 from minimask.system.device import download
 
-POOLED_LEVELS = 4  # P6 serves the proposals only (FPN, section 4.2)
 
-
-class FasterRCNN(Module):
-    """Faster R-CNN (Ren et al. 2015) with a feature pyramid (Lin et al. 2017)."""
+class FasterRCNN(Sealed):
+    """Faster R-CNN (Ren et al. 2015), usually with a feature pyramid (Lin et al. 2017)."""
 
     def __init__(
         self,
-        backbone: Backbone | OneLevel,
+        backbone: Module,
         rpn: RPN,
-        roi_heads: BoxBranch,
+        roi_heads: RoIHeads,
         *,
         classes: Sequence[str],
         convention: Convention,
@@ -49,56 +51,67 @@ class FasterRCNN(Module):
         """Put the parts together; `minimask.models.build` and its relatives make them.
 
         Args:
-            backbone: images to pyramid.
-            rpn: pyramid to proposals.
-            roi_heads: regions to objects.
+            backbone: images to feature maps, see `minimask.models.backbone`.
+            rpn: feature maps to proposals.
+            roi_heads: proposals to objects.
             classes: names of the classes, without background.
-            convention: every choice the papers leave open.
+            convention: how images are prepared and masks are pasted; what else it says, the parts
+                took when they were made.
             min_size: images are resized so that their short side has this many pixels; of several
                 sizes training draws one, and prediction takes the last; None keeps the size.
             max_size: limit of the long side after resizing; None for none.
             config: what `minimask.models.build` needs to make this model again.
         """
+        levels = len(rpn.anchor_generator.cells)
+        if not isinstance(backbone, Backbone) and check_backbone(backbone) != levels:
+            raise ValueError(
+                f"backbone: gives {check_backbone(backbone)} feature maps, but there are anchor "
+                f"sizes for {levels}"
+            )
         self.backbone = backbone
         self.rpn = rpn
         self.roi_heads = roi_heads
         self.classes = tuple(classes)
-        self.convention = convention
+        self._convention = convention
         self.min_size = min_size
         self.max_size = max_size
         self.config = dict(config or {})
+        self.seal()
 
-    def forward(self, images: Tensor, frames: Sequence[Frame]) -> list[Found]:
-        """(N, 3, H, W) -> for each image its objects, in pixels of the network's input."""
-        pyramid = self.backbone(images)
-        proposals = self.rpn(pyramid, frames, images.shape[2:])
-        return self.find_objects(pyramid, proposals, frames, images.shape[2])
+    @property
+    def convention(self) -> Convention:
+        """The choices the model was built with.  They are read-only: parts hold copies."""
+        return self._convention
 
-    def find_objects(
+    @convention.setter
+    def convention(self, value: Convention) -> None:
+        raise AttributeError(
+            "model.convention cannot be changed, as the parts took their values from it when the "
+            "model was built: build another with convention=..., or set the part's own attribute, "
+            "e.g. model.roi_heads.score_thresh = 0.5"
+        )
+
+    def where_else(self, name: str) -> str:
+        """Options of the factory belong to a part: `rpn_nms_thresh` is `model.rpn.nms_thresh`."""
+        for part, prefixes in (("rpn", ("rpn_",)), ("roi_heads", ("box_", ""))):
+            for prefix in prefixes:
+                inner = name.removeprefix(prefix)
+                if name.startswith(prefix) and hasattr(getattr(self, part), inner):
+                    return f"; what you want is model.{part}.{inner}"
+        return ""
+
+    def forward(
         self,
-        pyramid: Sequence[Tensor],
-        proposals: Sequence[np.ndarray],
-        frames: Sequence[Frame],
-        image_height: int,
-    ) -> list[Found]:
-        """The second stage: classify each proposal and correct its box."""
-        rois = as_rois(proposals)
-        if len(rois) == 0:
-            return [box_head.nothing_found()] * len(frames)
-        logits, deltas = self.roi_heads.box_predictor(
-            self.roi_heads.box_head(self.pool_boxes(pyramid, rois, image_height))
-        )
-        said = download(
-            array_module(logits.data).concatenate([logits.data, deltas.data], 1), "boxes"
-        )
-        logits_of, deltas_of = np.split(said, [logits.shape[1]], axis=1)
-        return box_head.find_objects(logits_of, deltas_of, proposals, frames, self.convention)
-
-    @stage("RoI pooling, box")
-    def pool_boxes(self, pyramid: Sequence[Tensor], rois: np.ndarray, image_height: int) -> Tensor:
-        """Features of each region for the box head: (R, 5) -> (R, C, 7, 7)."""
-        levels = pyramid[:POOLED_LEVELS]
-        return pool_regions(levels, rois, self.roi_heads.pooled_size, image_height, self.convention)
+        batch: Batch,
+        targets: Sequence[Target] | None = None,
+        rng: np.random.Generator | None = None,
+        samples: RecordedSampling | None = None,
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
+        """Of each image its objects; with targets (in the network's input), the losses instead."""
+        pyramid = self.backbone(Tensor(batch.images))
+        proposals, rpn_losses = self.rpn(pyramid, batch, targets, rng, samples)
+        instances, roi_losses = self.roi_heads(pyramid, proposals, batch, targets, rng, samples)
+        return instances, rpn_losses | roi_losses
 
     def predict(self, images: Sequence[np.ndarray], *, batch_size: int = 4) -> list[Detections]:
         """Find the objects in images of any sizes.
@@ -127,23 +140,28 @@ class FasterRCNN(Module):
     def _predict(self, images: Sequence[np.ndarray]) -> list[Detections]:
         batch = self.prepare(images)
         with unchecked():
-            found = self.forward(Tensor(batch.images), batch.frames)
-        return [self.to_image(f, frame) for f, frame in zip(found, batch.frames, strict=True)]
+            instances, _ = self.forward(batch)
+        return [self.to_image(f, t) for f, t in zip(instances, batch.transforms, strict=True)]
 
     @stage("box results")
-    def to_image(self, found: Found, frame: Frame) -> Detections:
+    def to_image(self, instances: Instances, transform: ImageTransform) -> Detections:
         """Objects in the network's input as detections in the image as given."""
-        elsewhere = self.convention.mask_on == "proposals"
-        return Detections(
-            boxes=frame.to_image(found.boxes),
-            mask_boxes=frame.to_image(found.proposals) if elsewhere else None,
-            labels=found.labels,
-            scores=found.scores,
-            mask_probs=found.masks,
-            image_size=frame.original,
+        elsewhere = self.roi_heads.mask_on == "proposals"
+        detections = Detections(
+            boxes=transform.to_image(instances.boxes),
+            mask_boxes=transform.to_image(instances.proposals) if elsewhere else None,
+            labels=instances.labels,
+            scores=instances.scores,
+            mask_probs=instances.mask_probs,
+            image_size=transform.original,
             classes=self.classes,
             paste=self.convention.paste,
         )
+        for name in ("boxes", "labels", "scores"):
+            record(f"out/{name}", getattr(detections, name))
+        if instances.mask_probs is not None:
+            record("out/masks", lambda: detections.soft_masks[:, None])
+        return detections
 
     @stage("image transform")
     def prepare(
@@ -154,7 +172,9 @@ class FasterRCNN(Module):
         if isinstance(size, Sequence):
             size = size[-1] if rng is None else int(rng.choice(np.asarray(size)))
         like = next(self.parameters()).data
-        return make_batch(images, size, self.max_size, self.convention, like=like)
+        batch = make_batch(images, size, self.max_size, self.convention, like=like)
+        record("transform/image", batch.images)
+        return batch
 
     def losses(
         self,
@@ -162,14 +182,14 @@ class FasterRCNN(Module):
         targets: Sequence[Target],
         *,
         rng: np.random.Generator,
-        samples: Samples | None = None,
+        samples: RecordedSampling | None = None,
     ) -> dict[str, Tensor]:
         """What training minimizes the sum of.
 
         Args:
             images: uint8 arrays (H, W, 3) of any sizes.
             targets: the objects of each image; none at all is fine.
-            rng: draws the anchors and regions to learn from.
+            rng: draws the anchors and RoIs to learn from.
             samples: recorded draws, to repeat a step exactly; then `rng` is not used for them.
 
         Returns:
@@ -178,22 +198,20 @@ class FasterRCNN(Module):
         """
         self.check_targets(images, targets)
         with unchecked():
-            return self._losses(learning.begin(self, images, targets, rng), rng, samples)
+            batch, targets = self._prepare_training(images, targets, rng)
+            return self.forward(batch, targets, rng, samples)[1]
 
-    def _losses(
-        self, lesson: Lesson, rng: np.random.Generator, samples: Samples | None
-    ) -> dict[str, Tensor]:
-        losses, proposals = learning.first_stage(self, lesson, rng, samples)
-        return losses | self._region_losses(lesson, proposals, rng, samples)
-
-    def _region_losses(
-        self,
-        lesson: Lesson,
-        proposals: Sequence[np.ndarray],
-        rng: np.random.Generator,
-        samples: Samples | None = None,
-    ) -> dict[str, Tensor]:
-        return learning.second_stage(self, lesson, proposals, rng, samples)[0]
+    def _prepare_training(
+        self, images: Sequence[np.ndarray], targets: Sequence[Target], rng: np.random.Generator
+    ) -> tuple[Batch, list[Target]]:
+        """Images and targets as the network takes them."""
+        batch = self.prepare(images, rng)
+        resized = [
+            resize_target(target, transform, batch.shape)
+            for target, transform in zip(targets, batch.transforms, strict=True)
+        ]
+        record("transform/targets", resized)
+        return batch, resized
 
     def check_targets(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> None:
         """Whether training can learn from these targets.
@@ -219,8 +237,8 @@ class FasterRCNN(Module):
         """
         FasterRCNN.check_targets(self, images, targets)  # proposals are learned without masks
         with unchecked():
-            lesson = learning.begin(self, images, targets, rng)
-            return learning.first_stage(self, lesson, rng)[0]
+            batch, targets = self._prepare_training(images, targets, rng)
+            return self.rpn(self.backbone(Tensor(batch.images)), batch, targets, rng)[1]
 
     def region_losses(
         self,
@@ -236,7 +254,7 @@ class FasterRCNN(Module):
             images: as for `losses`.
             targets: as for `losses`.
             proposals: for each image (R, 4) in its pixels, as `propose` gives them.
-            rng: draws the regions to learn from.
+            rng: draws the RoIs to learn from.
 
         Returns:
             loss_classifier and loss_box_reg, of Mask R-CNN also loss_mask.
@@ -245,24 +263,20 @@ class FasterRCNN(Module):
         if len(proposals) != len(images):
             raise ValueError(f"proposals: of {len(proposals)} images, but there are {len(images)}")
         with unchecked():
-            lesson = learning.begin(self, images, targets, rng)
-            frames = lesson.batch.frames
-            there = [f.to_network(p) for f, p in zip(frames, proposals, strict=True)]
-            return self._region_losses(lesson, there, rng)
+            batch, targets = self._prepare_training(images, targets, rng)
+            pyramid = self.backbone(Tensor(batch.images))
+            resized = [t.to_network(p) for t, p in zip(batch.transforms, proposals, strict=True)]
+            return self.roi_heads(pyramid, resized, batch, targets, rng)[1]
 
     def propose(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The proposals of each image, (R, 4) in its pixels, as many as in training."""
         with no_grad(), unchecked():
             batch = self.prepare(images)
-            pyramid = self.backbone(Tensor(batch.images))
-            objectness, deltas = self.rpn.head(pyramid)
-            shapes = [level.shape[2:] for level in pyramid]
-            anchors = self.rpn.anchors(shapes, batch.shape, like=pyramid[0].data)
-            made = self.rpn.propose(objectness, deltas, anchors, batch.frames, training=True)
-        return [f.to_image(boxes) for f, (boxes, _) in zip(batch.frames, made, strict=True)]
+            proposals, _ = self.rpn(self.backbone(Tensor(batch.images)), batch, training=True)
+        return [t.to_image(p) for t, p in zip(batch.transforms, proposals, strict=True)]
 
     def stages(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        """Every intermediate of a prediction, by name, in the order it is computed.
+        """Every array a prediction computes on the way, by name, in that order.
 
         Names are those of the figure's boxes: transform/image, body/0 .. 3 (C2 .. C5), fpn/0 .. 3
         and fpn/pool (P2 .. P6; without a pyramid one map, neck), rpn/objectness/i and
@@ -270,16 +284,14 @@ class FasterRCNN(Module):
         box/cls_logits, box/deltas, det/boxes, det/labels, det/scores (in the network's input),
         and out/..., the same in the image.
         Mask R-CNN adds mask/pooled, mask/features, mask/logits and out/masks, (R, 1, H, W) soft.
+
+        They are what the model says with `record`; of decisions it also records objects, which
+        are left out here (`rpn/filter`, `det/candidates`).
         """
-        was_training = self.training
-        self.eval()
-        steps = trace(self, image)
-        try:
-            while True:
-                with no_grad():  # left before each yield: the caller's code records as it likes
-                    step = next(steps, None)
-                if step is None:
-                    return
-                yield step[0], download(step[1], step[0])
-        finally:
-            self.train(was_training)
+        with hooked(Recorder()) as recorder:
+            self.predict([image])
+        for name, value in recorder.entries:
+            value = value[0] if isinstance(value, list) else value  # of each image: there is one
+            value = value.data if isinstance(value, Tensor) else value
+            if hasattr(value, "dtype"):
+                yield name, download(value, name)

@@ -11,12 +11,14 @@ import numpy as np
 
 from minimask import functional as F
 from minimask.autograd import Tensor
+from minimask.autograd.hooks import record
+from minimask.models.backbone import Backbone
 from minimask.models.initialization import conv, uniform_fan_in
 from minimask.models.resnet import ResNet
 from minimask.nn import Module, Sequential
 
 
-class FeaturePyramid(Module):
+class FPN(Module):
     """From the top down, each level adds what the coarser one knows (FPN, figure 3)."""
 
     def __init__(self, in_channels: Sequence[int], channels: int, rng: np.random.Generator):
@@ -39,24 +41,27 @@ class FeaturePyramid(Module):
         return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
 
 
-class Backbone(Module):
+class ResNetFPN(Backbone):
     """A residual network and its pyramid."""
 
     def __init__(self, body: ResNet, channels: int, rng: np.random.Generator):
         self.body = body
-        self.fpn = FeaturePyramid(body.out_channels, channels, rng)
+        self.fpn = FPN(body.out_channels, channels, rng)
         self.channels = channels
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> P2 .. P6, five levels (N, C, H / 4, W / 4) .. (N, C, H / 64, W / 64)."""
-        return self.neck(self.body(images))
+        features = self.body(images)
+        for i, level in enumerate(features):
+            record(f"body/{i}", level)
+        pyramid = self.fpn(features)
+        for i, level in enumerate(pyramid[:-1]):
+            record(f"fpn/{i}", level)
+        record("fpn/pool", pyramid[-1])
+        return pyramid
 
-    def neck(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """What the first and second stage see, made of what the residual network gives."""
-        return self.fpn(features)
 
-
-class OneLevel(Module):
+class SingleScaleBackbone(Backbone):
     """A residual network whose last map alone is used, as before the pyramid (Faster R-CNN).
 
     C4, stride 16, is used as it is; C5, stride 32, with `channels` given, goes through a 1x1
@@ -73,9 +78,10 @@ class OneLevel(Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> one level (N, C, H / 16, W / 16) or (N, C, H / 32, W / 32)."""
-        return self.neck(self.body(images))
-
-    def neck(self, features: Sequence[Tensor]) -> list[Tensor]:
-        """What the first and second stage see, made of what the residual network gives."""
+        features = self.body(images)
+        for i, level in enumerate(features):
+            record(f"body/{i}", level)
         last = features[-1]
-        return [last if self.reduce is None else self.reduce(last)]
+        level = last if self.reduce is None else self.reduce(last)
+        record("neck", level)
+        return [level]

@@ -1,6 +1,7 @@
 """The mask head: which part of its box does the object fill (Mask R-CNN, section 3)?
 
-Letters: R regions, C channels, K mask channels, M = 28 side of a predicted mask, G true objects.
+Letters: R RoIs, C channels, K mask channels, M = 28 side of a predicted mask, G ground-truth
+objects.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from typing import Any
 import numpy as np
 
 from minimask import functional as F
-from minimask.autograd import Tensor, zero_like
+from minimask.autograd import Tensor, ops, zero_like
 from minimask.autograd.arrays import Array, array_module
-from minimask.autograd.hooks import stage
-from minimask.conventions import Convention
+from minimask.autograd.hooks import record, stage
 from minimask.kernels.roi_align import roi_align
-from minimask.models.box_head import BoxBranch, Regions, background_class
-from minimask.models.initialization import conv, conv_transpose, tiny_normal
+from minimask.models.box_head import C4BoxHead, SampledRoIs, background_class
+from minimask.models.initialization import conv, conv_transpose, linear, tiny_normal
 from minimask.models.proposals import sigmoid
 from minimask.nn import Module, Sequential
 from minimask.system.device import download, upload
 
 POOLED_SIZE = 14  # Mask R-CNN, figure 4 right
+OUTPUTS = ("sigmoid", "softmax", "agnostic")
 
 
 class ConvReLU(Sequential):
-    """A convolution, and the positive part in the same pass; parameters 0.weight and 0.bias."""
+    """A convolution, and ReLU in the same pass; parameters 0.weight and 0.bias."""
 
     def forward(self, x: Tensor, **after: Any) -> Tensor:
         """(R, C, H, W) -> (R, C_out, H, W)."""
@@ -57,125 +58,170 @@ class MaskPredictor(Module):
         return self.mask_fcn_logits(self.conv5_mask(features, relu=True))
 
 
-class MaskBranch(BoxBranch):
-    """Both heads: box and class of every region, mask of those that hold an object."""
+class MaskMLP(Module):
+    """Fully connected layers in place of the convolutions (Mask R-CNN, table 2e).
 
-    def __init__(
-        self,
-        boxes: BoxBranch,
-        mask_head: Module,
-        mask_predictor: Module,
-        mask_size: int = 2 * POOLED_SIZE,
-    ):
-        super().__init__(boxes.box_head, boxes.box_predictor, boxes.pooled_size)
-        self.mask_head = mask_head
-        self.mask_predictor = mask_predictor
-        self.mask_size = mask_size  # M
-
-
-def mask_channels(num_classes: int, convention: Convention) -> int:
-    """How many masks the predictor draws of a region (Mask R-CNN, section 4.1 and table 2b).
-
-    A mask per class; where classes compete, background is one of them; or one for all classes.
+    They can only predict a mask as a vector, without its layout.
     """
-    if convention.mask_output == "agnostic":
+
+    def __init__(self, in_features: int, widths: Sequence[int], rng: np.random.Generator):
+        self.layers = [
+            linear(before, after, rng) for before, after in pairwise([in_features, *widths])
+        ]
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(R, C, 14, 14) -> (R, width)."""
+        x = ops.reshape(pooled, (pooled.shape[0], -1))
+        for layer in self.layers:
+            x = F.relu(layer(x))
+        return x
+
+
+class MaskMLPPredictor(Module):
+    """Every pixel of every mask is an output of its own."""
+
+    def __init__(self, width: int, masks: int, size: int, rng: np.random.Generator):
+        self.mask_logits = linear(width, masks * size**2, rng)
+        self.mask_logits.weight.data[...] = tiny_normal(self.mask_logits.weight.shape, rng)
+        self.masks, self.size = masks, size
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(R, width) -> logits (R, K, M, M)."""
+        return ops.reshape(self.mask_logits(features), (-1, self.masks, self.size, self.size))
+
+
+class C4MaskHead(Module):
+    """The box head's stage with the same weights; its 7 x 7 features keep their layout."""
+
+    def __init__(self, box_head: C4BoxHead):
+        self._shared = box_head  # private: its parameters are the box head's
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(R, C4 channels, 14, 14) -> (R, C5 channels, 7, 7)."""
+        return self._shared.res5(pooled)
+
+
+def mask_channels(num_classes: int, output: str, background: str) -> int:
+    """How many masks the predictor draws of an RoI (Mask R-CNN, section 4.1 and table 2b).
+
+    A mask per class ("sigmoid"); where classes compete ("softmax"), background is one of them; or
+    one for all classes ("agnostic").
+    """
+    if output == "agnostic":
         return 1
-    with_background = convention.background == "first" or convention.mask_output == "softmax"
+    with_background = background == "first" or output == "softmax"
     return num_classes if with_background else num_classes - 1
 
 
 def mask_targets(
-    masks: Array, boxes: np.ndarray, matched: np.ndarray, size: int, convention: Convention
+    masks: Array,
+    boxes: np.ndarray,
+    matched: np.ndarray,
+    size: int,
+    *,
+    target: str = "soft",
+    aligned: bool = False,
 ) -> Array:
-    """What each region's mask should be: its object's mask, cut out by the region.
+    """What each RoI's mask should be: its object's mask, cut out by the RoI.
 
     Args:
-        masks: (G, H, W) uint8, the true masks in the network's input, where the network is.
-        boxes: (R, 4) the regions.
-        matched: (R,) the object each region stands for.
+        masks: (G, H, W) uint8, the ground truth in the network's input, where the network is.
+        boxes: (R, 4) the RoIs.
+        matched: (R,) the object each RoI stands for.
         size: M.
-        convention: `mask_target`, `mask_target_aligned`.
+        target: "soft": the share of each cell that is object; "hard": 1 where it is at least half.
+        aligned: whether RoIAlign, which cuts them out, is shifted by half a cell.
 
     Returns:
-        (R, M, M) float32: the share of each cell that is object, or 0 and 1.
+        (R, M, M) float32, 0 .. 1.
     """
     if len(boxes) == 0:
         return array_module(masks).zeros((0, size, size), np.float32)
     rois = np.concatenate([matched[:, None].astype(np.float32), boxes.astype(np.float32)], axis=1)
     share = roi_align(
         masks[:, None],
-        upload(rois, masks, "regions"),
+        upload(rois, masks, "RoIs"),
         size,
         spatial_scale=1.0,
         sampling_ratio=0,
-        aligned=convention.mask_target_aligned,
+        aligned=aligned,
     )[:, 0]
-    return share if convention.mask_target == "soft" else (share >= 0.5).astype(np.float32)
+    return share if target == "soft" else (share >= 0.5).astype(np.float32)
 
 
-def draw_regions(regions: Regions, convention: Convention, rng: np.random.Generator) -> Regions:
-    """The regions with as many positives as masks are learned on, drawn by chance.
+def subsample_positives(
+    sampled: SampledRoIs, limit: int | None, rng: np.random.Generator
+) -> SampledRoIs:
+    """The RoIs with as many positives as masks are learned on, drawn by chance; None: all.
 
     The mask branch costs more than all else, and learns as well from a part of the positives.
     """
-    positives = np.flatnonzero(regions.positive)
-    limit = convention.mask_batch_size_per_image
+    positives = np.flatnonzero(sampled.positive)
     if limit is None or len(positives) <= limit:
-        return regions
-    drawn = np.zeros_like(regions.positive)
+        return sampled
+    drawn = np.zeros_like(sampled.positive)
     drawn[rng.choice(positives, limit, replace=False)] = True
-    return replace(regions, positive=drawn)
+    return replace(sampled, positive=drawn)
 
 
 @stage("mask loss")
 def mask_loss(
     logits: Tensor,
-    regions: Sequence[Regions],
-    masks: Sequence[np.ndarray],
-    convention: Convention,
+    sampled: Sequence[SampledRoIs],
+    gt_masks: Sequence[np.ndarray],
+    *,
+    output: str = "sigmoid",
+    background: str = "first",
+    target: str = "soft",
+    aligned: bool = False,
 ) -> Tensor:
-    """How wrong the true class's mask is in the regions that stand for an object.
+    """How wrong the ground-truth class's mask is in the RoIs that stand for an object.
 
     Args:
-        logits: (R, K, M, M) for the positive regions of all images after each other.
-        regions: per image, all of them.
-        masks: per image (G, H, W) uint8 in the network's input.
-        convention: `mask_output`, and how the targets are made.
+        logits: (R, K, M, M) for the positive RoIs of all images after each other.
+        sampled: per image, all of its RoIs.
+        gt_masks: per image (G, H, W) uint8 in the network's input.
+        output: what the logits are, see `mask_channels`.
+        background: which of the network's classes is background, "first" or "last".
+        target: as for `mask_targets`.
+        aligned: likewise.
 
     Returns:
-        A scalar: mean binary cross-entropy, near ln 2 before training; 0 without regions.  Where
+        A scalar: mean binary cross-entropy, near ln 2 before training; 0 without RoIs.  Where
         classes compete, mean cross-entropy between them and background, near ln K.
     """
     if logits.shape[0] == 0:
         return zero_like(logits)
-    there = logits.data
-    targets = array_module(there).concatenate(
+    like, size = logits.data, logits.shape[-1]
+    targets = array_module(like).concatenate(
         [
             mask_targets(
-                upload(m, there, "true masks"),
-                r.boxes[r.positive],
-                r.matched[r.positive],
-                logits.shape[-1],
-                convention,
+                upload(masks, like, "gt masks"),
+                s.boxes[s.positive],
+                s.matched[s.positive],
+                size,
+                target=target,
+                aligned=aligned,
             )
-            for m, r in zip(masks, regions, strict=True)
-            if r.positive.any()
+            for masks, s in zip(gt_masks, sampled, strict=True)
+            if s.positive.any()
         ]
     )
-    labels = np.concatenate([r.labels[r.positive] for r in regions])
-    if convention.mask_output == "agnostic":
+    record("mask/targets", targets)
+    labels = np.concatenate([s.labels[s.positive] for s in sampled])
+    if output == "agnostic":
         return F.binary_cross_entropy_with_logits(logits[:, 0], targets)
-    chosen = array_module(there).arange(len(labels)), upload(labels, there)
-    if convention.mask_output == "sigmoid":
-        return F.binary_cross_entropy_with_logits(logits[chosen], targets)
+    own_class = array_module(like).arange(len(labels)), upload(labels, like)
+    if output == "sigmoid":
+        return F.binary_cross_entropy_with_logits(logits[own_class], targets)
     log_probs = F.log_softmax(logits, axis=1)
-    outside = log_probs[:, background_class(logits.shape[1], convention)]
-    return -(log_probs[chosen] * targets + outside * (1 - targets)).mean()
+    outside = log_probs[:, background_class(logits.shape[1], background)]
+    return -(log_probs[own_class] * targets + outside * (1 - targets)).mean()
 
 
 @stage("mask results")
-def mask_probabilities(logits: Array, labels: np.ndarray, convention: Convention) -> np.ndarray:
-    """The predicted class's mask of each region, (R, K, M, M), (R,) -> (R, M, M), on the CPU.
+def mask_probabilities(logits: Array, labels: np.ndarray, output: str = "sigmoid") -> np.ndarray:
+    """The predicted class's mask of each RoI, (R, K, M, M), (R,) -> (R, M, M), on the CPU.
 
     Where classes compete it is the class's share against its strongest rival alone, background
     among them: the mask, which begins at one half, then is where no other class is likelier.
@@ -183,14 +229,14 @@ def mask_probabilities(logits: Array, labels: np.ndarray, convention: Convention
     Args:
         logits: (R, K, M, M) from the predictor.
         labels: (R,) as the network counts them.
-        convention: `mask_output`.
+        output: what the logits are, see `mask_channels`.
     """
-    if convention.mask_output == "agnostic":
+    if output == "agnostic":
         return download(sigmoid(logits[:, 0]), "masks")
-    chosen = array_module(logits).arange(len(labels)), upload(labels, logits)
-    if convention.mask_output == "sigmoid":
-        return download(sigmoid(logits[chosen]), "masks")
+    own_class = array_module(logits).arange(len(labels)), upload(labels, logits)
+    if output == "sigmoid":
+        return download(sigmoid(logits[own_class]), "masks")
     # above one half where the class is the likeliest, as one reads a map of competing classes
     rivals = logits.copy()
-    rivals[chosen] = -np.inf
-    return download(sigmoid(logits[chosen] - rivals.max(axis=1)), "masks")
+    rivals[own_class] = -np.inf
+    return download(sigmoid(logits[own_class] - rivals.max(axis=1)), "masks")

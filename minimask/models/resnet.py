@@ -13,7 +13,6 @@ import numpy as np
 
 from minimask import functional as F
 from minimask.autograd import Tensor, ops
-from minimask.conventions import TORCHVISION, Convention
 from minimask.models.initialization import conv
 from minimask.nn import (
     BatchNorm2d,
@@ -77,20 +76,20 @@ class BasicBlock(Module):
         rng: np.random.Generator,
         *,
         norm: str,
-        convention: Convention,
+        norm_eps: float = 1e-5,
+        stride_in_1x1: bool = False,
         expansion: int = 1,
         width_per_group: int = 64,
     ):
         if expansion != 1 or width_per_group != 64:
             raise ValueError("basic blocks have neither expansion nor width_per_group")
-        eps = convention.norm_eps
         self.conv1 = conv(in_channels, channels, 3, rng, stride=stride, bias=False)
-        self.bn1 = make_norm(norm, channels, eps)
+        self.bn1 = make_norm(norm, channels, norm_eps)
         self.conv2 = conv(channels, channels, 3, rng, bias=False)
-        self.bn2 = make_norm(norm, channels, eps)
+        self.bn2 = make_norm(norm, channels, norm_eps)
         self.downsample = None
         if stride != 1 or in_channels != channels:
-            self.downsample = Shortcut(in_channels, channels, stride, norm, eps, rng)
+            self.downsample = Shortcut(in_channels, channels, stride, norm, norm_eps, rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, channels, H / stride, W / stride)."""
@@ -112,23 +111,23 @@ class Bottleneck(Module):
         rng: np.random.Generator,
         *,
         norm: str,
-        convention: Convention,
+        norm_eps: float = 1e-5,
+        stride_in_1x1: bool = False,
         expansion: int = 4,
         width_per_group: int = 64,
     ):
-        eps = convention.norm_eps
         width = channels * width_per_group // 64
         out_channels = channels * expansion
-        first, second = (stride, 1) if convention.stride_in_1x1 else (1, stride)
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
         self.conv1 = conv(in_channels, width, 1, rng, stride=first, bias=False)
-        self.bn1 = make_norm(norm, width, eps)
+        self.bn1 = make_norm(norm, width, norm_eps)
         self.conv2 = conv(width, width, 3, rng, stride=second, bias=False)
-        self.bn2 = make_norm(norm, width, eps)
+        self.bn2 = make_norm(norm, width, norm_eps)
         self.conv3 = conv(width, out_channels, 1, rng, bias=False)
-        self.bn3 = make_norm(norm, out_channels, eps)
+        self.bn3 = make_norm(norm, out_channels, norm_eps)
         self.downsample = None
         if stride != 1 or in_channels != out_channels:
-            self.downsample = Shortcut(in_channels, out_channels, stride, norm, eps, rng)
+            self.downsample = Shortcut(in_channels, out_channels, stride, norm, norm_eps, rng)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, channels * expansion, H / stride, W / stride)."""
@@ -152,7 +151,8 @@ def residual_stage(
     *,
     block: str,
     norm: str,
-    convention: Convention,
+    norm_eps: float = 1e-5,
+    stride_in_1x1: bool = False,
     expansion: int | None = None,
     width_per_group: int = 64,
     stem_channels: int = STEM_CHANNELS,
@@ -163,18 +163,19 @@ def residual_stage(
     """
     if block not in BLOCKS:
         raise ValueError(f"block: expected one of {', '.join(BLOCKS)}, got {block!r}")
-    make = BLOCKS[block]
-    expansion = make.default_expansion if expansion is None else expansion
+    make_block = BLOCKS[block]
+    expansion = make_block.default_expansion if expansion is None else expansion
     channels, blocks = stem_channels << index, []
     for j in range(count):
         blocks.append(
-            make(
+            make_block(
                 in_channels,
                 channels,
                 2 if index > 0 and j == 0 else 1,
                 rng,
                 norm=norm,
-                convention=convention,
+                norm_eps=norm_eps,
+                stride_in_1x1=stride_in_1x1,
                 expansion=expansion,
                 width_per_group=width_per_group,
             )
@@ -193,36 +194,39 @@ class ResNet(Module):
         *,
         block: str = "bottleneck",
         norm: str = "frozen_batch",
+        norm_eps: float = 1e-5,
+        stride_in_1x1: bool = False,  # bottlenecks: in the first 1x1 convolution, not the 3x3
+        stem_pool_padding: str = "both",  # sides; "after": only bottom and right (TensorFlow)
         expansion: int | None = None,  # default: 4 for bottlenecks
         width_per_group: int = 64,
         stem_channels: int = STEM_CHANNELS,
         stages: int = 4,  # 3: up to C4; the fourth may serve as a head then
-        convention: Convention = TORCHVISION,
     ):
         if len(layers) != 4 or min(layers) < 1:
             raise ValueError(f"layers: expected four numbers of blocks, got {list(layers)}")
-        self.pool_after = convention.stem_pool_padding == "after"
+        self.pool_after = stem_pool_padding == "after"
         self.conv1 = conv(3, stem_channels, 7, rng, stride=2, bias=False)
-        self.bn1 = make_norm(norm, stem_channels, convention.norm_eps)
-        channels, self.out_channels, made = stem_channels, [], []
+        self.bn1 = make_norm(norm, stem_channels, norm_eps)
+        channels, self.out_channels, all_stages = stem_channels, [], []
         for i, count in enumerate(layers[:stages]):
-            stage = residual_stage(
+            blocks = residual_stage(
                 i,
                 count,
                 channels,
                 rng,
                 block=block,
                 norm=norm,
-                convention=convention,
+                norm_eps=norm_eps,
+                stride_in_1x1=stride_in_1x1,
                 expansion=expansion,
                 width_per_group=width_per_group,
                 stem_channels=stem_channels,
             )
             channels = (stem_channels << i) * (expansion or BLOCKS[block].default_expansion)
             self.out_channels.append(channels)
-            made.append(stage)
-        self.layer1, self.layer2, self.layer3 = made[:3]
-        self.layer4 = made[3] if stages == 4 else None
+            all_stages.append(blocks)
+        self.layer1, self.layer2, self.layer3 = all_stages[:3]
+        self.layer4 = all_stages[3] if stages == 4 else None
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> C2, C3, C4, C5 at 1/4, 1/8, 1/16, 1/32 of the size; no C5 at 3 stages."""

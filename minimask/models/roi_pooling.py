@@ -1,11 +1,13 @@
-"""RoIAlign over a pyramid: each region is cut from the level where it is of ordinary size.
+"""RoIAlign over a pyramid: each RoI is cut from the level where it is of ordinary size.
 
-Letters: R regions, C channels, P pooled size, N images.
+Letters: R RoIs (regions of interest: proposals, or boxes of detections), C channels, P pooled
+size, N images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,17 +16,18 @@ from minimask import boxes as box_ops
 from minimask import functional as F
 from minimask.autograd import Tensor, ops
 from minimask.autograd.arrays import Array
-from minimask.conventions import TORCHVISION, Convention
+from minimask.conventions import check_choice
 from minimask.system.device import upload
 
-CANONICAL_SIZE = 224  # FPN, section 4.2: a region as large as an ImageNet crop ...
+POOLED_LEVELS = 4  # P6 serves the proposals only (FPN, section 4.2)
+CANONICAL_SIZE = 224  # FPN, section 4.2: an RoI as large as an ImageNet crop ...
 CANONICAL_LEVEL = 4  # ... comes from C4's level, as in the network without a pyramid
 
 
 def pyramid_levels(
     boxes: np.ndarray, rule: str = "torchvision", lowest: int = 2, highest: int = 5
 ) -> np.ndarray:
-    """The level each region is cut from: 4 for 224 pixels, one less for half of that (FPN, eq. 1).
+    """The level each RoI is cut from: 4 for 224 pixels, one less for half of that (FPN, eq. 1).
 
     The systems differ in a millionth, which decides at exact powers of two:
 
@@ -67,75 +70,89 @@ def as_rois(boxes_per_image: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([index[:, None].astype(np.float32), boxes.astype(np.float32)], axis=1)
 
 
-def pool_regions(
-    pyramid: Sequence[Tensor],
-    rois: np.ndarray,
-    output_size: int,
-    image_height: int,
-    convention: Convention = TORCHVISION,
-) -> Tensor:
-    """Cut a small square of features for every region.
+@dataclass(frozen=True)
+class RoIPooler:
+    """Cuts a small square of features for every RoI, from the level where it is of ordinary size.
 
-    Args:
-        pyramid: levels (N, C, H, W), finest first.
-        rois: (R, 5) image index and box in pixels of the network's input.
-        output_size: P.
-        image_height: of the padded input; the levels' strides follow from it.
-        convention: `level_rule`, `roi_op`, `roi_reduce`, `sampling_ratio`, `roi_aligned`.
-
-    Returns:
-        (R, C, P, P)
+    Attributes:
+        op: "align"; "warp": samples in rounded RoIs; "pool": maxima of cells.
+        reduce: of a bin's samples: "mean" or "max" (RoIPool: always the maximum).
+        level_rule: see `pyramid_levels`.
+        sampling_ratio: RoIAlign's samples per bin and axis; 0: as many as cells.
+        aligned: RoIAlign shifted by half a cell.
     """
-    strides = [2.0 ** round(np.log2(image_height / level.shape[2])) for level in pyramid]
-    lowest = round(np.log2(strides[0]))
-    levels = pyramid_levels(rois[:, 1:], convention.level_rule, lowest, lowest + len(pyramid) - 1)
-    scales = [1 / stride for stride in strides]
-    there = pyramid[0].data
-    if convention.roi_op != "align" or convention.roi_reduce != "mean":
-        return _pool_each_level(pyramid, rois, levels - lowest, output_size, scales, convention)
-    return F.roi_align_levels(
-        pyramid,
-        upload(rois, there, "regions"),
-        upload(levels - lowest, there, "levels"),
-        output_size,
-        spatial_scales=scales,
-        sampling_ratio=convention.sampling_ratio,
-        aligned=convention.roi_aligned,
-    )
 
+    op: str = "align"
+    reduce: str = "mean"
+    level_rule: str = "torchvision"
+    sampling_ratio: int = 2  # Mask R-CNN, section 3: four samples in each bin
+    aligned: bool = False
 
-def _pool_each_level(
-    pyramid: Sequence[Tensor],
-    rois: np.ndarray,
-    levels: np.ndarray,
-    output_size: int,
-    scales: Sequence[float],
-    convention: Convention,
-) -> Tensor:
-    """The layers that RoIAlign is compared with (Mask R-CNN, table 2c), a level after the other."""
-    order, parts = [], []
-    for i, (level, scale) in enumerate(zip(pyramid, scales, strict=True)):
-        here = np.flatnonzero(levels == i)
-        if len(here):
-            regions = upload(rois[here], level.data, "regions")
-            parts.append(_pool_level(level, regions, output_size, scale, convention))
-            order.append(here)
-    if len(parts) == 1:
-        return parts[0]
-    back = np.argsort(np.concatenate(order))
-    return ops.concatenate(parts)[upload(back, pyramid[0].data)]
+    def __post_init__(self) -> None:
+        check_choice("roi_op", self.op, ("align", "warp", "pool"))
+        check_choice("roi_reduce", self.reduce, ("mean", "max"))
 
+    def __call__(
+        self, pyramid: Sequence[Tensor], rois: np.ndarray, output_size: int, image_height: int
+    ) -> Tensor:
+        """Pool the RoIs of all images.
 
-def _pool_level(
-    level: Tensor, rois: Array, output_size: int, scale: float, convention: Convention
-) -> Tensor:
-    if convention.roi_op == "pool":
-        return F.roi_pool(level, rois, output_size, spatial_scale=scale)
-    options: dict[str, Any] = {
-        "spatial_scale": scale,
-        "sampling_ratio": convention.sampling_ratio,
-        "reduce": convention.roi_reduce,
-    }
-    if convention.roi_op == "warp":
-        return F.roi_warp(level, rois, output_size, **options)
-    return F.roi_align(level, rois, output_size, aligned=convention.roi_aligned, **options)
+        Args:
+            pyramid: levels (N, C, H, W), finest first; no more than `POOLED_LEVELS` are used.
+            rois: (R, 5) image index and box in pixels of the network's input.
+            output_size: P.
+            image_height: of the padded input; the levels' strides follow from it.
+
+        Returns:
+            (R, C, P, P)
+        """
+        pyramid = pyramid[:POOLED_LEVELS]
+        strides = [2.0 ** round(np.log2(image_height / level.shape[2])) for level in pyramid]
+        lowest = round(np.log2(strides[0]))
+        levels = pyramid_levels(rois[:, 1:], self.level_rule, lowest, lowest + len(pyramid) - 1)
+        levels, scales = levels - lowest, [1 / stride for stride in strides]
+        if self.op != "align" or self.reduce != "mean":
+            return self._pool_each_level(pyramid, rois, levels, output_size, scales)
+        like = pyramid[0].data
+        return F.roi_align_levels(
+            pyramid,
+            upload(rois, like, "RoIs"),
+            upload(levels, like, "levels"),
+            output_size,
+            spatial_scales=scales,
+            sampling_ratio=self.sampling_ratio,
+            aligned=self.aligned,
+        )
+
+    def _pool_each_level(
+        self,
+        pyramid: Sequence[Tensor],
+        rois: np.ndarray,
+        levels: np.ndarray,
+        output_size: int,
+        scales: Sequence[float],
+    ) -> Tensor:
+        """The layers that RoIAlign is compared with (Mask R-CNN, table 2c), level after level."""
+        order, parts = [], []
+        for i, (level, scale) in enumerate(zip(pyramid, scales, strict=True)):
+            index = np.flatnonzero(levels == i)
+            if len(index):
+                level_rois = upload(rois[index], level.data, "RoIs")
+                parts.append(self._pool_level(level, level_rois, output_size, scale))
+                order.append(index)
+        if len(parts) == 1:
+            return parts[0]
+        back = np.argsort(np.concatenate(order))
+        return ops.concatenate(parts)[upload(back, pyramid[0].data)]
+
+    def _pool_level(self, level: Tensor, rois: Array, output_size: int, scale: float) -> Tensor:
+        if self.op == "pool":
+            return F.roi_pool(level, rois, output_size, spatial_scale=scale)
+        options: dict[str, Any] = {
+            "spatial_scale": scale,
+            "sampling_ratio": self.sampling_ratio,
+            "reduce": self.reduce,
+        }
+        if self.op == "warp":
+            return F.roi_warp(level, rois, output_size, **options)
+        return F.roi_align(level, rois, output_size, aligned=self.aligned, **options)

@@ -1,5 +1,7 @@
 """The region proposal network (Ren et al. 2015): where might there be an object?
 
+The first stage whole: its head, what each anchor is to learn, the losses; `proposals.py` filters.
+
 Letters: N images, A anchors per cell, B anchors of all levels of an image, R proposals.
 """
 
@@ -13,16 +15,17 @@ from minimask import boxes as box_ops
 from minimask import functional as F
 from minimask.autograd import Tensor, ops, zero_like
 from minimask.autograd.arrays import Array, array_module
-from minimask.autograd.hooks import stage
-from minimask.conventions import Convention
-from minimask.models.anchors import AnchorGrid
+from minimask.autograd.hooks import record, stage
+from minimask.conventions import TORCHVISION, Convention
+from minimask.models.anchors import AnchorGenerator
+from minimask.models.detections import Target
 from minimask.models.initialization import conv, small_normal
-from minimask.models.matching import match_boxes
-from minimask.models.proposals import filter_proposals
-from minimask.models.sampling import sample
-from minimask.models.transform import Frame
+from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
+from minimask.models.proposals import Four, filter_proposals
+from minimask.models.sealed import Sealed
+from minimask.models.transform import Batch, ImageTransform
 from minimask.nn import Module, Sequential
-from minimask.system.device import upload
+from minimask.system.device import download, on_gpu, upload
 
 
 class RPNHead(Module):
@@ -40,22 +43,135 @@ class RPNHead(Module):
         return [self.cls_logits(h) for h in hidden], [self.bbox_pred(h) for h in hidden]
 
 
-class RPN(Module):
+class RPN(Sealed):
     """The first stage: judge every anchor, keep the best that do not overlap."""
 
-    def __init__(self, head: RPNHead, anchors: AnchorGrid, convention: Convention):
+    def __init__(
+        self,
+        head: RPNHead,
+        anchor_generator: AnchorGenerator,
+        convention: Convention = TORCHVISION,
+        *,
+        fg_iou_thresh: float = 0.7,  # Faster R-CNN, section 3.1.2
+        bg_iou_thresh: float = 0.3,
+        batch_size_per_image: int = 256,  # section 3.1.3: anchors learned from
+        positive_fraction: float = 0.5,
+        pre_nms_top_n_train: int = 2000,  # of each level
+        pre_nms_top_n_test: int = 1000,
+        nms_thresh: float = 0.7,  # section 3.3
+        post_nms_top_n_train: int = 2000,  # of an image; Faster R-CNN, section 3.3
+        post_nms_top_n_test: int = 1000,  # Mask R-CNN, section 3.1
+    ):
+        """Options of a factory are these names with `rpn_` before them."""
         self.head = head
-        self.anchors = anchors
-        self.convention = convention
+        self.anchor_generator = anchor_generator
+        self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, convention.rpn_best_iou_min)
+        self.sampler = BalancedSampler(batch_size_per_image, positive_fraction)
+        self.pre_nms_top_n_train, self.pre_nms_top_n_test = pre_nms_top_n_train, pre_nms_top_n_test
+        self.nms_thresh = nms_thresh
+        self.post_nms_top_n_train = post_nms_top_n_train
+        self.post_nms_top_n_test = post_nms_top_n_test
+        self.min_size = convention.rpn_min_size
+        self.box_weights = convention.rpn_box_weights
+        self.delta_clamp = convention.delta_clamp
+        self.per_level = convention.proposals_per_level
+        self.loss_divisor, self.loss_beta = convention.rpn_loss_divisor, convention.rpn_loss_beta
+        self.seal()
 
     def forward(
-        self, pyramid: Sequence[Tensor], frames: Sequence[Frame], image_shape: tuple[int, int]
-    ) -> list[np.ndarray]:
-        """For each image, proposals (R, 4) in pixels of the network's input, best first."""
+        self,
+        pyramid: Sequence[Tensor],
+        batch: Batch,
+        targets: Sequence[Target] | None = None,
+        rng: np.random.Generator | None = None,
+        samples: RecordedSampling | None = None,
+        *,
+        training: bool = False,
+    ) -> tuple[list[np.ndarray], dict[str, Tensor]]:
+        """Judge every anchor; with targets, also say how wrong the judgements are.
+
+        Args:
+            pyramid: the feature maps, finest first.
+            batch: the images they were computed from.
+            targets: of each image the ground truth, in the network's input.
+            rng: draws the anchors to learn from.
+            samples: recorded draws instead.
+            training: whether to keep as many proposals as in training; with targets it does.
+
+        Returns:
+            Of each image the proposals (R, 4) in the network's input, best first, on the CPU; and
+            with targets loss_objectness and loss_rpn_box_reg.
+        """
         objectness, deltas = self.head(pyramid)
+        for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
+            record(f"rpn/objectness/{i}", level_logits)
+            record(f"rpn/deltas/{i}", level_deltas)
         shapes = [level.shape[2:] for level in pyramid]
-        anchors = self.anchors(shapes, image_shape, like=pyramid[0].data)
-        return [boxes for boxes, _ in self.propose(objectness, deltas, anchors, frames)]
+        record("rpn/anchors", lambda: self.anchor_generator.flat(shapes, batch.shape))
+        losses = {}
+        if targets is not None:
+            losses = self.losses(objectness, deltas, batch, targets, rng, samples)
+        if samples is not None:
+            return list(samples.proposals), losses
+        levels = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
+        training = training or targets is not None
+        found = self.propose(objectness, deltas, levels, batch.transforms, training)
+        record("rpn/proposals", [boxes for boxes, _ in found])
+        record("rpn/scores", [scores for _, scores in found])
+        return [boxes for boxes, _ in found], losses
+
+    def losses(
+        self,
+        objectness: Sequence[Tensor],
+        deltas: Sequence[Tensor],
+        batch: Batch,
+        targets: Sequence[Target],
+        rng: np.random.Generator | None,
+        samples: RecordedSampling | None = None,
+    ) -> dict[str, Tensor]:
+        """loss_objectness and loss_rpn_box_reg of sampled anchors."""
+        shapes = [level.shape[2:] for level in objectness]
+        anchors = self.anchor_generator.flat(shapes, batch.shape)
+        device_anchors = self.anchor_generator.flat(shapes, batch.shape, like=objectness[0].data)
+        matches = self.match(device_anchors, [t.boxes for t in targets])
+        if samples is not None:
+            sampled = list(zip(samples.anchors_positive, samples.anchors_negative, strict=True))
+        else:
+            assert rng is not None
+            with stage("anchors, matching"):
+                sampled = [self.sampler(m, rng) for m in matches]
+        target_deltas = [
+            anchor_targets(anchors, positive, m, t.boxes, self.box_weights)
+            for (positive, _), m, t in zip(sampled, matches, targets, strict=True)
+        ]
+        record("rpn/matches", matches)
+        record("rpn/sampled", sampled)
+        record("rpn/target_deltas", target_deltas)
+        classification, box_reg = rpn_loss(
+            flatten_levels(objectness, 1).reshape((len(targets), -1)),
+            flatten_levels(deltas, 4),
+            sampled,
+            target_deltas,
+            divisor=self.loss_divisor,
+            beta=self.loss_beta,
+            batch_size_per_image=self.sampler.batch_size_per_image,
+        )
+        return {"loss_objectness": classification, "loss_rpn_box_reg": box_reg}
+
+    @stage("anchors, matching")
+    def match(self, anchors: Array, gt_boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The object of each anchor (B,) in each image, on the CPU, where chance decides.
+
+        Computed where the anchors (B, 4) are.
+        """
+        matches = [
+            self.matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), anchors)
+            for b in gt_boxes
+        ]
+        if not on_gpu(anchors):
+            return matches
+        stacked = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
+        return [m.astype(np.int64) for m in download(stacked, "matched anchors")]
 
     @stage("proposals")
     def propose(
@@ -63,7 +179,7 @@ class RPN(Module):
         objectness: Sequence[Tensor],
         deltas: Sequence[Tensor],
         anchors: Sequence[Array],
-        frames: Sequence[Frame],
+        transforms: Sequence[ImageTransform],
         training: bool = False,
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """For each image the proposals (R, 4) and their scores (R,), best first, on the CPU.
@@ -71,20 +187,25 @@ class RPN(Module):
         The levels and their anchors are where the network is.  No gradient flows through the
         coordinates (Faster R-CNN: approximate joint training).
         """
-        c = self.convention
-        limits = (
-            (c.rpn_pre_nms_top_n_train, c.rpn_post_nms_top_n_train)
-            if training
-            else (c.rpn_pre_nms_top_n_test, c.rpn_post_nms_top_n_test)
-        )
         logits = [flatten_level(level.data, 1)[:, :, 0] for level in objectness]
-        moves = [flatten_level(level.data, 4) for level in deltas]
-        boxes = list(anchors)
-        if not c.proposals_per_level:
-            xp = array_module(*boxes)
-            logits, moves = [xp.concatenate(logits, 1)], [xp.concatenate(moves, 1)]
-            boxes = [xp.concatenate(boxes)]
-        return filter_proposals(logits, moves, boxes, frames, c, *limits)
+        flat_deltas = [flatten_level(level.data, 4) for level in deltas]
+        anchors = list(anchors)
+        if not self.per_level:
+            xp = array_module(*anchors)
+            logits, flat_deltas = [xp.concatenate(logits, 1)], [xp.concatenate(flat_deltas, 1)]
+            anchors = [xp.concatenate(anchors)]
+        return filter_proposals(
+            logits,
+            flat_deltas,
+            anchors,
+            transforms,
+            pre_nms_top_n=self.pre_nms_top_n_train if training else self.pre_nms_top_n_test,
+            post_nms_top_n=self.post_nms_top_n_train if training else self.post_nms_top_n_test,
+            nms_thresh=self.nms_thresh,
+            min_size=self.min_size,
+            box_weights=self.box_weights,
+            delta_clamp=self.delta_clamp,
+        )
 
 
 def flatten_level(level: Array, values: int) -> Array:
@@ -105,83 +226,67 @@ def flatten_levels(levels: Sequence[Tensor], values: int) -> Tensor:
     return ops.concatenate(flat, axis=1)
 
 
-def assign_anchors(anchors: Array, true_boxes: np.ndarray, convention: Convention) -> Array:
-    """The object each anchor is to find: (B,) int64, -1 for background, -2 to be ignored.
-
-    Computed where the anchors are.
-    """
-    objects = upload(np.ascontiguousarray(true_boxes, np.float32), anchors, "true boxes")
-    return match_boxes(
-        objects,
-        anchors,
-        convention.rpn_fg_iou_thresh,
-        convention.rpn_bg_iou_thresh,
-        best_iou_min=convention.rpn_best_iou_min,
-    )
-
-
 @stage("anchors, matching")
-def sample_anchors(
-    matches: Sequence[np.ndarray], convention: Convention, rng: np.random.Generator
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each image the positive and negative anchors to learn from."""
-    size, share = convention.rpn_batch_size_per_image, convention.rpn_positive_fraction
-    return [sample(m, size, share, rng) for m in matches]
+def anchor_targets(
+    anchors: np.ndarray,
+    positive: np.ndarray,
+    matches: np.ndarray,
+    gt_boxes: np.ndarray,
+    box_weights: Four = (1.0, 1.0, 1.0, 1.0),
+) -> np.ndarray:
+    """Regression targets: the deltas (positives, 4) from an image's positive anchors to objects.
+
+    `anchors` (B, 4), `positive` their indices, `matches` (B,) the object of each among `gt_boxes`.
+    """
+    matched = gt_boxes[matches[positive]].astype(np.float32)
+    return box_ops.encode(matched, anchors[positive], box_weights)
 
 
 @stage("RPN loss")
 def rpn_loss(
     objectness: Tensor,
     deltas: Tensor,
-    samples: Sequence[tuple[np.ndarray, np.ndarray]],
-    targets: Sequence[np.ndarray],
-    convention: Convention,
+    sampled: Sequence[tuple[np.ndarray, np.ndarray]],
+    target_deltas: Sequence[np.ndarray],
+    *,
+    divisor: str = "sampled",
+    beta: float = 1 / 9,
+    batch_size_per_image: int = 256,
 ) -> tuple[Tensor, Tensor]:
-    """How wrong the objectness and the moves of the sampled anchors are (Faster R-CNN, eq. 1).
+    """How wrong objectness and deltas of the sampled anchors are (Faster R-CNN, eq. 1).
 
     Args:
         objectness: (N, B) logits.
         deltas: (N, B, 4).
-        samples: per image the sampled positive and negative anchors.
-        targets: per image the deltas its positive anchors should have, (positives, 4).
-        convention: `rpn_loss_beta`, `rpn_loss_divisor`, `rpn_batch_size_per_image`.
+        sampled: per image the indices of the positive and negative anchors.
+        target_deltas: per image the regression targets of its positive anchors, (positives, 4).
+        divisor: what the sums are divided by, see `Convention.rpn_loss_divisor`.
+        beta: smooth L1 is quadratic below this; 0 is L1.
+        batch_size_per_image: the divisor of an image where that is "batch_size".
 
     Returns:
         Two scalars: binary cross-entropy, near ln 2 before training, and smooth L1.
     """
-    positive, negative = (_with_image(which) for which in zip(*samples, strict=True))
-    chosen = np.concatenate([positive, negative], axis=1)  # (2, sampled): image, anchor
-    count, positives = chosen.shape[1], positive.shape[1]
+    positive, negative = (_with_image(which) for which in zip(*sampled, strict=True))
+    index = np.concatenate([positive, negative], axis=1)  # (2, sampled): image, anchor
+    count, positives = index.shape[1], positive.shape[1]
     if count == 0:
         return zero_like(objectness), zero_like(objectness)
-    divisor = sampled = float(count)
-    if convention.rpn_loss_divisor == "batch_size":
-        divisor = sampled = float(convention.rpn_batch_size_per_image * len(samples))
-    elif convention.rpn_loss_divisor == "positives":
-        divisor = 4.0 * max(positives, 1)
+    box_divisor = class_divisor = float(count)
+    if divisor == "batch_size":
+        box_divisor = class_divisor = float(batch_size_per_image * len(sampled))
+    elif divisor == "positives":
+        box_divisor = 4.0 * max(positives, 1)
     xp = array_module(objectness.data)
-    image, anchor = upload(chosen, objectness.data, "sampled anchors")
-    wanted = upload(np.concatenate(targets), objectness.data, "anchor targets")
+    image, anchor = upload(index, objectness.data, "sampled anchors")
+    targets = upload(np.concatenate(target_deltas), objectness.data, "anchor targets")
     labels = (xp.arange(count) < positives).astype(objectness.dtype)
-    judged = objectness[image, anchor]
-    moved = deltas[image[:positives], anchor[:positives]]
+    pred_logits = objectness[image, anchor]
+    pred_deltas = deltas[image[:positives], anchor[:positives]]
     return (
-        F.binary_cross_entropy_with_logits(judged, labels, reduction="sum") / sampled,
-        F.smooth_l1(moved, wanted, beta=convention.rpn_loss_beta) / divisor,
+        F.binary_cross_entropy_with_logits(pred_logits, labels, reduction="sum") / class_divisor,
+        F.smooth_l1(pred_deltas, targets, beta=beta) / box_divisor,
     )
-
-
-@stage("anchors, matching")
-def anchor_targets(
-    anchors: np.ndarray,
-    positive: np.ndarray,
-    matches: np.ndarray,
-    true_boxes: np.ndarray,
-    convention: Convention,
-) -> np.ndarray:
-    """The deltas that move the positive anchors of an image onto their objects: (positives, 4)."""
-    wanted = true_boxes[matches[positive]].astype(np.float32)
-    return box_ops.encode(wanted, anchors[positive], convention.rpn_box_weights)
 
 
 def _with_image(per_image: Sequence[np.ndarray]) -> np.ndarray:

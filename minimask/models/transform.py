@@ -21,7 +21,7 @@ from minimask.system.device import upload
 
 
 @dataclass(frozen=True)
-class Frame:
+class ImageTransform:
     """Where an image lies in the network's input: how it was resized and moved."""
 
     original: tuple[int, int]  # height, width of the image as given
@@ -54,7 +54,7 @@ class Batch:
     """Images as the network takes them."""
 
     images: Array  # (N, 3, H, W) float32, normalized and padded to one size
-    frames: list[Frame]  # where each image lies in it
+    transforms: list[ImageTransform]  # where each image lies in it
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -147,11 +147,11 @@ def make_batch(
         batch[:] = _normalize(xp.zeros((1, 1, 3), np.uint8), convention)
     for slot, image, (h, w), (y, x) in zip(batch, rgb, sizes, offsets, strict=True):
         slot[:, y : y + h, x : x + w] = _content(image, (h, w), convention, batch)
-    frames = [
-        Frame(image.shape[:2], size, offset)
+    transforms = [
+        ImageTransform(image.shape[:2], size, offset)
         for image, size, offset in zip(rgb, sizes, offsets, strict=True)
     ]
-    return Batch(batch, frames)
+    return Batch(batch, transforms)
 
 
 def _content(
@@ -208,7 +208,7 @@ def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) 
 
 
 @stage("image transform")
-def resize_target(target: Target, frame: Frame, size: tuple[int, int]) -> Target:
+def resize_target(target: Target, transform: ImageTransform, size: tuple[int, int]) -> Target:
     """The target in the network's input: boxes moved, masks resized to the nearest pixel.
 
     Masks become (R, H, W) uint8 of the padded `size` only where the image was moved inside it;
@@ -217,15 +217,15 @@ def resize_target(target: Target, frame: Frame, size: tuple[int, int]) -> Target
     masks = target.masks
     if masks is not None:
         masks = masks.view(np.uint8) if masks.dtype == bool else np.asarray(masks, np.uint8)
-        if frame.original != frame.resized:
+        if transform.original != transform.resized:
             rows, columns = (
                 np.arange(after) * before // after
-                for before, after in zip(frame.original, frame.resized, strict=True)
+                for before, after in zip(transform.original, transform.resized, strict=True)
             )
             masks = masks[:, rows[:, None], columns]
-        if frame.offset != (0, 0):
+        if transform.offset != (0, 0):
             whole = np.zeros((len(masks), *size), np.uint8)
-            (y, x), (h, w) = frame.offset, frame.resized
+            (y, x), (h, w) = transform.offset, transform.resized
             whole[:, y : y + h, x : x + w] = masks
             masks = whole
-    return Target(frame.to_network(target.boxes), np.asarray(target.labels, np.int64), masks)
+    return Target(transform.to_network(target.boxes), np.asarray(target.labels, np.int64), masks)
