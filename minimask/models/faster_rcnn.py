@@ -173,6 +173,7 @@ class FasterRCNN(Sealed):
             size = size[-1] if rng is None else int(rng.choice(np.asarray(size)))
         like = next(self.parameters()).data
         batch = make_batch(images, size, self.max_size, self.convention, like=like)
+        record("transform/batch", batch)
         record("transform/image", batch.images)
         return batch
 
@@ -290,8 +291,13 @@ class FasterRCNN(Sealed):
         """
         with hooked(Recorder()) as recorder:
             self.predict([image])
-        for name, value in recorder.entries:
-            value = value[0] if isinstance(value, list) else value  # of each image: there is one
-            value = value.data if isinstance(value, Tensor) else value
-            if hasattr(value, "dtype"):
-                yield name, download(value, name)
+        yield from arrays_of(recorder)
+
+
+def arrays_of(recorder: Recorder) -> Iterator[tuple[str, np.ndarray]]:
+    """What a recorded pass over one image computed, without the decisions that are no arrays."""
+    for name, value in recorder.entries:
+        value = value[0] if isinstance(value, list) else value  # of each image: there is one
+        value = value.data if isinstance(value, Tensor) else value
+        if hasattr(value, "dtype"):
+            yield name, download(value, name)

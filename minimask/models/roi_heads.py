@@ -197,10 +197,10 @@ class RoIHeads(Sealed):
     ) -> tuple[Tensor, Tensor]:
         """(R, 5) RoIs -> class logits (R, K) and box deltas (R, 4 * box rows)."""
         pooled = self.pool_boxes(pyramid, rois, batch.shape[0])
-        features = self.box_head(pooled)
-        logits, deltas = self.box_predictor(features)
         record("box/pooled", pooled)
+        features = self.box_head(pooled)
         record("box/features", features)
+        logits, deltas = self.box_predictor(features)
         record("box/cls_logits", logits)
         record("box/deltas", deltas)
         return logits, deltas
@@ -268,10 +268,10 @@ class RoIHeads(Sealed):
         """(R, 5) RoIs -> mask logits (R, mask channels, M, M)."""
         assert self.mask_head is not None and self.mask_predictor is not None
         pooled = self.pool_masks(pyramid, rois, batch.shape[0])
-        features = self.mask_head(pooled)
-        logits: Tensor = self.mask_predictor(features)
         record("mask/pooled", pooled)
+        features = self.mask_head(pooled)
         record("mask/features", features)
+        logits: Tensor = self.mask_predictor(features)
         record("mask/logits", logits)
         return logits
 

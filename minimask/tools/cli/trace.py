@@ -247,7 +247,7 @@ def _write(made: Any, out: Path, lines: list[str] | None, seed: int) -> None:
     made.write(page)
     size = page.stat().st_size / 1e6
     typer.echo(f"{len(made.steps)} steps, {size:.1f} MB: {page}")
-    if made.material.target is None:
+    if made.context.target is None:
         typer.echo("the true objects are not known (--gt): the training half is left out")
     if lines is not None:
         from minimask.tools.textbook.trace.notebook import write_notebook

@@ -10,10 +10,11 @@ import pytest
 from markupsafe import escape
 from tracing import CLASSES, SIDE, small, subject
 
+from minimask.autograd import hooks
 from minimask.models import Detections, Target
 from minimask.tools.textbook.trace import Step, Trace, trace
 from minimask.tools.textbook.trace.chapter_masks import verdict
-from minimask.tools.textbook.trace.outcome import CUT_OFF
+from minimask.tools.textbook.trace.decisions import CUT_OFF
 from minimask.tools.textbook.trace.steps import ROOT, ArrayFacts
 from minimask.tools.textbook.trace.terms import take_apart
 
@@ -61,11 +62,11 @@ def whole() -> Trace:
 
 
 def same_as_predict(made: Trace) -> None:
-    (found,) = made.material.model.predict([made.material.image])
+    (found,) = made.context.model.predict([made.context.image])
     assert np.array_equal(made.out.boxes, found.boxes)
     assert np.array_equal(made.out.labels, found.labels)
     assert np.array_equal(made.out.scores, found.scores)
-    cuts, outcome = made.material.cuts, made.material.outcome
+    cuts, outcome = made.context.proposal_filter, made.context.outcome
     assert np.array_equal(cuts[-1].boxes, made.rpn.proposals)
     assert np.array_equal(cuts[-1].scores, made.rpn.scores)
     assert outcome is not None and len(outcome.kept) > 0
@@ -77,12 +78,12 @@ def same_as_predict(made: Trace) -> None:
 
 
 def same_as_losses(made: Trace, seed: int = 0) -> None:
-    material, lesson = made.material, made.lesson
-    assert lesson is not None and material.target is not None
-    model = material.model.train()
-    fresh = model.losses([material.image], [material.target], rng=np.random.default_rng(seed))
-    assert lesson.losses == {name: float(loss.data) for name, loss in fresh.items()}
-    parts = take_apart(lesson, model.convention)
+    context, training = made.context, made.training
+    assert training is not None and context.target is not None
+    model = context.model.train()
+    fresh = model.losses([context.image], [context.target], rng=np.random.default_rng(seed))
+    assert training.losses == {name: float(loss.data) for name, loss in fresh.items()}
+    parts = take_apart(training, model)
     assert [part.name for part in parts] == list(fresh)
     for part in parts:
         assert part.quotient == pytest.approx(part.value, rel=1e-5, abs=1e-9)
@@ -117,9 +118,9 @@ def test_gradients_are_those_of_a_backward_pass(whole: Trace) -> None:
     image, target = subject()
     model = small().train()
     sum(model.losses([image], [target], rng=np.random.default_rng(0)).values()).backward()
-    assert whole.lesson is not None
+    assert whole.training is not None
     for name, parameter in model.named_parameters():
-        assert whole.lesson.gradients[name] == pytest.approx(
+        assert whole.training.gradients[name] == pytest.approx(
             float(np.linalg.norm(parameter.grad.astype(np.float64))), rel=1e-6
         )
 
@@ -135,22 +136,19 @@ def test_the_model_stays_as_it_was() -> None:
         gradient = np.ones_like(next(model.parameters()).data)
         next(model.parameters()).grad = gradient
         before = state(model)
-        original = type(model.rpn).propose
         trace(model, image, target)
         assert state(model) == before and model.training == training
         assert next(model.parameters()).grad is gradient
         assert all(p.grad is None for p in list(model.parameters())[1:])
-        assert type(model.rpn).propose is original
 
 
 def test_an_error_in_the_model_leaves_nothing_behind(monkeypatch) -> None:
     image, target = subject()
     model = small()
-    original = type(model.rpn).propose
-    monkeypatch.setattr(model, "_region_losses", None)
+    monkeypatch.setattr(model.roi_heads, "box_losses", None)
     with pytest.raises(TypeError):
         trace(model, image, target)
-    assert type(model.rpn).propose is original and not model.training
+    assert hooks.active.get() is None and not model.training
 
 
 def test_without_true_objects() -> None:
@@ -158,10 +156,10 @@ def test_without_true_objects() -> None:
     made = trace(small(), image)
     missing = TRAINING | MASK_TRAINING
     assert {step.key for step in made.steps} == VARIANTS["pyramid"][1] - missing
-    assert made.lesson is None and "recall" not in made["rpn-funnel"].tables[0].header
+    assert made.training is None and "recall" not in made["rpn-funnel"].tables[0].header
     # without masks a model with masks has nothing to learn from, but boxes can be compared
     boxes = trace(small(), image, Target(target.boxes, target.labels, None))
-    assert boxes.lesson is None
+    assert boxes.training is None
     assert boxes["rpn-funnel"].tables[0].header[-1] == "recall at IoU 0.5"
     assert "ground truth" in boxes["result"].title
 
@@ -218,7 +216,7 @@ def test_verdicts() -> None:
 
 def test_suppression_names_a_better_box_of_the_same_class() -> None:
     image, _ = subject()
-    outcome = trace(small(box_detections_per_img=3), image).material.outcome
+    outcome = trace(small(box_detections_per_img=3), image).context.outcome
     assert outcome is not None
     lost = np.flatnonzero(outcome.suppressed_by >= 0)
     by = outcome.suppressed_by[lost]

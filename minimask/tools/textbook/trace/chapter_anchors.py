@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from minimask.boxes import decode
 from minimask.draw.colors import PALETTE
 from minimask.kernels import box_iou
-from minimask.models.anchors import AnchorGrid, cell_anchors
-from minimask.models.matching import BACKGROUND, IGNORED, match_boxes
-from minimask.models.rpn import anchor_targets, assign_anchors
+from minimask.models.anchors import AnchorGenerator, cell_anchors
+from minimask.models.matcher import BACKGROUND, IGNORED, Matcher
+from minimask.models.rpn import RPN, anchor_targets
 from minimask.tools.textbook.trace.charts import histogram
+from minimask.tools.textbook.trace.context import TraceContext, most, picture_of
 from minimask.tools.textbook.trace.drawing import IGNORED as IGNORED_COLOR
 from minimask.tools.textbook.trace.drawing import NEGATIVE, POSITIVE, TRUTH, Sheet, photo
-from minimask.tools.textbook.trace.material import Material, most
 from minimask.tools.textbook.trace.steps import Picture, Step, Table
 
 PART = "First stage: where might there be an object?"
@@ -23,11 +24,11 @@ DRAWN = 100  # boxes in a crowded picture
 CLOSE = 10  # pixels: centers nearer to each other than this are not drawn
 
 
-def anchor_step(material: Material) -> Step:
+def anchor_step(context: TraceContext) -> Step:
     """All anchors, and those of the central cell of every level."""
-    grid: AnchorGrid = material.model.rpn.anchors
-    names, strides = material.level_names, material.strides
-    maps = material.prediction.levels("rpn/objectness/")
+    grid: AnchorGenerator = context.model.rpn.anchor_generator
+    names, strides = context.level_names, context.strides
+    maps = context.prediction.levels("rpn/objectness/")
     cells = [a.shape[2:] for a in maps]
     counts = [h * w * grid.per_cell for h, w in cells]
     rows = [
@@ -38,17 +39,17 @@ def anchor_step(material: Material) -> Step:
     ]
 
     def draw() -> list[Picture]:
-        sheet, ends = Sheet(material.shown, dim=0.6), np.cumsum([0, *counts])
+        sheet, ends = Sheet(context.shown, dim=0.6), np.cumsum([0, *counts])
         for i, (h, w) in enumerate(cells):
             start = ends[i] + ((h // 2) * w + w // 2) * grid.per_cell
-            own = material.arrays["rpn/anchors"][start : start + grid.per_cell]
+            own = context.arrays["rpn/anchors"][start : start + grid.per_cell]
             sheet.boxes(own, PALETTE[i % len(PALETTE)], [names[i]])
             x, y = (own[0, 0::2].mean(), own[0, 1::2].mean())
             sheet.points(np.array([x]), np.array([y]), TRUTH, 3)
         return [
             photo(sheet.pixels, "The anchors of one cell near the middle of every level."),
             photo(
-                _centers(material, cells),
+                _centers(context, cells),
                 "Where anchors sit: centers of the coarser levels, by color.",
             ),
         ]
@@ -68,13 +69,13 @@ def anchor_step(material: Material) -> Step:
             "width = size / √ratio,  height = size · √ratio",
             f"anchors = Σ over levels of H · W · {grid.per_cell} = {sum(counts):,}",
         ),
-        functions=(cell_anchors, AnchorGrid._level),
-        arrays=material.pick("rpn/anchors"),
+        functions=(cell_anchors, AnchorGenerator._level),
+        arrays=context.pick("rpn/anchors"),
         facts=(("anchors", f"{sum(counts):,}"), ("for each cell", str(grid.per_cell))),
         tables=(
             Table("By level", ("level", "stride", "cells", "anchors", "width × height"), rows),
         ),
-        seconds=material.prediction.spent("rpn/anchors"),
+        seconds=context.prediction.spent("rpn/anchors"),
         draw=draw,
     )
 
@@ -84,37 +85,36 @@ def _sizes(cell: np.ndarray) -> str:
     return ", ".join(f"{x1 - x0:g} × {y1 - y0:g}" for x0, y0, x1, y1 in np.round(cell, 1))
 
 
-def _centers(material: Material, cells: list[tuple[int, ...]]) -> np.ndarray:
+def _centers(context: TraceContext, cells: list[tuple[int, ...]]) -> np.ndarray:
     """The centers of the anchors of the levels that are coarse enough to be told apart."""
-    sheet, start = Sheet(material.shown, dim=0.6), 0
-    per_cell, anchors = material.model.rpn.anchors.per_cell, material.arrays["rpn/anchors"]
+    sheet, start = Sheet(context.shown, dim=0.6), 0
+    per_cell, anchors = context.model.rpn.anchor_generator.per_cell, context.arrays["rpn/anchors"]
     for i, (h, w) in enumerate(cells):
         own = anchors[start : start + h * w * per_cell : per_cell]
         start += h * w * per_cell
-        if material.strides[i] * sheet.factor < CLOSE:
+        if context.strides[i] * sheet.factor < CLOSE:
             continue
         x, y = own[:, 0::2].mean(axis=1), own[:, 1::2].mean(axis=1)
-        radius = min(1.0 + 0.7 * i, material.strides[i] * sheet.factor / 4)
+        radius = min(1.0 + 0.7 * i, context.strides[i] * sheet.factor / 4)
         sheet.points(x, y, PALETTE[i % len(PALETTE)], radius)
     return sheet.pixels
 
 
-def matching_step(material: Material) -> Step | None:
+def matching_step(context: TraceContext) -> Step | None:
     """IoU with the true objects, and what follows from it; None without a training step."""
-    lesson, c = material.lesson, material.convention
-    if lesson is None:
+    training, matcher = context.training, context.model.rpn.matcher
+    if training is None:
         return None
-    call = lesson.call_of("assign_anchors")
-    anchors, objects = np.asarray(call.arguments["anchors"]), lesson.target.boxes
-    matches = lesson.matches
-    best = _best_iou(anchors, objects)
+    anchors, gt_boxes = training.anchors, training.target.boxes
+    matches = training.matches
+    best = _best_iou(anchors, gt_boxes)
     kinds = {"positive": matches >= 0, "negative": matches == BACKGROUND}
     kinds["ignored"] = matches == IGNORED
-    per_object = [int((matches == i).sum()) for i in range(len(objects))]
-    forced = int(((matches >= 0) & (best < c.rpn_fg_iou_thresh)).sum())
+    per_object = [int((matches == i).sum()) for i in range(len(gt_boxes))]
+    forced = int(((matches >= 0) & (best < matcher.fg_iou_thresh)).sum())
 
     def draw() -> list[Picture]:
-        return _matching_pictures(material, anchors, matches, best)
+        return _matching_pictures(context, anchors, matches, best)
 
     return Step(
         key="anchor-matching",
@@ -123,24 +123,24 @@ def matching_step(material: Material) -> Step | None:
         words=("ground truth label p*", "intersection over union (IoU)", "positive anchor"),
         paper="Faster R-CNN, section 3.1.2",
         text=(
-            f"An anchor is positive if an object overlaps it by {c.rpn_fg_iou_thresh:g} or more, "
+            f"An anchor is positive if an object overlaps it by {matcher.fg_iou_thresh:g} or more, "
             "or if it is the best there is for an object, so that no object goes without. It is "
-            f"negative if no object overlaps it by {c.rpn_bg_iou_thresh:g}, and plays no part in "
+            f"negative if no object overlaps it by {matcher.bg_iou_thresh:g}, and plays no part in "
             "between. This happens in training only: a prediction knows no ground truth.",
         ),
         formula=(
             "IoU(a, b) = area(a ∩ b) / area(a ∪ b)",
-            f"p* = 1 if IoU ≥ {c.rpn_fg_iou_thresh:g}, or best of an object;  "
-            f"p* = 0 if IoU < {c.rpn_bg_iou_thresh:g};  else ignored",
+            f"p* = 1 if IoU ≥ {matcher.fg_iou_thresh:g}, or best of an object;  "
+            f"p* = 0 if IoU < {matcher.bg_iou_thresh:g};  else ignored",
         ),
-        functions=(assign_anchors, match_boxes),
+        functions=(RPN.match, Matcher.__call__),
         arrays={"train/anchor_iou": best, "train/anchor_matches": matches},
         facts=(
             *((kind, f"{int(mask.sum()):,}") for kind, mask in kinds.items()),
             ("positive only as the best of an object", str(forced)),
         ),
-        tables=(_object_table(material, objects, per_object, anchors),),
-        seconds=lesson.seconds.get("anchors, matching"),
+        tables=(_object_table(context, gt_boxes, per_object, anchors),),
+        seconds=training.seconds.get("anchors, matching"),
         draw=draw,
     )
 
@@ -153,33 +153,35 @@ def _best_iou(anchors: np.ndarray, objects: np.ndarray) -> np.ndarray:
 
 
 def _object_table(
-    material: Material, objects: np.ndarray, counts: list[int], anchors: np.ndarray
+    context: TraceContext, objects: np.ndarray, counts: list[int], anchors: np.ndarray
 ) -> Table:
-    assert material.lesson is not None
+    assert context.training is not None
     rows = []
-    for i, (box, label) in enumerate(zip(objects, material.lesson.target.labels, strict=True)):
+    for i, (box, label) in enumerate(zip(objects, context.training.target.labels, strict=True)):
         iou = box_iou(np.ascontiguousarray(box[None], np.float32), anchors)[0]
         size = f"{box[2] - box[0]:.0f} × {box[3] - box[1]:.0f}"
-        rows.append([str(i), material.name(label), size, str(counts[i]), f"{iou.max():.2f}"])
+        rows.append([str(i), context.name(label), size, str(counts[i]), f"{iou.max():.2f}"])
     header = ("object", "class", "width × height", "positive anchors", "best IoU")
     return Table("By object", header, rows, folded=len(rows) > 8)
 
 
 def _matching_pictures(
-    material: Material, anchors: np.ndarray, matches: np.ndarray, best: np.ndarray
+    context: TraceContext, anchors: np.ndarray, matches: np.ndarray, best: np.ndarray
 ) -> list[Picture]:
-    lesson, c = material.lesson, material.convention
-    assert lesson is not None
-    image, objects = picture_in_training(material), lesson.target.boxes
+    training, rpn = context.training, context.model.rpn
+    matcher = rpn.matcher
+    assert training is not None
+    image, objects = picture_in_training(context), training.target.boxes
     positive = most(np.flatnonzero(matches >= 0), DRAWN)
-    wanted = anchor_targets(anchors, positive, matches, objects, c)
-    from minimask.boxes import decode
-
-    moved = decode(wanted, anchors[positive], c.rpn_box_weights, c.delta_clamp)
+    target_deltas = anchor_targets(anchors, positive, matches, objects, rpn.box_weights)
+    targets = decode(target_deltas, anchors[positive], rpn.box_weights, rpn.delta_clamp)
     negative = most(np.flatnonzero(matches == BACKGROUND), DRAWN)
     ignored = most(np.flatnonzero(matches == IGNORED), DRAWN)
-    bounds = [(c.rpn_bg_iou_thresh, "negative below"), (c.rpn_fg_iou_thresh, "positive from here")]
-    good = Sheet(image, 0.6).boxes(anchors[positive], POSITIVE, width=1).boxes(moved, TRUTH)
+    bounds = [
+        (matcher.bg_iou_thresh, "negative below"),
+        (matcher.fg_iou_thresh, "positive from here"),
+    ]
+    good = Sheet(image, 0.6).boxes(anchors[positive], POSITIVE, width=1).boxes(targets, TRUTH)
     bad = Sheet(image, 0.6).boxes(anchors[negative], NEGATIVE, width=1).boxes(objects, TRUTH)
     between = Sheet(image, 0.6).boxes(anchors[ignored], IGNORED_COLOR, width=1)
     return [
@@ -194,14 +196,12 @@ def _matching_pictures(
         photo(bad.pixels, f"{len(negative)} of the negative anchors; white: the objects."),
         photo(
             between.boxes(objects, TRUTH).pixels,
-            f"{len(ignored)} of the ignored anchors, neither nor.",
+            f"{len(ignored)} of the ignored anchors, neither positive nor negative.",
         ),
     ]
 
 
-def picture_in_training(material: Material) -> np.ndarray:
+def picture_in_training(context: TraceContext) -> np.ndarray:
     """The training step's input as an image."""
-    from minimask.tools.textbook.trace.material import picture_of
-
-    assert material.lesson is not None
-    return picture_of(material.lesson.batch, material.convention)
+    assert context.training is not None
+    return picture_of(context.training.batch, context.model.convention)

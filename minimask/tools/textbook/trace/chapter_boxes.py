@@ -11,12 +11,12 @@ import numpy as np
 
 from minimask.boxes import decode
 from minimask.draw.colors import PALETTE, Color
+from minimask.kernels import batched_nms
 from minimask.models import box_head
-from minimask.models.suppression import suppress
 from minimask.tools.textbook.trace.charts import bars
+from minimask.tools.textbook.trace.context import TraceContext, most
+from minimask.tools.textbook.trace.decisions import CUT_OFF, Outcome, refined
 from minimask.tools.textbook.trace.drawing import Sheet, photo
-from minimask.tools.textbook.trace.material import Material, most
-from minimask.tools.textbook.trace.outcome import CUT_OFF, Outcome, refined
 from minimask.tools.textbook.trace.steps import Picture, Step, Table
 
 PART = "Second stage: what is it, and where exactly?"
@@ -26,13 +26,13 @@ EXAMPLES = 5  # boxes before and after
 ROWS = 60  # of a long table
 
 
-def steps(material: Material) -> list[Step]:
+def steps(context: TraceContext) -> list[Step]:
     """The steps of the box head; none without proposals."""
-    outcome = material.outcome
+    outcome = context.outcome
     if outcome is None:
         return []
     makers = (_scores, _refinement, _threshold, _suppression, _final)
-    return [make(material, outcome) for make in makers]
+    return [make(context, outcome) for make in makers]
 
 
 def color_of(label: int) -> Color:
@@ -47,11 +47,11 @@ def _label(network_class: int, outcome: Outcome) -> int:
     return network_class - (1 if outcome.background == 0 else 0)
 
 
-def _scores(material: Material, outcome: Outcome) -> Step:
-    region, probabilities = material.region, outcome.probabilities
+def _scores(context: TraceContext, outcome: Outcome) -> Step:
+    region, probabilities = context.roi, outcome.probabilities
     predicted = outcome.predicted
     counts = np.bincount(predicted, minlength=probabilities.shape[1])
-    names = material.class_names
+    names = context.class_names
 
     def draw() -> list[Picture]:
         order = np.argsort(-probabilities[region], kind="stable")[:12]
@@ -60,12 +60,12 @@ def _scores(material: Material, outcome: Outcome) -> Step:
             probabilities[region][order].tolist(),
             f"Class probabilities of region {region}.",
         )
-        boxes = material.arrays["rpn/proposals"]
+        boxes = context.arrays["rpn/proposals"]
         drawn = most(np.arange(len(boxes)), DRAWN)
         labels = [_label(int(k), outcome) for k in predicted[drawn]]
         order_drawn = np.argsort(np.array(labels) >= 0, kind="stable")
         colors = [BACKGROUND if labels[i] < 0 else color_of(labels[i]) for i in order_drawn]
-        sheet = Sheet(material.shown, 0.6).boxes(boxes[drawn[order_drawn]], colors, width=1)
+        sheet = Sheet(context.shown, 0.6).boxes(boxes[drawn[order_drawn]], colors, width=1)
         caption = f"{len(drawn)} proposals in the color of their most probable class; gray: none."
         return [chart, photo(sheet.pixels, caption)]
 
@@ -83,33 +83,33 @@ def _scores(material: Material, outcome: Outcome) -> Step:
         ),
         formula=("p_k = exp(s_k) / Σ_j exp(s_j)",),
         functions=(
-            type(material.model.roi_heads.box_head).forward,
-            type(material.model.roi_heads.box_predictor).forward,
-            box_head.find_objects,
+            type(context.model.roi_heads.box_head).forward,
+            type(context.model.roi_heads.box_predictor).forward,
+            box_head.postprocess_detections,
         ),
-        arrays=material.pick("box/features", "box/cls_logits"),
+        arrays=context.pick("box/features", "box/cls_logits"),
         facts=(
             ("regions", f"{len(predicted):,}"),
             ("most probably background", f"{int((predicted == outcome.background).sum()):,}"),
         ),
         tables=(Table("Most probable class", ("class", "regions"), rows[:ROWS], len(rows) > 8),),
-        seconds=material.prediction.spent("box/features") + material.prediction.spent("box/cls"),
+        seconds=context.prediction.spent("box/features") + context.prediction.spent("box/cls"),
         draw=draw,
     )
 
 
-def _refinement(material: Material, outcome: Outcome) -> Step:
-    boxes, deltas = material.arrays["rpn/proposals"], material.arrays["box/deltas"]
-    chosen = outcome.regions[outcome.kept][:EXAMPLES]
+def _refinement(context: TraceContext, outcome: Outcome) -> Step:
+    boxes, deltas = context.arrays["rpn/proposals"], context.arrays["box/deltas"]
+    chosen = outcome.rois[outcome.kept][:EXAMPLES]
     rows = outcome.labels[outcome.kept][:EXAMPLES] + (1 if outcome.background == 0 else 0)
     if len(chosen) == 0:
         chosen, rows = np.arange(min(EXAMPLES, len(boxes))), outcome.predicted[:EXAMPLES]
         per_class = deltas.shape[1] // 4
         rows = np.minimum(rows, per_class - 1)
-    moved = refined(deltas[chosen], boxes[chosen], rows, material.convention)
+    moved = refined(deltas[chosen], boxes[chosen], rows, context.model.roi_heads)
 
     def draw() -> list[Picture]:
-        sheet = Sheet(material.shown, 0.6).boxes(boxes[chosen], BACKGROUND, width=1)
+        sheet = Sheet(context.shown, 0.6).boxes(boxes[chosen], BACKGROUND, width=1)
         colors = [PALETTE[i % len(PALETTE)] for i in range(len(chosen))]
         sheet.boxes(moved, colors, [f"{r}" for r in chosen])
         caption = "Proposals (gray) and the same after the refinement of their class (colored)."
@@ -117,10 +117,10 @@ def _refinement(material: Material, outcome: Outcome) -> Step:
 
     each = deltas.reshape(len(deltas), -1, 4)[chosen, rows]
     table = [
-        [str(r), material.class_names[k], *(f"{v:+.2f}" for v in delta)]
+        [str(r), context.class_names[k], *(f"{v:+.2f}" for v in delta)]
         for r, k, delta in zip(chosen, rows, each, strict=True)
     ]
-    weights = ", ".join(f"{w:g}" for w in material.convention.box_weights)
+    weights = ", ".join(f"{w:g}" for w in context.model.roi_heads.box_weights)
     return Step(
         key="box-refinement",
         part=PART,
@@ -134,26 +134,26 @@ def _refinement(material: Material, outcome: Outcome) -> Step:
         ),
         formula=("x = xp + (dx / w1) · wp,  w = wp · exp(dw / w3)",),
         functions=(box_head.BoxPredictor.forward, decode),
-        arrays=material.pick("box/deltas"),
+        arrays=context.pick("box/deltas"),
         facts=(("numbers for each region", f"{deltas.shape[1]} = 4 × {deltas.shape[1] // 4}"),),
         tables=(Table("Examples", ("region", "class", "dx", "dy", "dw", "dh"), table),),
-        seconds=material.prediction.spent("box/deltas"),
+        seconds=context.prediction.spent("box/deltas"),
         draw=draw,
     )
 
 
-def _threshold(material: Material, outcome: Outcome) -> Step:
-    c, regions = material.convention, len(outcome.probabilities)
+def _threshold(context: TraceContext, outcome: Outcome) -> Step:
+    heads, regions = context.model.roi_heads, len(outcome.probabilities)
     pairs = regions * (outcome.probabilities.shape[1] - 1)
-    candidates = len(outcome.regions)
+    candidates = len(outcome.rois)
 
     def draw() -> list[Picture]:
         best = np.argsort(outcome.scores, kind="stable")[-DRAWN:]
         colors = [color_of(int(k)) for k in outcome.labels[best]]
-        sheet = Sheet(material.shown, 0.6).boxes(outcome.boxes[best], colors, width=1)
+        sheet = Sheet(context.shown, 0.6).boxes(outcome.boxes[best], colors, width=1)
         return [photo(sheet.pixels, f"{len(best)} candidates, refined, in their class's color.")]
 
-    some = len(np.unique(outcome.regions))
+    some = len(np.unique(outcome.rois))
     return Step(
         key="score-threshold",
         part=PART,
@@ -165,10 +165,10 @@ def _threshold(material: Material, outcome: Outcome) -> Step:
             "threshold one region often yields several. Background yields nothing. Boxes without "
             "area are dropped as well.",
         ),
-        formula=(f"candidates = {{(r, k): p_rk > {c.box_score_thresh:.3g}}}",),
-        functions=(box_head.find_objects,),
+        formula=(f"candidates = {{(r, k): p_rk > {heads.score_thresh:.3g}}}",),
+        functions=(box_head.postprocess_detections,),
         arrays={
-            "candidates/regions": outcome.regions,
+            "candidates/regions": outcome.rois,
             "candidates/labels": outcome.labels,
             "candidates/scores": outcome.scores,
             "candidates/boxes": outcome.boxes,
@@ -176,7 +176,7 @@ def _threshold(material: Material, outcome: Outcome) -> Step:
         facts=(
             ("regions", f"{regions:,}"),
             ("pairs of region and class", f"{pairs:,}"),
-            (f"with a score above {c.box_score_thresh:.3g}", f"{candidates + outcome.small:,}"),
+            (f"with a score above {heads.score_thresh:.3g}", f"{candidates + outcome.small:,}"),
             ("of these too small", str(outcome.small)),
             ("regions with a candidate", f"{some:,}"),
         ),
@@ -184,22 +184,22 @@ def _threshold(material: Material, outcome: Outcome) -> Step:
     )
 
 
-def _suppression(material: Material, outcome: Outcome) -> Step:
-    c = material.convention
-    by_class = _class_rows(material, outcome)
+def _suppression(context: TraceContext, outcome: Outcome) -> Step:
+    heads = context.model.roi_heads
+    by_class = _class_rows(context, outcome)
     suppressors = np.unique(outcome.suppressed_by[outcome.suppressed_by >= 0])
     log: list[list[Any]] = []
     for i in suppressors[np.argsort(-outcome.scores[suppressors], kind="stable")]:
         victims = np.flatnonzero(outcome.suppressed_by == i)
         victims = victims[np.argsort(-outcome.scores[victims], kind="stable")]
-        listed = ", ".join(f"{outcome.regions[j]} ({outcome.scores[j]:.2f})" for j in victims[:8])
+        listed = ", ".join(f"{outcome.rois[j]} ({outcome.scores[j]:.2f})" for j in victims[:8])
         more = f" and {len(victims) - 8} more" if len(victims) > 8 else ""
-        name = material.name(int(outcome.labels[i]))
-        log.append([name, f"{outcome.regions[i]} ({outcome.scores[i]:.2f})", listed + more])
+        name = context.name(int(outcome.labels[i]))
+        log.append([name, f"{outcome.rois[i]} ({outcome.scores[i]:.2f})", listed + more])
 
     def draw() -> list[Picture]:
         lost = np.flatnonzero(outcome.suppressed_by >= 0)[:DRAWN]
-        sheet = Sheet(material.shown, 0.6).boxes(outcome.boxes[lost], BACKGROUND, width=1)
+        sheet = Sheet(context.shown, 0.6).boxes(outcome.boxes[lost], BACKGROUND, width=1)
         kept = outcome.kept[::-1]
         sheet.boxes(outcome.boxes[kept], [color_of(int(k)) for k in outcome.labels[kept]])
         return [photo(sheet.pixels, "Suppressed boxes (gray) and those that stay (colored).")]
@@ -211,14 +211,14 @@ def _suppression(material: Material, outcome: Outcome) -> Step:
         words=("non-maximum suppression (NMS)",),
         paper="Fast R-CNN, section 3; Mask R-CNN, section 3.1",
         text=(
-            f"Of boxes of one class that overlap by more than {c.box_nms_thresh:g}, the best stays "
+            f"Of boxes of one class that overlap by more than {heads.nms_thresh:g}, the best stays "
             "and takes the others out. Boxes of different classes never suppress each other. At "
-            f"most {c.box_detections_per_img} stay.",
+            f"most {heads.detections_per_img} stay.",
         ),
-        functions=(suppress,),
+        functions=(batched_nms,),
         arrays={"candidates/suppressed_by": outcome.suppressed_by, "candidates/kept": outcome.kept},
         facts=(
-            ("candidates", f"{len(outcome.regions):,}"),
+            ("candidates", f"{len(outcome.rois):,}"),
             ("suppressed", f"{int((outcome.suppressed_by >= 0).sum()):,}"),
             ("beyond the limit", str(int((outcome.suppressed_by == CUT_OFF).sum()))),
             ("kept", str(len(outcome.kept))),
@@ -236,27 +236,27 @@ def _suppression(material: Material, outcome: Outcome) -> Step:
     )
 
 
-def _class_rows(material: Material, outcome: Outcome) -> list[list[str]]:
-    count = len(material.classes)
+def _class_rows(context: TraceContext, outcome: Outcome) -> list[list[str]]:
+    count = len(context.classes)
     before = np.bincount(outcome.labels, minlength=count)
     after = np.bincount(outcome.labels[outcome.kept], minlength=count)
     order = [k for k in np.argsort(-before, kind="stable") if before[k]]
-    return [[material.name(int(k)), f"{before[k]:,}", f"{after[k]:,}"] for k in order]
+    return [[context.name(int(k)), f"{before[k]:,}", f"{after[k]:,}"] for k in order]
 
 
-def _final(material: Material, outcome: Outcome) -> Step:
-    boxes, labels = material.arrays["det/boxes"], material.arrays["det/labels"]
-    scores = material.arrays["det/scores"]
+def _final(context: TraceContext, outcome: Outcome) -> Step:
+    boxes, labels = context.arrays["det/boxes"], context.arrays["det/labels"]
+    scores = context.arrays["det/scores"]
     rows = [
-        [material.name(int(k)), f"{s:.3f}", ", ".join(f"{v:.1f}" for v in box)]
+        [context.name(int(k)), f"{s:.3f}", ", ".join(f"{v:.1f}" for v in box)]
         for k, s, box in zip(labels, scores, boxes, strict=True)
     ]
 
     def draw() -> list[Picture]:
-        texts = [f"{material.name(int(k))} {s:.2f}" for k, s in zip(labels, scores, strict=True)]
+        texts = [f"{context.name(int(k))} {s:.2f}" for k, s in zip(labels, scores, strict=True)]
         colors = [color_of(int(k)) for k in labels]
         few = len(labels) <= 40
-        sheet = Sheet(material.shown).boxes(boxes[::-1], colors[::-1], texts[::-1] * few)
+        sheet = Sheet(context.shown).boxes(boxes[::-1], colors[::-1], texts[::-1] * few)
         return [photo(sheet.pixels, f"{len(boxes)} objects: class, score, box.")]
 
     return Step(
@@ -266,12 +266,12 @@ def _final(material: Material, outcome: Outcome) -> Step:
         words=("class label and bounding box", "detected objects"),
         paper="Mask R-CNN, section 3.1",
         text=("What the box head has to say, in pixels of the network's input, best first.",),
-        functions=(box_head.find_objects,),
-        arrays=material.pick("det/"),
+        functions=(box_head.postprocess_detections,),
+        arrays=context.pick("det/"),
         facts=(("objects", str(len(boxes))),),
         tables=(
             Table("Objects", ("class", "score", "x0, y0, x1, y1"), rows[:ROWS], len(rows) > 8),
         ),
-        seconds=material.prediction.spent("det/"),
+        seconds=context.prediction.spent("det/"),
         draw=draw,
     )

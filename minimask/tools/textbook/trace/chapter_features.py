@@ -12,8 +12,8 @@ import numpy as np
 from minimask.models.resnet import ResNet
 from minimask.models.transform import make_batch, resized_size
 from minimask.tools.textbook.trace.charts import histogram
+from minimask.tools.textbook.trace.context import TraceContext
 from minimask.tools.textbook.trace.drawing import WHITE, Sheet, exact, gray, heat, photo, tiles
-from minimask.tools.textbook.trace.material import Material
 from minimask.tools.textbook.trace.steps import ArrayFacts, Picture, Step, Table
 
 INPUT, FEATURES = "The image", "Shared features"
@@ -22,26 +22,26 @@ DEAD = 1e-8  # a weight whose values all lie this close together does nothing
 OVERFLOW = 1000.0  # larger weights are a sign of training gone wrong
 
 
-def steps(material: Material) -> list[Step]:
+def steps(context: TraceContext) -> list[Step]:
     """The steps up to the feature maps that both stages share."""
-    made = [_input(material), _weights(material), _body(material)]
-    pyramid = _pyramid(material)
+    made = [_input(context), _weights(context), _body(context)]
+    pyramid = _pyramid(context)
     return [*made, pyramid] if pyramid is not None else made
 
 
-def _input(material: Material) -> Step:
-    batch, c = material.prediction.batch, material.convention
-    frame = batch.frames[0]
+def _input(context: TraceContext) -> Step:
+    batch, c = context.prediction.batch, context.model.convention
+    frame = batch.transforms[0]
     (height, width), (new_height, new_width) = frame.original, frame.resized
 
     def draw() -> list[Picture]:
         y, x = frame.offset
         window = np.array([[x, y, x + new_width, y + new_height]], np.float32)
-        padded = Sheet(material.shown).boxes(window, WHITE, ["image"] if batch.shape else [], 2)
+        padded = Sheet(context.shown).boxes(window, WHITE, ["image"] if batch.shape else [], 2)
         channels = [gray((a - a.min()) / max(np.ptp(a), 1e-9)) for a in batch.images[0]]
         names = list(c.channels.upper())
         return [
-            photo(Sheet(material.image).pixels, "The image as given."),
+            photo(Sheet(context.image).pixels, "The image as given."),
             photo(padded.pixels, "Resized, and padded to the input's size; framed: the image."),
             photo(tiles(channels, names, 3, 220), "The three normalized channels, each by itself."),
         ]
@@ -60,7 +60,7 @@ def _input(material: Material) -> Step:
         ),
         formula=("x' = (x − mean) / std, for every channel",),
         functions=(resized_size, make_batch),
-        arrays=material.pick("transform/"),
+        arrays=context.pick("transform/"),
         facts=(
             ("size as given", f"{height} × {width} pixels (height × width)"),
             ("resized", f"{new_height} × {new_width}, factor {new_height / height:.4g}"),
@@ -68,13 +68,13 @@ def _input(material: Material) -> Step:
             ("mean", ", ".join(f"{v:.2f}" for v in c.pixel_mean)),
             ("std", ", ".join(f"{v:.2f}" for v in c.pixel_std)),
         ),
-        seconds=material.prediction.spent("transform/"),
+        seconds=context.prediction.spent("transform/"),
         draw=draw,
     )
 
 
-def _weights(material: Material) -> Step:
-    parameters = [(n, np.asarray(p.data)) for n, p in material.model.named_parameters()]
+def _weights(context: TraceContext) -> Step:
+    parameters = [(n, np.asarray(p.data)) for n, p in context.model.named_parameters()]
     header = ("name", "shape", "min", "mean", "max", "std", "flag")
     rows = [
         [
@@ -149,9 +149,9 @@ def part_of(name: str) -> str:
     return ".".join(parts[:2]) if parts[0] == "rpn" else parts[0]
 
 
-def _body(material: Material) -> Step:
-    maps = material.prediction.levels("body/")
-    height = material.prediction.batch.shape[0]
+def _body(context: TraceContext) -> Step:
+    maps = context.prediction.levels("body/")
+    height = context.prediction.batch.shape[0]
     names = [f"C{round(np.log2(height / a.shape[2]))}" for a in maps]
 
     def draw() -> list[Picture]:
@@ -170,7 +170,7 @@ def _body(material: Material) -> Step:
         ),
         formula=("y = relu(F(x) + x), F: two or three convolutions",),
         functions=(ResNet.forward,),
-        arrays=material.pick("body/"),
+        arrays=context.pick("body/"),
         facts=tuple(
             (
                 name,
@@ -178,16 +178,16 @@ def _body(material: Material) -> Step:
             )
             for name, a in zip(names, maps, strict=True)
         ),
-        seconds=material.prediction.spent("body/"),
+        seconds=context.prediction.spent("body/"),
         draw=draw,
     )
 
 
-def _pyramid(material: Material) -> Step | None:
-    maps = material.prediction.pyramid
+def _pyramid(context: TraceContext) -> Step | None:
+    maps = context.prediction.pyramid
     if len(maps) < 2:
         return None
-    names = material.level_names
+    names = context.level_names
 
     def draw() -> list[Picture]:
         norms = [heat(np.sqrt((a[0] ** 2).mean(axis=0))) for a in maps]
@@ -215,13 +215,13 @@ def _pyramid(material: Material) -> Step | None:
             "Pk = conv3×3(Mk)",
             "P6 = P5 at every other cell",
         ),
-        functions=(type(material.model.backbone.fpn).forward,),
-        arrays=material.pick("fpn/"),
+        functions=(type(context.model.backbone.fpn).forward,),
+        arrays=context.pick("fpn/"),
         facts=tuple(
             (name, f"{a.shape[2]} × {a.shape[3]} cells, one for {stride} × {stride} pixels")
-            for name, a, stride in zip(names, maps, material.strides, strict=True)
+            for name, a, stride in zip(names, maps, context.strides, strict=True)
         ),
-        seconds=material.prediction.spent("fpn/"),
+        seconds=context.prediction.spent("fpn/"),
         draw=draw,
     )
 

@@ -16,9 +16,9 @@ from minimask.models import box_head, mask_head, rpn
 from minimask.tools.textbook.trace.chapter_anchors import picture_in_training
 from minimask.tools.textbook.trace.chapter_features import part_of
 from minimask.tools.textbook.trace.charts import ORANGE, bars, histogram
+from minimask.tools.textbook.trace.context import TraceContext, megabytes
 from minimask.tools.textbook.trace.drawing import TRUTH, Sheet, photo
-from minimask.tools.textbook.trace.material import Material, megabytes
-from minimask.tools.textbook.trace.record import Lesson
+from minimask.tools.textbook.trace.record import TrainingStep
 from minimask.tools.textbook.trace.steps import Picture, Step, Table
 from minimask.tools.textbook.trace.terms import Parts, take_apart
 
@@ -89,20 +89,20 @@ _MASK_SAID: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def steps(material: Material) -> list[Step]:
+def steps(context: TraceContext) -> list[Step]:
     """A step for each loss, their sum, and the gradients; none without true objects."""
-    lesson = material.lesson
-    if lesson is None:
+    training = context.training
+    if training is None:
         return []
-    parts = take_apart(lesson, material.convention)
-    made = [_loss(material, part) for part in parts]
-    return [*made, _total(lesson, parts), _gradients(lesson)]
+    parts = take_apart(training, context.model)
+    made = [_loss(context, part) for part in parts]
+    return [*made, _total(training, parts), _gradients(training)]
 
 
-def _loss(material: Material, parts: Parts) -> Step:
+def _loss(context: TraceContext, parts: Parts) -> Step:
     title, words, paper, text, formula, functions = _SAID[parts.name]
     if parts.name == "loss_mask":
-        text, formula = _MASK_SAID.get(material.convention.mask_output, (text, formula))
+        text, formula = _MASK_SAID.get(context.model.roi_heads.mask_output, (text, formula))
     order = np.argsort(-parts.shares, kind="stable")[:TOP]
     total = max(parts.numerator, 1e-300)
     rows = [
@@ -140,17 +140,17 @@ def _loss(material: Material, parts: Parts) -> Step:
         },
         facts=tuple(facts),
         tables=(Table("The largest contributions", header, rows),) if rows else (),
-        draw=functools.partial(_loss_pictures, material, parts, order),
+        draw=functools.partial(_loss_pictures, context, parts, order),
     )
 
 
-def _loss_pictures(material: Material, parts: Parts, order: np.ndarray) -> list[Picture]:
+def _loss_pictures(context: TraceContext, parts: Parts, order: np.ndarray) -> list[Picture]:
     if len(parts.shares) == 0:
         return []
-    sheet = Sheet(picture_in_training(material), 0.6)
+    sheet = Sheet(picture_in_training(context), 0.6)
     texts = [f"{share:.2g}" if share < 10 else f"{share:.0f}" for share in parts.shares[order]]
-    assert material.lesson is not None
-    sheet.boxes(material.lesson.target.boxes, TRUTH, width=1)
+    assert context.training is not None
+    sheet.boxes(context.training.target.boxes, TRUTH, width=1)
     sheet.boxes(parts.owners[order][::-1], PALETTE[1], texts[::-1])
     return [
         histogram(
@@ -160,8 +160,8 @@ def _loss_pictures(material: Material, parts: Parts, order: np.ndarray) -> list[
     ]
 
 
-def _total(lesson: Lesson, parts: list[Parts]) -> Step:
-    names, values = list(lesson.losses), list(lesson.losses.values())
+def _total(training: TrainingStep, parts: list[Parts]) -> Step:
+    names, values = list(training.losses), list(training.losses.values())
     apart = {part.name: part.quotient for part in parts}
     rows = [
         [
@@ -170,7 +170,7 @@ def _total(lesson: Lesson, parts: list[Parts]) -> Step:
             f"{apart.get(name, 0.0):.6f}",
             f"{value / max(sum(values), 1e-12):.1%}",
         ]
-        for name, value in lesson.losses.items()
+        for name, value in training.losses.items()
     ]
 
     def draw() -> list[Picture]:
@@ -192,18 +192,18 @@ def _total(lesson: Lesson, parts: list[Parts]) -> Step:
     )
 
 
-def _gradients(lesson: Lesson) -> Step:
+def _gradients(training: TrainingStep) -> Step:
     groups: dict[str, float] = {}
-    for name, length in lesson.gradients.items():
+    for name, length in training.gradients.items():
         if length is not None:
             groups[part_of(name)] = groups.get(part_of(name), 0.0) + length**2
     lengths = {name: math.sqrt(square) for name, square in groups.items()}
     rows = [
         [name, "none" if length is None else f"{length:.4g}"]
-        for name, length in lesson.gradients.items()
+        for name, length in training.gradients.items()
     ]
-    frozen = [name for name, length in lesson.gradients.items() if length is None]
-    zero = [name for name, length in lesson.gradients.items() if length == 0]
+    frozen = [name for name, length in training.gradients.items() if length is None]
+    zero = [name for name, length in training.gradients.items() if length == 0]
     whole = math.sqrt(sum(groups.values()))
 
     def draw() -> list[Picture]:
@@ -232,9 +232,9 @@ def _gradients(lesson: Lesson) -> Step:
             ("length of the whole gradient", f"{whole:.5g}"),
             ("parameters with a gradient", f"{len(rows) - len(frozen)} of {len(rows)}"),
             ("with a gradient of exactly 0", str(len(zero))),
-            ("memory of what the backward pass begins with", megabytes(lesson.kept)),
+            ("memory of what the backward pass begins with", megabytes(training.kept)),
         ),
         tables=(Table("All parameters", ("name", "length"), rows, folded=True),),
-        seconds=lesson.seconds.get("backward"),
+        seconds=training.seconds.get("backward"),
         draw=draw,
     )

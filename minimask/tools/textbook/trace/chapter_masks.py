@@ -16,8 +16,8 @@ from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.paste import THRESHOLD, paste_mask
 from minimask.models.proposals import sigmoid
 from minimask.tools.textbook.trace.charts import matrix
+from minimask.tools.textbook.trace.context import TraceContext
 from minimask.tools.textbook.trace.drawing import MOST, Sheet, exact, gray, heat, photo, tiles
-from minimask.tools.textbook.trace.material import Material
 from minimask.tools.textbook.trace.steps import Picture, Step, Table
 
 PART, RESULT = "Third branch: the masks", "The result"
@@ -42,22 +42,22 @@ _FORMULA = {
 }
 
 
-def steps(material: Material) -> list[Step]:
+def steps(context: TraceContext) -> list[Step]:
     """The steps of the mask head, if there is one and something was found, and the result."""
     made = []
-    if "mask/logits" in material.arrays:
-        if "mask/pooled" in material.arrays:
-            made.append(_pooled(material))
-        made += [_logits(material), _pasted(material)]
-    return [*made, _result(material)]
+    if "mask/logits" in context.arrays:
+        if "mask/pooled" in context.arrays:
+            made.append(_pooled(context))
+        made += [_logits(context), _pasted(context)]
+    return [*made, _result(context)]
 
 
 def _names(detections: Detections) -> list[str]:
     return [f"{n} {s:.2f}" for n, s in zip(detections.names, detections.scores, strict=True)]
 
 
-def _pooled(material: Material) -> Step:
-    pooled = material.arrays["mask/pooled"]
+def _pooled(context: TraceContext) -> Step:
+    pooled = context.arrays["mask/pooled"]
     one, size = pooled[0], f"{pooled.shape[2]} × {pooled.shape[3]}"
     order = np.argsort(-np.nan_to_num(one.std(axis=(1, 2))), kind="stable")[:8]
 
@@ -77,20 +77,20 @@ def _pooled(material: Material) -> Step:
             "finely than for the class. In training the branches run side by side; in a prediction "
             "the masks come last, which is faster and better, as the boxes are better.",
         ),
-        functions=(type(material.model).pool_masks,),
-        arrays=material.pick("mask/pooled"),
+        functions=(type(context.model.roi_heads).pool_masks,),
+        arrays=context.pick("mask/pooled"),
         facts=(("objects", str(len(pooled))), ("numbers for each", f"{one.size:,}")),
-        seconds=material.prediction.spent("mask/pooled"),
+        seconds=context.prediction.spent("mask/pooled"),
         draw=draw,
     )
 
 
-def _logits(material: Material) -> Step:
-    logits, found = material.arrays["mask/logits"], material.prediction.detections
+def _logits(context: TraceContext) -> Step:
+    logits, found = context.arrays["mask/logits"], context.prediction.detections
     channels, side = logits.shape[1], logits.shape[2]
-    competing = material.convention.mask_output == "softmax"
-    names = material.class_names if channels == len(material.class_names) else material.classes
-    own = np.minimum(network_labels(found.labels, material.convention), channels - 1)
+    competing = context.model.roi_heads.mask_output == "softmax"
+    names = context.class_names if channels == len(context.class_names) else context.classes
+    own = np.minimum(network_labels(found.labels, context.model.roi_heads.background), channels - 1)
 
     def draw() -> list[Picture]:
         count = min(SHOWN, len(found))
@@ -108,16 +108,16 @@ def _logits(material: Material) -> Step:
         title=f"Mask logits, {side} × {side}, of the predicted class and of the others",
         words=("mask head: a fully convolutional network (FCN)", "K binary masks of m × m"),
         paper="Mask R-CNN, section 3, figure 4",
-        text=(_SAID[material.convention.mask_output].format(channels=channels),),
+        text=(_SAID[context.model.roi_heads.mask_output].format(channels=channels),),
         formula=(_FORMULA[competing],),
         functions=(
-            type(material.model.roi_heads.mask_head),
-            type(material.model.roi_heads.mask_predictor),
+            type(context.model.roi_heads.mask_head),
+            type(context.model.roi_heads.mask_predictor),
             mask_head.mask_probabilities,
         ),
-        arrays=material.pick("mask/features", "mask/logits"),
+        arrays=context.pick("mask/features", "mask/logits"),
         facts=(("objects", str(len(logits))), ("mask channels", str(channels))),
-        seconds=material.prediction.spent("mask/features") + material.prediction.spent("mask/log"),
+        seconds=context.prediction.spent("mask/features") + context.prediction.spent("mask/log"),
         draw=draw,
     )
 
@@ -131,8 +131,8 @@ def _all_channels(logits: np.ndarray, names: list[str], own: int) -> Picture:
     return exact(tiles([heat(sigmoid(logits[k]), 0, 1) for k in order], titles, 4, 112), caption)
 
 
-def _pasted(material: Material) -> Step:
-    found = material.prediction.detections
+def _pasted(context: TraceContext) -> Step:
+    found = context.prediction.detections
     soft, hard = found.soft_masks[:SHOWN], found.masks[:SHOWN]
     best = found.boxes[0] if len(found) else None
 
@@ -163,10 +163,10 @@ def _pasted(material: Material) -> Step:
         ),
         formula=(f"pixel belongs to the object ⇔ m(x, y) ≥ {THRESHOLD:g}",),
         functions=(paste_mask,),
-        arrays=material.pick("out/masks"),
+        arrays=context.pick("out/masks"),
         facts=(("objects", str(len(found))),),
         tables=(Table("Masks", ("object", "pixels", "share of its box"), rows, len(rows) > 8),),
-        seconds=material.prediction.spent("out/masks"),
+        seconds=context.prediction.spent("out/masks"),
         draw=draw,
     )
 
@@ -175,8 +175,8 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
     return np.maximum(boxes[:, 2:] - boxes[:, :2], 0).prod(axis=1)
 
 
-def _result(material: Material) -> Step:
-    found, target = material.prediction.detections, material.target
+def _result(context: TraceContext) -> Step:
+    found, target = context.prediction.detections, context.target
     tables: tuple[Table, ...] = ()
     facts = [
         ("objects found", str(len(found))),
@@ -195,14 +195,14 @@ def _result(material: Material) -> Step:
 
     def draw() -> list[Picture]:
         strong = 0.5 if (found.scores > 0.5).any() else 0.0
-        drawn = overlay(material.image, found.keep(slice(0, 40)), min_score=strong)
+        drawn = overlay(context.image, found.keep(slice(0, 40)), min_score=strong)
         caption = "What the model finds" + (f" with a score of {strong:g} or more." * bool(strong))
         pictures = [_fitting(drawn, caption.rstrip(".") + ".")]
         if target is not None:
-            true = draw_target(material.image, target, material.classes)
+            true = draw_target(context.image, target, context.classes)
             pictures.append(_fitting(true, "What is there: the ground truth."))
         if overlaps is not None and overlaps.size:
-            pictures.append(_iou_chart(material, found, overlaps))
+            pictures.append(_iou_chart(context, found, overlaps))
         return pictures
 
     return Step(
@@ -217,10 +217,10 @@ def _result(material: Material) -> Step:
             "no better-scored detection has taken.",
         )[: 1 if target is None else 2],
         functions=(FasterRCNN.predict, FasterRCNN.to_image),
-        arrays=material.pick("out/boxes", "out/labels", "out/scores"),
+        arrays=context.pick("out/boxes", "out/labels", "out/scores"),
         facts=tuple(facts),
         tables=tables,
-        seconds=material.prediction.total,
+        seconds=context.prediction.total,
         draw=draw,
     )
 
@@ -238,10 +238,10 @@ def _fitting(pixels: np.ndarray, caption: str) -> Picture:
     return photo(Sheet(pixels).pixels if max(pixels.shape[:2]) > MOST else pixels, caption)
 
 
-def _iou_chart(material: Material, found: Detections, overlaps: np.ndarray) -> Picture:
+def _iou_chart(context: TraceContext, found: Detections, overlaps: np.ndarray) -> Picture:
     rows, columns = min(len(found), 15), min(overlaps.shape[1], 10)
-    assert material.target is not None
-    names = [f"{i}: {material.name(int(k))}" for i, k in enumerate(material.target.labels)]
+    assert context.target is not None
+    names = [f"{i}: {context.name(int(k))}" for i, k in enumerate(context.target.labels)]
     values = overlaps[:rows, :columns]
     caption = f"IoU of the boxes of the {rows} best detections with the true ones."
     return matrix(values, _names(found)[:rows], names[:columns], caption)

@@ -5,18 +5,16 @@ Letters: R regions, C channels, P pooled size, S samples a bin along one axis.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from minimask.draw.colors import PALETTE
 from minimask.kernels.roi_align import roi_align
 from minimask.kernels.roi_align.geometry import Axis, axes
-from minimask.models.faster_rcnn import FasterRCNN
-from minimask.models.roi_pooling import pool_regions, pyramid_levels
+from minimask.models.roi_heads import RoIHeads
+from minimask.models.roi_pooling import RoIPooler, pyramid_levels
 from minimask.tools.textbook.trace.charts import bars
+from minimask.tools.textbook.trace.context import TraceContext, most
 from minimask.tools.textbook.trace.drawing import TRUTH, Sheet, exact, heat, photo, tiles
-from minimask.tools.textbook.trace.material import Material, most
 from minimask.tools.textbook.trace.steps import Picture, Step
 
 PART = "Features of a region"
@@ -24,28 +22,28 @@ SHOWN = 8  # channels of a region
 OPERATIONS = {"align": "RoIAlign", "warp": "RoIWarp", "pool": "RoIPool"}
 
 
-def steps(material: Material) -> list[Step]:
+def steps(context: TraceContext) -> list[Step]:
     """The steps between the proposals and the box head; none without proposals."""
-    if len(material.arrays["rpn/proposals"]) == 0:
+    if len(context.arrays["rpn/proposals"]) == 0:
         return []
-    made = [_levels(material)] if len(material.strides) > 1 else []
-    if material.convention.roi_op == "align":
-        made.append(_grid(material))
-    if "box/pooled" in material.arrays:
-        made.append(_pooled(material))
+    made = [_levels(context)] if len(context.strides) > 1 else []
+    if context.model.roi_heads.pooler.op == "align":
+        made.append(_grid(context))
+    if "box/pooled" in context.arrays:
+        made.append(_pooled(context))
     return made
 
 
-def _levels(material: Material) -> Step:
-    boxes, names = material.arrays["rpn/proposals"], material.pooled_names
-    levels = material.level_of(boxes)
+def _levels(context: TraceContext) -> Step:
+    boxes, names = context.arrays["rpn/proposals"], context.pooled_names
+    levels = context.level_of(boxes)
     counts = np.bincount(levels, minlength=len(names))
 
     def draw() -> list[Picture]:
         drawn = most(np.arange(len(boxes)), 120)
         colors = [PALETTE[level % len(PALETTE)] for level in levels[drawn]]
         hues = ["#" + bytes(PALETTE[i % len(PALETTE)]).hex() for i in range(len(names))]
-        sheet = Sheet(material.shown, 0.6).boxes(boxes[drawn], colors, width=1)
+        sheet = Sheet(context.shown, 0.6).boxes(boxes[drawn], colors, width=1)
         texts = [f"{count:,}" for count in counts]
         return [
             bars(names, counts.tolist(), "Proposals by level.", texts=texts, colors=hues),
@@ -62,7 +60,7 @@ def _levels(material: Material) -> Step:
             "Large regions are cut from coarse levels, small ones from fine levels, so that every "
             "region is some cells wide. Below the finest level and above the coarsest one the "
             f"nearest is taken. Systems round differently; this model follows the rule "
-            f"“{material.convention.level_rule}”.",
+            f"“{context.model.roi_heads.pooler.level_rule}”.",
         ),
         formula=("k = ⌊4 + log2(√(w · h) / 224)⌋",),
         functions=(pyramid_levels,),
@@ -72,11 +70,10 @@ def _levels(material: Material) -> Step:
     )
 
 
-def grid_of(box: np.ndarray, size: int, stride: int, convention: Any) -> tuple[Axis, Axis]:
+def grid_of(box: np.ndarray, size: int, stride: int, pooler: RoIPooler) -> tuple[Axis, Axis]:
     """The rows and columns of bins of a region (4,), in cells of its level's map."""
-    ratio, aligned = convention.sampling_ratio, convention.roi_aligned
     boxes = np.ascontiguousarray(box[None], np.float32)
-    return axes(boxes, (size, size), 1 / stride, ratio, aligned)
+    return axes(boxes, (size, size), 1 / stride, pooler.sampling_ratio, pooler.aligned)
 
 
 def positions(axis: Axis, size: int) -> np.ndarray:
@@ -86,15 +83,15 @@ def positions(axis: Axis, size: int) -> np.ndarray:
     return (axis.start[0] + steps * axis.size[0]).ravel()
 
 
-def _grid(material: Material) -> Step:
-    region, size = material.region, _pooled_size(material)
-    box = material.arrays["rpn/proposals"][region]
-    level = int(material.level_of(box[None])[0])
-    stride, name = material.strides[level], material.level_names[level]
-    rows, columns = grid_of(box, size, stride, material.convention)
+def _grid(context: TraceContext) -> Step:
+    region, size = context.roi, _pooled_size(context)
+    box = context.arrays["rpn/proposals"][region]
+    level = int(context.level_of(box[None])[0])
+    stride, name = context.strides[level], context.level_names[level]
+    rows, columns = grid_of(box, size, stride, context.model.roi_heads.pooler)
     y, x = positions(rows, size), positions(columns, size)
     samples = (int(rows.samples[0]), int(columns.samples[0]))
-    shift = 0.5 if material.convention.roi_aligned else 0.0
+    shift = 0.5 if context.model.roi_heads.pooler.aligned else 0.0
     half = (
         "Half a cell is taken off the box first, as values sit at the centers of cells."
         if shift
@@ -103,13 +100,13 @@ def _grid(material: Material) -> Step:
     )
 
     def draw() -> list[Picture]:
-        on_image = Sheet(material.shown, 0.7).boxes(box[None], PALETTE[1])
+        on_image = Sheet(context.shown, 0.7).boxes(box[None], PALETTE[1])
         # cell i covers i to i + 1 strides, and its value sits in the middle
         image_y, image_x = np.meshgrid((y + 0.5) * stride, (x + 0.5) * stride, indexing="ij")
         on_image.points(image_x.ravel(), image_y.ravel(), PALETTE[3], 1.5)
         return [
             photo(on_image.pixels, f"Region {region} and its sample points on the image."),
-            _over_cells(material, level, rows, columns, size),
+            _over_cells(context, level, rows, columns, size),
         ]
 
     start = f"x {columns.start[0]:.2f}, y {rows.start[0]:.2f}"
@@ -129,7 +126,7 @@ def _grid(material: Material) -> Step:
             "sample = start + (p + (i + ½) / S) · bin",
             "value = mean over samples of Σ cells · max(0, 1 − |Δx|) · max(0, 1 − |Δy|)",
         ),
-        functions=(pool_regions, roi_align, axes),
+        functions=(RoIPooler.__call__, roi_align, axes),
         arrays={"roi/sample_y": y, "roi/sample_x": x},
         facts=(
             ("region", f"proposal {region}: " + ", ".join(f"{v:.1f}" for v in box)),
@@ -142,14 +139,14 @@ def _grid(material: Material) -> Step:
     )
 
 
-def _pooled_size(material: Material) -> int:
-    pooled = material.arrays.get("box/pooled")
+def _pooled_size(context: TraceContext) -> int:
+    pooled = context.arrays.get("box/pooled")
     return 7 if pooled is None else pooled.shape[2]
 
 
-def _over_cells(material: Material, level: int, rows: Axis, columns: Axis, size: int) -> Picture:
+def _over_cells(context: TraceContext, level: int, rows: Axis, columns: Axis, size: int) -> Picture:
     """The grid over the cells of the level around the region, drawn large."""
-    strength = np.sqrt((material.prediction.pyramid[level][0] ** 2).mean(axis=0))
+    strength = np.sqrt((context.prediction.pyramid[level][0] ** 2).mean(axis=0))
     ends = []
     for axis, length in ((rows, strength.shape[0]), (columns, strength.shape[1])):
         low = int(np.clip(np.floor(axis.start[0]) - 1, 0, length - 1))
@@ -169,17 +166,17 @@ def _over_cells(material: Material, level: int, rows: Axis, columns: Axis, size:
     )
     cells.points(grid_x.ravel(), grid_y.ravel(), PALETTE[5], 2.5)
     caption = (
-        f"The same over the cells of {material.level_names[level]} (strength of their features): "
+        f"The same over the cells of {context.level_names[level]} (strength of their features): "
         "white the bins, red the sample points."
     )
     return exact(cells.pixels, caption)
 
 
-def _pooled(material: Material) -> Step:
-    pooled, region = material.arrays["box/pooled"], material.region
+def _pooled(context: TraceContext) -> Step:
+    pooled, region = context.arrays["box/pooled"], context.roi
     one = pooled[region]
     order = np.argsort(-np.nan_to_num(one.std(axis=(1, 2))), kind="stable")[:SHOWN]
-    operation = OPERATIONS.get(material.convention.roi_op, material.convention.roi_op)
+    operation = OPERATIONS.get(context.model.roi_heads.pooler.op, context.model.roi_heads.pooler.op)
     size = f"{pooled.shape[2]} × {pooled.shape[3]}"
 
     def draw() -> list[Picture]:
@@ -198,13 +195,13 @@ def _pooled(material: Material) -> Step:
             f"{operation} gives features of one size for every region, whatever its own. Fully "
             "connected layers need that. Where the region was wide, a cell stands for more pixels.",
         ),
-        functions=(FasterRCNN.pool_boxes,),
-        arrays=material.pick("box/pooled"),
+        functions=(RoIHeads.pool_boxes,),
+        arrays=context.pick("box/pooled"),
         facts=(
             ("regions", f"{len(pooled):,}"),
             ("numbers for each", f"{pooled[0].size:,} = {pooled.shape[1]} × {size}"),
             ("operation", operation),
         ),
-        seconds=material.prediction.spent("box/pooled"),
+        seconds=context.prediction.spent("box/pooled"),
         draw=draw,
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from minimask.system.files import write_whole
+from minimask.tools.textbook.trace.steps import parts_of
 
 if TYPE_CHECKING:
     from minimask.tools.textbook.trace.whole import Trace
@@ -56,7 +57,7 @@ def _cells(trace: Trace, setup: Sequence[str], seed: int) -> list[dict[str, Any]
         ),
         _code("run.rpn.proposals[:5]"),
     ]
-    for part, steps in trace.parts():
+    for part, steps in parts_of(trace.steps):
         cells.append(_text(f"## {part}"))
         cells += [_code(f'run["{step.key}"]  # {step.title}') for step in steps]
     for i, cell in enumerate(cells):

@@ -1,39 +1,26 @@
 """The two passes of a model that a trace shows: a prediction, and one step of training.
 
-Letters: G true objects, B anchors of all levels, R regions, K classes with background.
+Nothing is computed a second time: the model says what it computes (`minimask.autograd.hooks`).
+
+Letters: G ground-truth objects, B anchors of all levels, R RoIs, M side of a mask.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from minimask.autograd import hooks
-from minimask.autograd.backward import topological_order
-from minimask.models import box_head, mask_head, rpn
-from minimask.models.box_head import Regions
+from minimask.autograd import topological_order
+from minimask.autograd.hooks import hooked, stage
+from minimask.models.box_head import Candidates, SampledRoIs
 from minimask.models.detections import Detections, Target
-from minimask.models.faster_rcnn import FasterRCNN
-from minimask.models.transform import Batch, resize_target
-from minimask.tools.textbook.trace.listening import Call, LossCall, listening, timing
-
-DOORS: tuple[tuple[Any, str], ...] = (
-    (FasterRCNN, "prepare"),
-    (rpn, "assign_anchors"),
-    (rpn, "rpn_loss"),
-    (rpn.RPN, "propose"),
-    (box_head, "with_true_boxes"),
-    (box_head, "assign_regions"),
-    (box_head, "sample_regions"),
-    (box_head, "make_regions"),
-    (box_head, "box_loss"),
-    (mask_head, "mask_loss"),
-    (mask_head, "mask_targets"),
-)
+from minimask.models.faster_rcnn import arrays_of
+from minimask.models.proposals import ProposalFilter
+from minimask.models.transform import Batch
+from minimask.tools.textbook.trace.stopwatch import LossCall, Stopwatch
 
 
 @dataclass(frozen=True)
@@ -44,13 +31,16 @@ class Prediction:
         arrays: every intermediate by name, as `model.stages` names them.
         seconds: from the step before to this one, by the same names.
         batch: the image as the network takes it.
+        filter: how the proposals were filtered.
+        candidates: what the detections were chosen from; None: there were no proposals.
         detections: what `model.predict` returns.
-        total: seconds of all steps.
     """
 
     arrays: dict[str, np.ndarray]
     seconds: dict[str, float]
     batch: Batch
+    filter: ProposalFilter
+    candidates: Candidates | None
     detections: Detections
 
     @property
@@ -73,80 +63,121 @@ class Prediction:
 
 
 def record_prediction(model: Any, image: np.ndarray) -> Prediction:
-    """Predict once, then once more step by step.
+    """Predict once to compile what is to be timed, then once more with a record of it.
 
     Args:
         model: a Faster or Mask R-CNN.
         image: (H, W, 3) uint8.
     """
-    (detections,) = model.predict([image])  # also compiles what is to be timed below
-    arrays, seconds = {}, {}
-    since = time.perf_counter()
-    for name, array in model.stages(image):
-        seconds[name] = time.perf_counter() - since
-        arrays[name] = array
-        since = time.perf_counter()
-    return Prediction(arrays, seconds, model.prepare([image]), detections)
+    model.predict([image])
+    with hooked(Stopwatch(model)) as recorded:
+        (detections,) = model.predict([image])
+    return Prediction(
+        dict(arrays_of(recorded)),
+        recorded.steps,
+        recorded.one("transform/batch"),
+        recorded.one("rpn/filter"),
+        recorded.one("det/candidates"),
+        detections,
+    )
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingStep:
     """One training step on one image: what it compared, and what it learned.
 
     Attributes:
-        calls: of the model's functions, see `DOORS`.
-        loss_calls: the operations at the end of the losses.
+        recorded: what the model said on the way, and the operations at the end of the losses.
         losses: the values of `model.losses`.
         gradients: length of the gradient of each parameter after the backward pass, by name; of
             those that learn nothing, None.
-        seconds: by stage.
-        target: the objects in the network's input.
-        batch: the image as the network took it.
         kept: bytes of the results that the backward pass began with.
     """
 
-    calls: dict[str, list[Call]]
-    loss_calls: list[LossCall]
+    recorded: Stopwatch
     losses: dict[str, float]
     gradients: dict[str, float | None]
-    seconds: dict[str, float]
-    target: Target
-    batch: Batch
     kept: int
 
-    def call_of(self, name: str) -> Call:
-        """The first call of a function that every step makes."""
-        return self.calls[name][0]
+    @property
+    def loss_calls(self) -> list[LossCall]:
+        """The operations at the end of the losses."""
+        return self.recorded.losses
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By stage."""
+        return self.recorded.seconds
+
+    @property
+    def batch(self) -> Batch:
+        """The image as the network took it."""
+        return self.recorded.one("transform/batch")
+
+    @property
+    def target(self) -> Target:
+        """The ground truth in the network's input."""
+        return self.recorded.one("transform/targets")
+
+    @property
+    def anchors(self) -> np.ndarray:
+        """(B, 4) of all levels."""
+        return self.recorded.one("rpn/anchors")
 
     @property
     def matches(self) -> np.ndarray:
         """(B,) the object of each anchor, -1 background, -2 ignored."""
-        return np.asarray(self.call_of("assign_anchors").result)
+        return self.recorded.one("rpn/matches")
 
     @property
     def sampled_anchors(self) -> tuple[np.ndarray, np.ndarray]:
         """The positive and the negative anchors that the step learned from."""
-        return self.call_of("rpn_loss").arguments["samples"][0]
+        return self.recorded.one("rpn/sampled")
+
+    @property
+    def anchor_targets(self) -> np.ndarray:
+        """(positives, 4) the regression targets of the positive anchors."""
+        return self.recorded.one("rpn/target_deltas")
 
     @property
     def proposals(self) -> np.ndarray:
         """(R, 4) the proposals of the step."""
-        return self.call_of("propose").result[0][0]
+        return self.recorded.one("rpn/proposals")
 
     @property
-    def regions(self) -> Regions:
-        """The sampled regions with their targets."""
-        return self.call_of("make_regions").result
+    def roi_candidates(self) -> tuple[np.ndarray, np.ndarray]:
+        """(R, 4) the boxes RoIs were sampled from, and (R,) the object of each."""
+        return self.recorded.one("roi/candidates")
+
+    @property
+    def sampled_rois(self) -> SampledRoIs:
+        """The sampled RoIs with their targets."""
+        return self.recorded.one("roi/sampled")
+
+    @property
+    def mask_rois(self) -> SampledRoIs:
+        """The same; positive are those whose mask was learned."""
+        return self.recorded.one("mask/sampled")
+
+    @property
+    def mask_targets(self) -> np.ndarray | None:
+        """(R, M, M) of the positive `mask_rois`; None: no mask was learned."""
+        return self.recorded.one("mask/targets")
+
+    @property
+    def mask_logits(self) -> np.ndarray:
+        """(R, mask channels, M, M) of the positive `mask_rois`."""
+        return np.asarray(self.recorded.one("mask/logits").data)
 
 
-def record_lesson(model: Any, image: np.ndarray, target: Target, seed: int) -> Lesson:
+def record_training_step(model: Any, image: np.ndarray, target: Target, seed: int) -> TrainingStep:
     """One training step without its update; weights, statistics and mode stay as they were.
 
     Args:
         model: a Faster or Mask R-CNN.
         image: (H, W, 3) uint8.
         target: its objects.
-        seed: of the draws of anchors and regions.
+        seed: of the draws of anchors and RoIs.
     """
     parameters = list(model.named_parameters())
     before = [p.grad for _, p in parameters]
@@ -156,12 +187,12 @@ def record_lesson(model: Any, image: np.ndarray, target: Target, seed: int) -> L
     try:
         for _, parameter in parameters:
             parameter.grad = None
-        with listening(DOORS) as calls, timing(model) as stopwatch:
+        with hooked(Stopwatch(model)) as recorded:
             losses = model.losses([image], [target], rng=np.random.default_rng(seed))
             values = {name: float(loss.data) for name, loss in losses.items()}
             total = sum(losses.values())
             kept = sum(t.data.nbytes for t in topological_order(total))
-            with hooks.stage("backward"):
+            with stage("backward"):
                 total.backward()
         gradients = {name: _length(p.grad) for name, p in parameters}
     finally:
@@ -170,10 +201,7 @@ def record_lesson(model: Any, image: np.ndarray, target: Target, seed: int) -> L
             parameter.grad = gradient
         for buffer, content in buffers:
             buffer[...] = content
-    batch = calls["prepare"][0].result
-    moved = resize_target(target, batch.frames[0], batch.shape)
-    seconds = dict(stopwatch.seconds)
-    return Lesson(calls, stopwatch.losses, values, gradients, seconds, moved, batch, kept)
+    return TrainingStep(recorded, values, gradients, kept)
 
 
 def _length(gradient: Any) -> float | None:

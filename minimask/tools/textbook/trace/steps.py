@@ -10,11 +10,13 @@ import inspect
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 import minimask
+from minimask.tools.textbook.page import render
 
 ROOT = pathlib.Path(minimask.__file__).resolve().parent.parent
 
@@ -161,6 +163,20 @@ class Step:
         return f"Step({self.key!r}: {self.title}, {len(self.arrays)} arrays)"
 
     def _repr_html_(self) -> str:
-        from minimask.tools.textbook.trace.book import render_step
+        names = {"step": self, "number": number, "share": share}
+        return render("trace/notebook_step.html.j2", names)
 
-        return render_step(self)
+
+def parts_of(steps: Sequence[Step]) -> list[tuple[str, list[Step]]]:
+    """The steps by parts of the figure, in order."""
+    return [(part, list(group)) for part, group in groupby(steps, key=lambda step: step.part)]
+
+
+def number(value: float) -> str:
+    """A value of an array, readable; a dash where there is none."""
+    return "–" if np.isnan(value) else f"{value:.4g}"
+
+
+def share(value: float) -> str:
+    """A share as percent; exactly none is a dash."""
+    return "–" if value == 0 else f"{value:.1%}"

@@ -14,7 +14,7 @@ from minimask.data import CocoDataset, read_image
 from minimask.data.images import missing_file, read_mask
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.models.detections import Target
-from minimask.models.transform import Frame, resize_target
+from minimask.models.transform import ImageTransform, resize_target
 
 
 def true_objects(
@@ -59,8 +59,8 @@ def resize_both(
     from PIL import Image
 
     if target is not None:
-        frame = Frame(image.shape[:2], (height, width))
-        target = resize_target(target, frame, (height, width))
+        transform = ImageTransform(image.shape[:2], (height, width))
+        target = resize_target(target, transform, (height, width))
     small = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
     return np.asarray(small), target
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
-from itertools import groupby
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from minimask.models.detections import Target
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.transform import as_rgb, check_target
 from minimask.system.device import on_gpu
+from minimask.tools.textbook.page import render
 from minimask.tools.textbook.trace import (
     chapter_boxes,
     chapter_features,
@@ -22,6 +22,7 @@ from minimask.tools.textbook.trace import (
     chapter_regions,
     chapter_training,
 )
+from minimask.tools.textbook.trace.book import write_book
 from minimask.tools.textbook.trace.chapter_anchors import anchor_step, matching_step
 from minimask.tools.textbook.trace.chapter_proposals import (
     delta_step,
@@ -29,12 +30,12 @@ from minimask.tools.textbook.trace.chapter_proposals import (
     proposal_step,
     score_step,
 )
-from minimask.tools.textbook.trace.material import Material
+from minimask.tools.textbook.trace.context import TraceContext
 from minimask.tools.textbook.trace.record import (
-    Lesson,
     Prediction,
-    record_lesson,
+    TrainingStep,
     record_prediction,
+    record_training_step,
 )
 from minimask.tools.textbook.trace.steps import Step
 
@@ -65,28 +66,28 @@ def trace(
     image = as_rgb(image)
     if on_gpu(next(model.parameters()).data):
         raise ValueError('model: a trace reads everything back; move it first: model.to("cpu")')
-    lesson = None
+    training = None
     prediction = record_prediction(model, image)
     if target is not None:
         check_target(target, image, len(model.classes), "target")
         if target.masks is not None or not isinstance(model, MaskRCNN):
-            lesson = record_lesson(model, image, target, seed)
-    material = Material(model, image, prediction, target, lesson)
-    return Trace(material, title or "Step by step", about)
+            training = record_training_step(model, image, target, seed)
+    context = TraceContext(model, image, prediction, target, training)
+    return Trace(context, title or "Step by step", about)
 
 
-def make_steps(material: Material) -> list[Step]:
+def make_steps(context: TraceContext) -> list[Step]:
     """All steps in order; those that need what is not there are left out."""
-    first = [anchor_step(material), matching_step(material), score_step(material)]
-    first += [delta_step(material), funnel_step(material), proposal_step(material)]
+    first = [anchor_step(context), matching_step(context), score_step(context)]
+    first += [delta_step(context), funnel_step(context), proposal_step(context)]
     return [
-        *chapter_features.steps(material),
+        *chapter_features.steps(context),
         *(step for step in first if step is not None),
-        *chapter_regions.steps(material),
-        *chapter_boxes.steps(material),
-        *chapter_masks.steps(material),
-        *chapter_training.steps(material),
-        *chapter_losses.steps(material),
+        *chapter_regions.steps(context),
+        *chapter_boxes.steps(context),
+        *chapter_masks.steps(context),
+        *chapter_training.steps(context),
+        *chapter_losses.steps(context),
     ]
 
 
@@ -94,42 +95,37 @@ class Trace:
     """Everything about one image: see `trace`.
 
     Attributes:
-        material: the recorded passes and what follows from them.
+        context: the recorded passes and what follows from them.
         title: of the page.
         about: a sentence about model and image.
     """
 
-    def __init__(self, material: Material, title: str, about: str = "") -> None:
-        self.material, self.title, self.about = material, title, about
+    def __init__(self, context: TraceContext, title: str, about: str = "") -> None:
+        self.context, self.title, self.about = context, title, about
 
     @property
     def prediction(self) -> Prediction:
         """The recorded prediction."""
-        return self.material.prediction
+        return self.context.prediction
 
     @property
-    def lesson(self) -> Lesson | None:
+    def training(self) -> TrainingStep | None:
         """The recorded training step."""
-        return self.material.lesson
+        return self.context.training
 
     @functools.cached_property
     def steps(self) -> list[Step]:
         """The steps in order."""
         with np.errstate(over="ignore", invalid="ignore"):  # of a broken model too
-            return make_steps(self.material)
+            return make_steps(self.context)
 
     @functools.cached_property
     def arrays(self) -> dict[str, np.ndarray]:
         """Every intermediate by its name, e.g. "rpn/proposals"."""
-        found = dict(self.material.arrays)
+        found = dict(self.context.arrays)
         for step in self.steps:
             found |= step.arrays
         return found
-
-    def parts(self) -> Iterator[tuple[str, list[Step]]]:
-        """The steps by parts of the figure."""
-        for part, group in groupby(self.steps, key=lambda step: step.part):
-            yield part, list(group)
 
     def __getitem__(self, name: str) -> Any:
         """A step by its key, "rpn-proposals", or an array by its name, "rpn/proposals".
@@ -171,13 +167,9 @@ class Trace:
         Raises:
             OSError: it cannot be written.
         """
-        from minimask.tools.textbook.trace.book import write_book
-
-        write_book(path, self)
+        write_book(path, self.context, self.steps, self.title, self.about)
 
     def _repr_html_(self) -> str:
-        from minimask.tools.textbook.page import render
-
         return render("trace/notebook_trace.html.j2", {"trace": self})
 
 

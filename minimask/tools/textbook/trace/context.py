@@ -13,31 +13,30 @@ import numpy as np
 
 from minimask.models.box_head import background_class
 from minimask.models.detections import Target
-from minimask.models.faster_rcnn import POOLED_LEVELS
-from minimask.models.roi_pooling import pyramid_levels
-from minimask.models.transform import Batch
+from minimask.models.roi_pooling import POOLED_LEVELS, pyramid_levels
+from minimask.models.transform import Batch, resize_target
+from minimask.tools.textbook.trace.decisions import Outcome, decide
 from minimask.tools.textbook.trace.funnel import Cut, funnel
-from minimask.tools.textbook.trace.outcome import Outcome, decide
-from minimask.tools.textbook.trace.record import Lesson, Prediction
+from minimask.tools.textbook.trace.record import Prediction, TrainingStep
 
 
 @dataclass(frozen=True)
-class Material:
+class TraceContext:
     """Everything a chapter may need; what several need is computed once.
 
     Attributes:
         model: the traced model.
         image: (H, W, 3) uint8, as given.
         prediction: the recorded prediction.
-        target: the true objects in the image; None: unknown.
-        lesson: the recorded training step; None: without true objects there is none.
+        target: the ground truth of the image; None: unknown.
+        training: the recorded training step; None: without ground truth there is none.
     """
 
     model: Any
     image: np.ndarray
     prediction: Prediction
     target: Target | None = None
-    lesson: Lesson | None = None
+    training: TrainingStep | None = None
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -49,11 +48,6 @@ class Material:
         return {name: a for name, a in self.arrays.items() if name.startswith(prefixes)}
 
     @property
-    def convention(self) -> Any:
-        """The model's choices."""
-        return self.model.convention
-
-    @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, without background."""
         return self.model.classes
@@ -62,23 +56,23 @@ class Material:
     def class_names(self) -> list[str]:
         """The names of the network's outputs, with background where the network has it."""
         names = list(self.classes)
-        names.insert(background_class(len(names) + 1, self.convention), "background")
+        names.insert(
+            background_class(len(names) + 1, self.model.roi_heads.background), "background"
+        )
         return names
 
     @functools.cached_property
     def shown(self) -> np.ndarray:
         """(H, W, 3) uint8: the network's input with its normalization taken back."""
-        return picture_of(self.prediction.batch, self.convention)
+        return picture_of(self.prediction.batch, self.model.convention)
 
     @functools.cached_property
-    def truth(self) -> Target | None:
-        """The true objects in the frame of a prediction's input."""
+    def gt(self) -> Target | None:
+        """The ground truth in the frame of a prediction's input."""
         if self.target is None:
             return None
-        from minimask.models.transform import resize_target
-
         batch = self.prediction.batch
-        return resize_target(self.target, batch.frames[0], batch.shape)
+        return resize_target(self.target, batch.transforms[0], batch.shape)
 
     @functools.cached_property
     def strides(self) -> list[int]:
@@ -101,25 +95,27 @@ class Material:
         """The level (0 the finest) that each of the boxes (R, 4) is cut from."""
         lowest = round(np.log2(self.strides[0]))
         highest = lowest + len(self.pooled_names) - 1
-        return pyramid_levels(boxes, self.convention.level_rule, lowest, highest) - lowest
+        return (
+            pyramid_levels(boxes, self.model.roi_heads.pooler.level_rule, lowest, highest) - lowest
+        )
 
     @functools.cached_property
-    def cuts(self) -> list[Cut]:
+    def proposal_filter(self) -> list[Cut]:
         """From all anchors to the proposals."""
-        return funnel(self.model, self.prediction)
+        return funnel(self.prediction)
 
     @functools.cached_property
     def outcome(self) -> Outcome | None:
         """What became of the proposals; None: there were none."""
-        return decide(self.model, self.prediction)
+        return decide(self.model.roi_heads, self.prediction)
 
     @functools.cached_property
-    def region(self) -> int:
+    def roi(self) -> int:
         """The proposal shown in detail: that of the best detection, else the best-scored one."""
         outcome = self.outcome
         if outcome is None or len(outcome.kept) == 0:
             return 0
-        return int(outcome.regions[outcome.kept[0]])
+        return int(outcome.rois[outcome.kept[0]])
 
     def name(self, label: int) -> str:
         """A class, counted without background."""
