@@ -10,13 +10,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from minimask.conventions import Convention
 from minimask.models.backbone import register_backbone
 from minimask.models.detections import Detections, Target
-from minimask.models.factory import Architecture, make, preset
+from minimask.models.factory import MODELS, Architecture, build, preset
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.matcher import RecordedSampling
@@ -88,93 +87,32 @@ LAPTOP: dict[str, Any] = {
     "mask_batch_size_per_image": 8,
 }
 
+_laptop: dict[str, Any] = {"convention": "exact", "default_classes": None, **LAPTOP}
+_maskrcnn_laptop = preset("maskrcnn_laptop", masks=True, **_laptop)
+_fasterrcnn_laptop = preset("fasterrcnn_laptop", masks=False, **_laptop)
+
 
 def maskrcnn_laptop(
-    classes: Sequence[str] | None = None,
-    *,
-    num_classes: int | None = None,
-    convention: str | Convention | Mapping[str, Any] = "exact",
-    seed: int = 0,
-    **options: Any,
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
 ) -> MaskRCNN:
     """A small Mask R-CNN that trains from random weights on two cores in minutes.
+
+    Its convention is "exact", torchvision's with half pixels put right, which small objects gain
+    from; images are used at their own size up to 1024 pixels unless `min_size` and `max_size` say
+    otherwise.
 
     Args:
         classes: names of the classes, without background.
         num_classes: instead of `classes`: their number, background included.
-        convention: whose choices to follow; "exact" is torchvision's with half pixels put
-            right, which small objects gain from.
-        seed: of the random weights.
-        **options: fields of `Architecture` and `Convention`, and `HYPERPARAMETERS`, to change. Images are used at their
-            own size up to 1024 pixels unless `min_size` and `max_size` say otherwise.
+        **options: convention, seed, and what else `mask_rcnn` takes.
     """
-    choices = (num_classes, classes, convention, seed, options)
-    model = _laptop("maskrcnn_laptop", True, *choices)
-    assert isinstance(model, MaskRCNN)
+    model: MaskRCNN = _maskrcnn_laptop(num_classes, classes=classes, **options)
     return model
 
 
 def fasterrcnn_laptop(
-    classes: Sequence[str] | None = None,
-    *,
-    num_classes: int | None = None,
-    convention: str | Convention | Mapping[str, Any] = "exact",
-    seed: int = 0,
-    **options: Any,
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
 ) -> FasterRCNN:
     """`maskrcnn_laptop` without its mask branch; arguments as there."""
-    choices = (num_classes, classes, convention, seed, options)
-    return _laptop("fasterrcnn_laptop", False, *choices)
-
-
-def _laptop(
-    name: str,
-    masks: bool,
-    num_classes: int | None,
-    classes: Sequence[str] | None,
-    convention: str | Convention | Mapping[str, Any],
-    seed: int,
-    options: Mapping[str, Any],
-) -> FasterRCNN:
-    return make(
-        name,
-        LAPTOP,
-        masks=masks,
-        num_classes=num_classes,
-        classes=classes,
-        convention=convention,
-        seed=seed,
-        options=options,
-    )
-
-
-MODELS = {
-    function.__name__: function
-    for function in (
-        mask_rcnn,
-        faster_rcnn,
-        maskrcnn_resnet18_fpn,
-        maskrcnn_resnet34_fpn,
-        maskrcnn_resnet50_fpn,
-        maskrcnn_resnet101_fpn,
-        fasterrcnn_resnet18_fpn,
-        fasterrcnn_resnet34_fpn,
-        fasterrcnn_resnet50_fpn,
-        fasterrcnn_resnet101_fpn,
-        maskrcnn_laptop,
-        fasterrcnn_laptop,
-    )
-}
-
-
-def build(config: Mapping[str, Any]) -> FasterRCNN:
-    """The model a `model.config` describes: {"model": name, "classes": [...], ...options}.
-
-    Raises:
-        ValueError: no model of that name, or options it does not have.
-    """
-    options = dict(config)
-    name = options.pop("model", None)
-    if name not in MODELS:
-        raise ValueError(f"config: model {name!r} is none of {', '.join(MODELS)}")
-    return MODELS[name](**options)
+    model: FasterRCNN = _fasterrcnn_laptop(num_classes, classes=classes, **options)
+    return model

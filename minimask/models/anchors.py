@@ -12,6 +12,7 @@ import numpy as np
 
 from minimask.autograd.arrays import Array
 from minimask.autograd.hooks import stage
+from minimask.conventions import TORCHVISION, Convention
 from minimask.system.device import on_gpu, upload
 
 
@@ -51,22 +52,16 @@ class AnchorGenerator:
         self,
         sizes: Sequence[float | Sequence[float]],
         aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0),  # Faster R-CNN, section 3.3
-        *,
-        round_corners: bool = True,
-        offset: float = 0.0,
-        order: str = "ratio",
+        convention: Convention = TORCHVISION,
     ):
-        """One entry of `sizes` per level of the pyramid: a size, or several, in pixels.
-
-        `offset` is the center of the first anchor in strides, 0 or 0.5; the rest as for
-        `cell_anchors`.
-        """
-        self.offset = offset
+        """One entry of `sizes` per level of the pyramid: a size, or several, in pixels."""
+        self.offset = convention.anchor_offset  # of the first anchor's center, in strides
         per_level = [s if isinstance(s, Sequence) else (s,) for s in sizes]
-        self.cells = [
-            cell_anchors(s, aspect_ratios, round_corners=round_corners, order=order)
-            for s in per_level
-        ]
+        how: dict[str, Any] = {
+            "round_corners": convention.round_anchors,
+            "order": convention.anchor_order,
+        }
+        self.cells = [cell_anchors(s, aspect_ratios, **how) for s in per_level]
         counts = {len(cell) for cell in self.cells}
         if len(counts) != 1:
             raise ValueError(f"anchor sizes: every level needs as many, got {per_level}")

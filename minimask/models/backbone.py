@@ -70,55 +70,43 @@ def make_backbone(name: str, rng: np.random.Generator) -> Module:
     return backbone
 
 
-def check_backbone(backbone: Module, name: str = "backbone", side: int = 128) -> int:
+def check_backbone(
+    backbone: Module, name: str = "backbone", maps: int | None = None, side: int = 128
+) -> None:
     """Run a backbone on one small image and look whether a detector can use what it gives.
 
     Args:
         backbone: the module.
         name: for messages.
+        maps: how many feature maps there should be; None: any number.
         side: height and width of the image; at least the coarsest stride.
-
-    Returns:
-        How many feature maps there are.
 
     Raises:
         ValueError: what it lacks, in one sentence.
     """
-    if not isinstance(backbone, Module):
-        raise ValueError(
-            f"{name}: expected a minimask.nn.Module, got {type(backbone).__name__}; its parameters "
-            "could not be found, trained or saved"
-        )
     channels = getattr(backbone, "channels", None)
-    if not isinstance(channels, int | np.integer):
+    if not isinstance(backbone, Module) or not isinstance(channels, int | np.integer):
         raise ValueError(
-            f"{name}: needs an int attribute `channels`, the channels of its feature maps; "
-            f"got {channels!r}"
+            f"{name}: expected a minimask.nn.Module with an int attribute `channels`, the channels "
+            f"of its feature maps; got {type(backbone).__name__} with {channels!r}"
         )
     was_training = backbone.training
-    try:
-        with no_grad():
-            maps = backbone.eval()(Tensor(np.zeros((1, 3, side, side), np.float32)))
-    finally:
-        backbone.train(was_training)
-    if not isinstance(maps, list | tuple) or not maps or not isinstance(maps[0], Tensor):
-        raise ValueError(f"{name}: forward must return a list of Tensors, got {_kind(maps)}")
-    for i, level in enumerate(maps):
-        fits = level.ndim == 4 and level.shape[:2] == (1, channels)
-        height, width = level.shape[2:] if fits else (0, 0)
-        stride = side // max(height, 1)
-        if not fits or height != width or side % height or stride & (stride - 1):
-            raise ValueError(
-                f"{name}: feature map {i} of a {side} x {side} image should have the shape "
-                f"(1, {channels}, {side} / stride, {side} / stride) with a power of two as its "
-                f"stride, got {level.shape}"
-            )
-    sides = [level.shape[2] for level in maps]
-    if sorted(set(sides), reverse=True) != sides:
-        raise ValueError(f"{name}: feature maps must come finest first, got sides {sides}")
-    return len(maps)
-
-
-def _kind(value: object) -> str:
-    inner = f" of {type(value[0]).__name__}" if isinstance(value, list | tuple) and value else ""
-    return f"{type(value).__name__}{inner}"
+    with no_grad():
+        found = backbone.eval()(Tensor(np.zeros((1, 3, side, side), np.float32)))
+    backbone.train(was_training)
+    if not isinstance(found, list | tuple) or not all(isinstance(m, Tensor) for m in found):
+        raise ValueError(f"{name}: forward must return a list of Tensors, got {type(found)}")
+    sides = [m.shape[-1] for m in found]
+    wrong = [m.shape for m in found if m.shape != (1, channels, m.shape[-1], m.shape[-1])]
+    strides = [side // n if n and side % n == 0 else 0 for n in sides]
+    if wrong or not found or strides != sorted(set(strides)) or any(s & (s - 1) for s in strides):
+        raise ValueError(
+            f"{name}: feature maps of a {side} x {side} image should have shapes (1, {channels}, "
+            f"{side} / stride, {side} / stride), finest first, strides powers of two; "
+            f"got {', '.join(str(m.shape) for m in found) or 'none'}"
+        )
+    if maps is not None and len(found) != maps:
+        raise ValueError(
+            f"{name}: gives {len(found)} feature maps, but anchor_sizes has {maps} entries; give "
+            "one (a size or a list of sizes) for each map"
+        )

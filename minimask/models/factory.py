@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,10 @@ from minimask.models.rpn import RPN, RPNHead
 from minimask.nn import Module
 
 Numbers = Sequence[int]
+MODELS: dict[str, Callable[..., Any]] = {}
 FEATURES = ("fpn", "c4", "c5")
 MASK_HEADS = ("fcn", "mlp")
+_DEFAULT = "the sizes of ResNet-50-FPN"
 
 
 @dataclass(frozen=True)
@@ -86,35 +88,19 @@ def _assemble(
     """Make every part and put them together; parameters are drawn in this order."""
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
-    of_rpn = {
-        name.removeprefix("rpn_"): value
-        for name, value in hyperparameters.items()
-        if name.startswith("rpn_")
-    }
-    of_roi_heads = {
-        name.removeprefix("box_"): value
-        for name, value in hyperparameters.items()
-        if not name.startswith("rpn_")
-    }
+    of_rpn = {k.removeprefix("rpn_"): v for k, v in hyperparameters.items() if k[:4] == "rpn_"}
+    of_heads = {k.removeprefix("box_"): v for k, v in hyperparameters.items() if k[:4] != "rpn_"}
     backbone, anchors = _backbone(a, c, rng)
     rpn = RPN(RPNHead(backbone.channels, anchors.per_cell, rng), anchors, c, **of_rpn)
     heads = _box_branch(a, c, backbone, num_classes, rng)
     if masks:
-        output = of_roi_heads.get("mask_output", "sigmoid")
+        output = of_heads.get("mask_output", "sigmoid")
         check_choice("mask_output", output, mask_head.OUTPUTS)
         heads |= _mask_branch(a, mask_channels(num_classes, output, c.background), heads, rng)
-    roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **of_roi_heads)
+    roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **of_heads)
     kind = MaskRCNN if masks else FasterRCNN
-    return kind(
-        backbone,
-        rpn,
-        roi_heads,
-        classes=classes,
-        convention=c,
-        min_size=a.min_size,
-        max_size=a.max_size,
-        config=config,
-    )
+    sizes: dict[str, Any] = {"min_size": a.min_size, "max_size": a.max_size}
+    return kind(backbone, rpn, roi_heads, classes=classes, convention=c, config=config, **sizes)
 
 
 def _stage_options(a: Architecture, c: Convention) -> dict[str, Any]:
@@ -138,30 +124,15 @@ def _backbone(
     if a.backbone != "resnet":
         if a.features != "fpn":
             raise ValueError(f"features: {a.features!r} is of ResNets, not of {a.backbone!r}")
-        return make_backbone(a.backbone, rng), _anchors(sizes, a, c)
-    body = ResNet(
-        a.layers,
-        rng,
-        stages=3 if a.features == "c4" else 4,
-        stem_pool_padding=c.stem_pool_padding,
-        **_stage_options(a, c),
-    )
+        return make_backbone(a.backbone, rng), AnchorGenerator(sizes, a.aspect_ratios, c)
+    options = _stage_options(a, c) | {"stem_pool_padding": c.stem_pool_padding}
+    body = ResNet(a.layers, rng, stages=3 if a.features == "c4" else 4, **options)
     body.freeze(a.trainable_layers)
     if a.features == "fpn":
-        return ResNetFPN(body, a.fpn_channels, rng), _anchors(sizes, a, c)
+        return ResNetFPN(body, a.fpn_channels, rng), AnchorGenerator(sizes, a.aspect_ratios, c)
     flat = [s for level in sizes for s in (level if isinstance(level, Sequence) else [level])]
     channels = a.fpn_channels if a.features == "c5" else None
-    return SingleScaleBackbone(body, rng, channels), _anchors([flat], a, c)
-
-
-def _anchors(sizes: Sequence[Any], a: Architecture, c: Convention) -> AnchorGenerator:
-    return AnchorGenerator(
-        sizes,
-        a.aspect_ratios,
-        round_corners=c.round_anchors,
-        offset=c.anchor_offset,
-        order=c.anchor_order,
-    )
+    return SingleScaleBackbone(body, rng, channels), AnchorGenerator([flat], a.aspect_ratios, c)
 
 
 def _box_branch(
@@ -211,48 +182,88 @@ def _mask_branch(
     return {"mask_head": head, "mask_predictor": predictor}
 
 
-def make(
+def preset(
     name: str,
-    preset: Mapping[str, Any],
     *,
     masks: bool,
-    num_classes: int | None,
-    classes: Sequence[str] | None,
-    convention: str | Convention | Mapping[str, Any],
-    seed: int,
-    options: Mapping[str, Any],
-) -> FasterRCNN:
-    """Build a model from a preset and the caller's options, and note how in `model.config`.
+    default_classes: int | None = 91,  # COCO, as torchvision counts it
+    convention: str = "torchvision",
+    **sizes: Any,
+) -> Callable[..., Any]:
+    """A function that builds the model of this name, which from now on is in `MODELS`.
 
-    Raises:
-        ValueError: an option that does not exist, or classes that make no sense.
+    `convention` and `sizes`, options of the model, are its defaults.
     """
+
+    def build_model(
+        num_classes: int | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        convention: str | Convention | Mapping[str, Any] = convention,
+        seed: int = 0,
+        **options: Any,
+    ) -> FasterRCNN:
+        _check_options(name, options)
+        if num_classes is None and classes is None:
+            num_classes = default_classes
+        names = class_names(num_classes, classes)
+        base = get_convention(convention)
+        config = {
+            "model": name,
+            "classes": list(names),
+            "convention": _plain(base.name if CONVENTIONS.get(base.name) == base else asdict(base)),
+            "seed": seed,
+            **_plain(options),
+        }
+        options = {**base.hyperparameters, **sizes, **options}
+        architecture = Architecture(**_among(options, _fields(Architecture)))
+        base = replace(base, **_among(options, _fields(Convention)))
+        return _assemble(
+            architecture, names, base, _among(options, HYPERPARAMETERS), masks, seed, config
+        )
+
+    numbers = ", ".join(f"{k}={v}" for k, v in sizes.items()) or "the sizes of ResNet-50-FPN"
+    build_model.__name__ = build_model.__qualname__ = name
+    build_model.__doc__ = f"""{"Mask" if masks else "Faster"} R-CNN with {numbers}.
+
+    Args:
+        num_classes: outputs of the network, background included; default {default_classes}.
+        classes: names without background, instead of `num_classes`.
+        convention: whose choices to follow: a name, a `Convention`, or a dict of its fields.
+        seed: of the random weights.
+        **options: fields of `Architecture` and `Convention`, and `HYPERPARAMETERS`, to change.
+    """
+    MODELS[name] = build_model
+    return build_model
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Refuse an option that does not exist, in a sentence that says which do."""
     known = _fields(Architecture) | _fields(Convention) | set(HYPERPARAMETERS)
     known -= {"name", "hyperparameters"}
     for option in sorted(set(options) - known):
         close = difflib.get_close_matches(option, known, n=1)
-        hint = (
-            f"; did you mean {close[0]!r}?" if close else f"  Options: {', '.join(sorted(known))}"
-        )
+        every = f"  Options: {', '.join(sorted(known))}"
+        hint = f"; did you mean {close[0]!r}?" if close else every
         raise ValueError(f"{name}: no option {option!r}{hint}")
-    names = class_names(num_classes, classes)
-    base = get_convention(convention)
-    named = CONVENTIONS.get(base.name) == base
-    config = {
-        "model": name,
-        "classes": list(names),
-        "convention": base.name if named else _plain(dataclasses.asdict(base)),
-        "seed": seed,
-        **_plain(options),
-    }
-    options = {**preset, **options}
-    architecture = Architecture(**{k: v for k, v in options.items() if k in _fields(Architecture)})
-    settled = dataclasses.replace(
-        base, **{k: v for k, v in options.items() if k in _fields(Convention)}
-    )
-    hyperparameters = dict(base.hyperparameters)
-    hyperparameters |= {k: v for k, v in options.items() if k in HYPERPARAMETERS}
-    return _assemble(architecture, names, settled, hyperparameters, masks, seed, config)
+
+
+def _among(options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in names}
+
+
+def build(config: Mapping[str, Any]) -> FasterRCNN:
+    """The model a `model.config` describes: {"model": name, "classes": [...], ...options}.
+
+    Raises:
+        ValueError: no model of that name, or options it does not have.
+    """
+    options = dict(config)
+    name = options.pop("model", None)
+    if name not in MODELS:
+        raise ValueError(f"config: model {name!r} is none of {', '.join(MODELS)}")
+    model: FasterRCNN = MODELS[name](**options)
+    return model
 
 
 def class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -290,42 +301,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple | np.ndarray):
         return [_plain(v) for v in value]
     return value.item() if isinstance(value, np.generic) else value
-
-
-def preset(name: str, *, masks: bool, **sizes: Any) -> Callable[..., Any]:
-    """A function that builds the model of this name."""
-
-    def build_model(
-        num_classes: int | None = None,
-        *,
-        classes: Sequence[str] | None = None,
-        convention: str | Convention | Mapping[str, Any] = "torchvision",
-        seed: int = 0,
-        **options: Any,
-    ) -> FasterRCNN:
-        if num_classes is None and classes is None:
-            num_classes = 91  # COCO, as torchvision counts it
-        return make(
-            name,
-            sizes,
-            masks=masks,
-            num_classes=num_classes,
-            classes=classes,
-            convention=convention,
-            seed=seed,
-            options=options,
-        )
-
-    what = "Mask R-CNN" if masks else "Faster R-CNN"
-    numbers = ", ".join(f"{k}={v}" for k, v in sizes.items())
-    build_model.__name__ = build_model.__qualname__ = name
-    build_model.__doc__ = f"""{what} with {numbers or "the sizes of ResNet-50-FPN"}.
-
-    Args:
-        num_classes: outputs of the network, background included; default 91 as for COCO.
-        classes: names without background, instead of `num_classes`.
-        convention: whose choices to follow: a name, a `Convention`, or a dict of its fields.
-        seed: of the random weights.
-        **options: fields of `Architecture` and `Convention`, and `HYPERPARAMETERS`, to change.
-    """
-    return build_model

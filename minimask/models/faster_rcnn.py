@@ -22,13 +22,7 @@ from minimask.models.matcher import RecordedSampling
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN
 from minimask.models.sealed import Sealed
-from minimask.models.transform import (
-    Batch,
-    ImageTransform,
-    check_target,
-    make_batch,
-    resize_target,
-)
+from minimask.models.transform import Batch, ImageTransform, check_target, make_batch, resize_target
 from minimask.nn import Module
 from minimask.system.device import download
 
@@ -62,12 +56,8 @@ class FasterRCNN(Sealed):
             max_size: limit of the long side after resizing; None for none.
             config: what `minimask.models.build` needs to make this model again.
         """
-        levels = len(rpn.anchor_generator.cells)
-        if not isinstance(backbone, Backbone) and check_backbone(backbone) != levels:
-            raise ValueError(
-                f"backbone: gives {check_backbone(backbone)} feature maps, but there are anchor "
-                f"sizes for {levels}"
-            )
+        if not isinstance(backbone, Backbone):
+            check_backbone(backbone, maps=len(rpn.anchor_generator.cells))
         self.backbone = backbone
         self.rpn = rpn
         self.roi_heads = roi_heads

@@ -77,7 +77,7 @@ class BasicBlock(Module):
         *,
         norm: str,
         norm_eps: float = 1e-5,
-        stride_in_1x1: bool = False,
+        stride_in_1x1: bool = False,  # of bottlenecks
         expansion: int = 1,
         width_per_group: int = 64,
     ):
@@ -112,7 +112,7 @@ class Bottleneck(Module):
         *,
         norm: str,
         norm_eps: float = 1e-5,
-        stride_in_1x1: bool = False,
+        stride_in_1x1: bool = False,  # in the first 1x1 convolution, not in the 3x3
         expansion: int = 4,
         width_per_group: int = 64,
     ):
@@ -150,12 +150,9 @@ def residual_stage(
     rng: np.random.Generator,
     *,
     block: str,
-    norm: str,
-    norm_eps: float = 1e-5,
-    stride_in_1x1: bool = False,
     expansion: int | None = None,
-    width_per_group: int = 64,
     stem_channels: int = STEM_CHANNELS,
+    **options: Any,  # of the block: norm, norm_eps, stride_in_1x1, width_per_group
 ) -> Sequential:
     """Stage `index` (0 .. 3) of the network: `count` blocks, the first of which halves the size.
 
@@ -164,23 +161,12 @@ def residual_stage(
     if block not in BLOCKS:
         raise ValueError(f"block: expected one of {', '.join(BLOCKS)}, got {block!r}")
     make_block = BLOCKS[block]
-    expansion = make_block.default_expansion if expansion is None else expansion
+    options["expansion"] = make_block.default_expansion if expansion is None else expansion
     channels, blocks = stem_channels << index, []
     for j in range(count):
-        blocks.append(
-            make_block(
-                in_channels,
-                channels,
-                2 if index > 0 and j == 0 else 1,
-                rng,
-                norm=norm,
-                norm_eps=norm_eps,
-                stride_in_1x1=stride_in_1x1,
-                expansion=expansion,
-                width_per_group=width_per_group,
-            )
-        )
-        in_channels = channels * expansion
+        stride = 2 if index > 0 and j == 0 else 1
+        blocks.append(make_block(in_channels, channels, stride, rng, **options))
+        in_channels = channels * options["expansion"]
     return Sequential(*blocks)
 
 
@@ -195,33 +181,21 @@ class ResNet(Module):
         block: str = "bottleneck",
         norm: str = "frozen_batch",
         norm_eps: float = 1e-5,
-        stride_in_1x1: bool = False,  # bottlenecks: in the first 1x1 convolution, not the 3x3
-        stem_pool_padding: str = "both",  # sides; "after": only bottom and right (TensorFlow)
         expansion: int | None = None,  # default: 4 for bottlenecks
-        width_per_group: int = 64,
         stem_channels: int = STEM_CHANNELS,
+        stem_pool_padding: str = "both",  # sides; "after": only bottom and right (TensorFlow)
         stages: int = 4,  # 3: up to C4; the fourth may serve as a head then
+        **options: Any,  # of the blocks
     ):
         if len(layers) != 4 or min(layers) < 1:
             raise ValueError(f"layers: expected four numbers of blocks, got {list(layers)}")
         self.pool_after = stem_pool_padding == "after"
         self.conv1 = conv(3, stem_channels, 7, rng, stride=2, bias=False)
         self.bn1 = make_norm(norm, stem_channels, norm_eps)
+        options |= {"block": block, "norm": norm, "norm_eps": norm_eps, "expansion": expansion}
         channels, self.out_channels, all_stages = stem_channels, [], []
         for i, count in enumerate(layers[:stages]):
-            blocks = residual_stage(
-                i,
-                count,
-                channels,
-                rng,
-                block=block,
-                norm=norm,
-                norm_eps=norm_eps,
-                stride_in_1x1=stride_in_1x1,
-                expansion=expansion,
-                width_per_group=width_per_group,
-                stem_channels=stem_channels,
-            )
+            blocks = residual_stage(i, count, channels, rng, stem_channels=stem_channels, **options)
             channels = (stem_channels << i) * (expansion or BLOCKS[block].default_expansion)
             self.out_channels.append(channels)
             all_stages.append(blocks)

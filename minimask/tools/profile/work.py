@@ -5,16 +5,16 @@ Letters: R objects, H W height and width of the image.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from minimask.autograd.hooks import stage
+from minimask.autograd.hooks import Recorder, hooked, stage
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.data.shapes import Shapes
+from minimask.models.box_head import background_class
 from minimask.train.settings import TrainSettings
 from minimask.train.step import Trainer
 
@@ -79,16 +79,17 @@ def find_something(model: Any, image: np.ndarray) -> float:
     Returns:
         The new threshold.
     """
-    convention = model.convention
-    with contextlib.closing(model.stages(image)) as stages:
-        logits = next((array for name, array in stages if name == "box/cls_logits"), None)
-    if logits is None:  # not even proposals
-        return float(convention.box_score_thresh)
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares = powers / powers.sum(axis=1, keepdims=True)
-    objects = shares[:, 1:] if convention.background == "first" else shares[:, :-1]
+    heads = model.roi_heads
+    with hooked(Recorder()) as recorder:
+        model.predict([image])
+    (candidates,) = (recorder.values("det/candidates") or [[None]])[-1]
+    if candidates is None:  # not even proposals
+        return float(heads.score_thresh)
+    probabilities = candidates.probabilities
+    objects = np.delete(
+        probabilities, background_class(probabilities.shape[1], heads.background), axis=1
+    )
     scores = np.sort(objects.ravel())
-    wanted = min(CANDIDATES * convention.box_detections_per_img, len(scores))
-    threshold = min(float(convention.box_score_thresh), float(scores[-wanted]) * (1 - 1e-6))
-    model.convention = dataclasses.replace(convention, box_score_thresh=threshold)
-    return threshold
+    count = min(CANDIDATES * heads.detections_per_img, len(scores))
+    heads.score_thresh = min(float(heads.score_thresh), float(scores[-count]) * (1 - 1e-6))
+    return heads.score_thresh
