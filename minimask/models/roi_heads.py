@@ -122,7 +122,7 @@ class RoIHeads(Sealed):
             instances = self.segment(pyramid, instances, batch)
         return instances, {}
 
-    @stage("region sampling")
+    @stage("RoI sampling")
     def sample(
         self,
         proposals: Sequence[np.ndarray],

@@ -37,7 +37,7 @@ ORDER = (
     "anchors, matching",
     "RPN loss",
     "proposals",
-    "region sampling",
+    "RoI sampling",
     "RoI pooling, box",
     "box head",
     "box loss",
@@ -52,6 +52,6 @@ ORDER = (
 )
 
 
-def in_order(stages: set[str]) -> list[str]:
+def sorted_stages(stages: set[str]) -> list[str]:
     """The stages from the image to the result."""
     return [s for s in ORDER if s in stages] + sorted(stages - set(ORDER))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from minimask.tools.profile.costs import cost_of
 from minimask.tools.profile.machine import Machine
 from minimask.tools.profile.observer import FORWARD, Observer, Record
-from minimask.tools.profile.stages import BETWEEN, OWN, in_order
+from minimask.tools.profile.stages import BETWEEN, OWN, sorted_stages
 
 
 @dataclass
@@ -138,6 +138,6 @@ def _stage_rows(observer: Observer, machine: Machine) -> list[Row]:
     for (stage, phase), nanoseconds in observer.between.items():
         between.setdefault(stage, Row(BETWEEN, stage)).spend(phase, nanoseconds)
     rows = []
-    for stage in in_order(operations.keys() | between.keys()):
+    for stage in sorted_stages(operations.keys() | between.keys()):
         rows += [table[stage] for table in (operations, between) if stage in table]
     return rows

@@ -100,7 +100,7 @@ def test_stages_are_the_boxes_of_the_figure(watched) -> None:
         assert by_name[name].forward and by_name[name].backward, name
     assert by_name["proposals"].backward == 0  # nothing flows through their coordinates
     stages = {row.stage for row in watched.stages}
-    assert {"image transform", "anchors, matching", "region sampling", "backward"} <= stages
+    assert {"image transform", "anchors, matching", "RoI sampling", "backward"} <= stages
     kinds = {row.name for row in watched.operations}
     assert {"Conv2d 3x3 s1", "Conv2d 7x7 s2", "ConvTranspose2d 2x2 s2", "Linear"} <= kinds
     assert {"nms_padded (kernel)", "best_overlaps (kernel)"} <= kinds

@@ -149,7 +149,7 @@ def _rois(context: TraceContext, training: TrainingStep) -> Step:
             ("drawn", f"{count}, different ones: {unique}"),
             ("of an object", f"{positives} ({positives / max(count, 1):.0%})"),
         ),
-        seconds=training.seconds.get("region sampling"),
+        seconds=training.seconds.get("RoI sampling"),
         draw=draw,
     )
 
