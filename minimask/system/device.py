@@ -9,17 +9,15 @@ and it counts.
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import ctypes
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from minimask.autograd.arrays import Array
+from minimask.autograd.hooks import Hook, hooked, record
 
 PINNED_FROM = 1 << 16  # bytes; below this the driver copies into its own pinned buffer anyway
 GIB = 2**30
@@ -29,12 +27,20 @@ class DeviceError(OSError):
     """There is no such device here, or it cannot be used; the message says what to do."""
 
 
-@dataclass
-class Transfers:
+class Transfers(Hook):
     """What went between CPU and GPU: (what, bytes) of every transfer, in order."""
 
-    downloads: list[tuple[str, int]] = field(default_factory=list)  # each makes the CPU wait
-    uploads: list[tuple[str, int]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.downloads: list[tuple[str, int]] = []  # each makes the CPU wait
+        self.uploads: list[tuple[str, int]] = []
+
+    def record(self, name: str, value: Any) -> None:
+        """Keep it if it is a transfer."""
+        if name == "transfer/download":
+            self.downloads.append(value)
+        elif name == "transfer/upload":
+            self.uploads.append(value)
+        super().record(name, value)
 
     def __str__(self) -> str:
         down = ", ".join(f"{what} ({_size(size)})" for what, size in self.downloads) or "nothing"
@@ -45,20 +51,9 @@ class Transfers:
         )
 
 
-_transfers: contextvars.ContextVar[Transfers | None] = contextvars.ContextVar(
-    "transfers", default=None
-)
-
-
-@contextlib.contextmanager
-def count_transfers() -> Iterator[Transfers]:
-    """Note every transfer between CPU and GPU inside the block."""
-    counted = Transfers()
-    token = _transfers.set(counted)
-    try:
-        yield counted
-    finally:
-        _transfers.reset(token)
+def count_transfers() -> contextlib.AbstractContextManager[Transfers]:
+    """Note every transfer between CPU and GPU inside the block: `with count_transfers() as t:`."""
+    return hooked(Transfers())
 
 
 def on_gpu(array: Array) -> bool:
@@ -75,9 +70,7 @@ def download(array: Array, what: str) -> np.ndarray[Any, Any]:
     """
     if not on_gpu(array):
         return np.asarray(array)
-    counted = _transfers.get()
-    if counted is not None:
-        counted.downloads.append((what, array.nbytes))
+    record("transfer/download", (what, array.nbytes))
     found: np.ndarray[Any, Any] = array.get()
     return found
 
@@ -90,9 +83,7 @@ def upload(array: np.ndarray[Any, Any], like: Array, what: str = "") -> Array:
     """
     if not on_gpu(like):
         return array
-    counted = _transfers.get()
-    if counted is not None:
-        counted.uploads.append((what, array.nbytes))
+    record("transfer/upload", (what, array.nbytes))
     return _pinned.upload(array)
 
 
