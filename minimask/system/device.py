@@ -52,7 +52,7 @@ class Transfers(Hook):
 
 
 def count_transfers() -> contextlib.AbstractContextManager[Transfers]:
-    """Note every transfer between CPU and GPU inside the block: `with count_transfers() as t:`."""
+    """Note every transfer between CPU and GPU inside the block; yields what was noted."""
     return hooked(Transfers())
 
 
