@@ -53,6 +53,12 @@ class Case:
 
 BOTTLENECK = {"block": "bottleneck"}
 SEVERAL = {"anchor_sizes": ((8, 12), (16, 24), (32, 48), (64, 96), (128, 192))}
+# Moves that grow and shrink anchors more than 62 times, from so small that it fits the image.
+WILD = {
+    "rpn_box_weights": (1.0, 1.0, 1e-3, 1e-3),
+    "anchor_sizes": (0.25, 0.5, 1, 2, 4),
+    "round_anchors": False,
+}
 # The values of each switch but the one that the laptop's factory has (convention "exact"), and what
 # must hold for the switch to act.
 SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
@@ -74,7 +80,7 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "mask_mlp_widths": ({"mask_head": "mlp"}, ((24,), (16, 24, 16))),
     "mask_predictor_channels": ({}, (8,)),
     "min_size": ({}, (48, 96, (48, 64, 80))),
-    "max_size": ({"min_size": 72}, (None, 80)),
+    "max_size": ({"min_size": 72, "max_size": 80}, (None, 90)),
     # the image
     "channels": ({}, ("bgr",)),
     "pixel_mean": ({}, ((100.0, 110.0, 120.0),)),
@@ -93,7 +99,7 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "anchor_offset": ({}, (0.5,)),
     "anchor_order": (SEVERAL, ("size",)),
     "rpn_box_weights": ({}, ((10.0, 10.0, 5.0, 5.0),)),
-    "delta_clamp": ({"rpn_box_weights": (1.0, 1.0, 1e-3, 1e-3)}, ("both", "none")),
+    "delta_clamp": (WILD, ("both", "none")),
     "rpn_fg_iou_thresh": ({}, (0.5,)),
     "rpn_bg_iou_thresh": ({}, (0.1,)),
     "rpn_best_iou_min": ({}, (0.65,)),
