@@ -59,6 +59,12 @@ WILD = {
     "anchor_sizes": (0.25, 0.5, 1, 2, 4),
     "round_anchors": False,
 }
+# Few proposals, of which boxes of different levels suppress one another when they may.
+CROWDED = {
+    "rpn_nms_thresh": 0.3,
+    "rpn_pre_nms_top_n_train": 40,
+    "rpn_pre_nms_top_n_test": 40,
+}
 # The values of each switch but the one that the laptop's factory has (convention "exact"), and what
 # must hold for the switch to act.
 SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
@@ -113,7 +119,7 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "rpn_post_nms_top_n_test": ({}, (20,)),
     "rpn_nms_thresh": ({}, (0.4,)),
     "rpn_min_size": ({}, (0.0, 12.0)),
-    "proposals_per_level": ({}, (False,)),
+    "proposals_per_level": (CROWDED, (False,)),
     # features of regions
     "roi_op": ({}, ("warp", "pool")),
     "roi_reduce": ({}, ("max",)),
