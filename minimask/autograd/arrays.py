@@ -1,4 +1,4 @@
-"""Arrays of either device: which module they belong to, and broadcasting undone."""
+"""Arrays of either device: their module, their memory, and a few functions of them."""
 
 from __future__ import annotations
 
@@ -49,30 +49,58 @@ def _kept(values: tuple[float, ...], dtype: Any, device: int) -> Array:
         return cupy.asarray(values, dtype)
 
 
-def in_order(array: Array) -> Array:
-    """What a kernel is given: on a GPU with its elements in order in memory, as kernels need it.
+def as_contiguous(array: Array) -> Array:
+    """The array itself if its elements lie in memory in the order of its axes, else such a copy."""
+    return array if array.flags.c_contiguous else array_module(array).ascontiguousarray(array)
 
-    Gradients that come back through a transposition are not; kernels on the CPU take them as they
-    are.
+
+def contiguous_on_gpu(array: Array) -> Array:
+    """What a kernel is given: on a GPU an array in the order of its axes, as kernels need it there.
+
+    Gradients that come back through a transposition are not.  Kernels on the CPU take an array as
+    it is, some of them channels last without a copy.
     """
-    if type(array) is np.ndarray or array.flags.c_contiguous:
-        return array
-    return array_module(array).ascontiguousarray(array)
+    return array if type(array) is np.ndarray else as_contiguous(array)
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + e^-x) of every value, any shape: the probability that a logit stands for.
+
+    Where e^-x is too large for the type (x < -88.7 in float32), 1 / infinity is 0: the true value
+    is nearly too small for the type as well.
+    """
+    with np.errstate(over="ignore"):
+        return 1 / (1 + array_module(x).exp(-x))
+
+
+def softmax(x: Array, axis: int = -1) -> Array:
+    """Probabilities e^x / sum(e^x) along an axis, without overflow for any finite x.
+
+    An infinite or NaN logit makes its whole row NaN, without a warning: NaN passes no threshold.
+    """
+    with np.errstate(invalid="ignore"):
+        y = array_module(x).exp(x - largest(x, axis))
+        y /= y.sum(axis=axis, keepdims=True)
+    return y
+
+
+def largest(x: Array, axis: int) -> Array:
+    """The maximum along an axis, kept with length 1; 0 where there are no values."""
+    return x.max(axis=axis, keepdims=True) if x.size else x.sum(axis=axis, keepdims=True)
 
 
 def as_arrays(inputs: list[Any], dtype: np.dtype[Any]) -> list[Array]:
     """`inputs` as arrays of one device; numbers adopt `dtype` where that is a float type.
 
-    So `x * 0.5` stays float32 for a float32 `x`, and 0.5 is not rounded for an integer one.
+    So `x * 0.5` stays float32 for a float32 `x`, and 0.5 is not rounded for an integer one.  None,
+    an optional input, stays None.
     """
     xp = array_module(*inputs)
     arrays = []
     for value in inputs:
         if np.isscalar(value):
             value = xp.asarray(value, dtype if dtype.kind == "f" else None)
-        elif value is None:
-            raise TypeError("an input is None; leave optional inputs out instead")
-        elif not hasattr(value, "dtype"):
+        elif value is not None and not hasattr(value, "dtype"):
             value = xp.asarray(value)
         arrays.append(value)
     return arrays

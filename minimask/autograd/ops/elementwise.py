@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from minimask.autograd import arrays
 from minimask.autograd.arrays import Array, array_module
 from minimask.autograd.tensor import Context, Function, Tensor
 
@@ -83,19 +84,12 @@ class Tanh(Function):
         return grad * (1 - y * y)
 
 
-def stable_sigmoid(x: Array) -> Array:
-    """1 / (1 + e^-x) without overflow: e is only raised to negative powers."""
-    xp = array_module(x)
-    z = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1, z) / (1 + z)
-
-
 class Sigmoid(Function):
     """The logistic function 1 / (1 + e^-x)."""
 
     @staticmethod
     def forward(ctx: Context, x: Array) -> Array:
-        y = stable_sigmoid(x)
+        y = arrays.sigmoid(x)
         ctx.save(y)
         return y
 
@@ -166,7 +160,7 @@ def tanh(x: Any) -> Tensor:
 
 
 def sigmoid(x: Any) -> Tensor:
-    """The logistic function 1 / (1 + e^-x), without overflow for any x."""
+    """The logistic function 1 / (1 + e^-x), as `arrays.sigmoid`."""
     return Sigmoid.apply(x)
 
 

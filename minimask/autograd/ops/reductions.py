@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from minimask.autograd import arrays
 from minimask.autograd.arrays import Array, array_module
 from minimask.autograd.ops.arithmetic import Neg
 from minimask.autograd.tensor import Context, Function, Tensor
@@ -69,18 +70,12 @@ class Max(Function):
         return (grad.reshape(y.shape) / count).astype(x.dtype) * maxima
 
 
-def _largest(x: Array, axis: int) -> Array:
-    """The maximum along an axis; of no values nothing is needed, as nothing is subtracted."""
-    return x.max(axis=axis, keepdims=True) if x.size else x.sum(axis=axis, keepdims=True)
-
-
 class Softmax(Function):
     """Values e^x divided by its sum along an axis."""
 
     @staticmethod
     def forward(ctx: Context, x: Array, *, axis: int) -> Array:
-        y = array_module(x).exp(x - _largest(x, axis))
-        y /= y.sum(axis=axis, keepdims=True)
+        y = arrays.softmax(x, axis)
         ctx.save(y, axis)
         return y
 
@@ -96,7 +91,7 @@ class LogSoftmax(Function):
     @staticmethod
     def forward(ctx: Context, x: Array, *, axis: int) -> Array:
         xp = array_module(x)
-        y = x - _largest(x, axis)
+        y = x - arrays.largest(x, axis)
         y -= xp.log(xp.exp(y).sum(axis=axis, keepdims=True))
         ctx.save(y, axis)
         return y

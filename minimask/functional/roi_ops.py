@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from minimask.autograd import Context, Function, Tensor
-from minimask.autograd.arrays import Array, in_order
+from minimask.autograd.arrays import Array, contiguous_on_gpu
 from minimask.functional.convolution import max_pool2d
 from minimask.kernels.dispatch import unchecked
 from minimask.kernels.roi_align import roi_align as align
@@ -39,7 +39,7 @@ class RoIAlign(Function):
     def backward(ctx: Context, grad: Array) -> Any:  # to the features; boxes are given, not learned
         rois, shape, options = ctx.saved
         with unchecked():  # the forward pass has checked them
-            return align_gradient(in_order(grad), rois, shape, **options), None
+            return align_gradient(contiguous_on_gpu(grad), rois, shape, **options), None
 
 
 class RoIAlignLevels(Function):
@@ -61,7 +61,9 @@ class RoIAlignLevels(Function):
     def backward(ctx: Context, grad: Array) -> Any:  # each level gets its own regions' gradients
         rois, levels, shapes, options = ctx.saved
         with unchecked():
-            gradients = align_levels_gradient(in_order(grad), rois, levels, shapes, **options)
+            gradients = align_levels_gradient(
+                contiguous_on_gpu(grad), rois, levels, shapes, **options
+            )
         return None, None, *gradients
 
 
@@ -80,7 +82,7 @@ class RoIPool(Function):
     def backward(ctx: Context, grad: Array) -> Any:  # only the largest feature counts
         rois, argmax, shape = ctx.saved
         with unchecked():
-            return pool_gradient(in_order(grad), rois, argmax, shape), None
+            return pool_gradient(contiguous_on_gpu(grad), rois, argmax, shape), None
 
 
 def _constant(op: str, rois: Any) -> Array:
