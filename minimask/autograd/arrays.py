@@ -32,13 +32,17 @@ def array_module(*arrays: Array) -> Any:
 
 
 def constant(values: tuple[float, ...], like: Array) -> Array:
-    """A short list of numbers as an array of the device and dtype of `like`; do not write to it.
+    """A short list of numbers as an array of the device and float type of `like`; do not write it.
+
+    Where `like` holds integers, the numbers stay whole all the same: 0.5 would be cut to 0, so they
+    are float32, or float64 for integers of more than 16 bits.
 
     On a GPU it is made once and kept: sending a few bytes there costs as much as a kernel.
     """
+    dtype = like.dtype if like.dtype.kind == "f" else np.result_type(like.dtype, np.float32)
     if type(like) is np.ndarray:
-        return np.asarray(values, like.dtype)
-    return _kept(tuple(values), like.dtype, like.device.id)
+        return np.asarray(values, dtype)
+    return _kept(tuple(values), dtype, like.device.id)
 
 
 @functools.lru_cache(256)
@@ -73,6 +77,12 @@ def sigmoid(x: Array) -> Array:
         return 1 / (1 + array_module(x).exp(-x))
 
 
+def sign(x: Array) -> Array:
+    """-1, 0 or 1 by the sign of every value; NaN for NaN on either device (CuPy alone says 0)."""
+    xp = array_module(x)
+    return xp.sign(x) if xp is np else xp.where(x != x, x, xp.sign(x))
+
+
 def softmax(x: Array, axis: int = -1) -> Array:
     """Probabilities e^x / sum(e^x) along an axis, without overflow for any finite x.
 
@@ -104,6 +114,28 @@ def as_arrays(inputs: list[Any], dtype: np.dtype[Any]) -> list[Array]:
             value = xp.asarray(value)
         arrays.append(value)
     return arrays
+
+
+def as_number(name: str, value: Any) -> int | float:
+    """A constant as a Python number, which adopts the type of the array it meets.
+
+    NumPy's own scalars do not: a float32 array to the power np.float64(2) is float64.
+
+    Args:
+        name: what the number is, for the message.
+        value: a number of Python or NumPy, or an array without axes.
+
+    Raises:
+        TypeError: anything else.
+    """
+    is_array = type(value) is np.ndarray or hasattr(value, "__cuda_array_interface__")
+    if is_array and value.ndim == 0 and value.dtype.kind in "iuf":
+        return value.item()
+    if isinstance(value, np.integer | np.floating):
+        return value.item()
+    if isinstance(value, int | float):
+        return value
+    raise TypeError(f"{name} must be a number, got {type(value).__name__}")
 
 
 def unbroadcast(grad: Array, shape: tuple[int, ...]) -> Array:

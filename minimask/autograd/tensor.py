@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import inspect
+import operator
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any
@@ -24,6 +25,7 @@ from minimask.autograd.arrays import Array, array_module, as_arrays
 # A context variable, not a global: a thread that predicts must not stop another from training.
 _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("recording", default=True)
 
+_COMPARABLE = (int, float, list, tuple)  # beside Tensors, and arrays and numbers of NumPy and CuPy
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -204,6 +206,22 @@ def _operation(name: str, swapped: bool = False) -> Callable[..., Tensor]:
     return method
 
 
+def _comparison(name: str, sign: str) -> Callable[[Tensor, Any], Any]:
+    """A Tensor method that compares element by element, as NumPy does."""
+    compare = getattr(operator, name)
+
+    def method(self: Tensor, other: Any) -> Any:
+        if isinstance(other, Tensor):
+            other = other.data
+        elif not isinstance(other, _COMPARABLE) and not hasattr(other, "dtype"):
+            return NotImplemented  # Python's answer: not equal, and no order
+        return compare(*as_arrays([self.data, other], self.data.dtype))
+
+    method.__name__ = f"__{name}__"
+    method.__doc__ = f"Where self {sign} other, element by element: a bool array, no gradient."
+    return method
+
+
 class Tensor:
     """An array that remembers how it was made.
 
@@ -305,6 +323,11 @@ class Tensor:
     __truediv__, __rtruediv__ = _operation("div"), _operation("div", swapped=True)
     __matmul__, __rmatmul__ = _operation("matmul"), _operation("matmul", swapped=True)
     __pow__, __neg__, __abs__ = _operation("power"), _operation("neg"), _operation("abs")
+    # Comparisons give bool arrays, not Tensors: a yes or no has no gradient.
+    __eq__, __ne__ = _comparison("eq", "=="), _comparison("ne", "!=")
+    __lt__, __le__ = _comparison("lt", "<"), _comparison("le", "<=")
+    __gt__, __ge__ = _comparison("gt", ">"), _comparison("ge", ">=")
+    __hash__ = object.__hash__  # by identity, for sets and dictionaries of Tensors
     exp, log, sqrt, abs = map(_operation, ("exp", "log", "sqrt", "abs"))
     sum, mean, max, min = map(_operation, ("sum", "mean", "max", "min"))
     reshape, transpose, clip, astype = map(_operation, ("reshape", "transpose", "clip", "astype"))

@@ -7,16 +7,18 @@ N images   C channels   H, W height and width   kh, kw filter height and width
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 from minimask.autograd import Context, Function, Tensor
-from minimask.autograd.arrays import Array, contiguous_on_gpu
+from minimask.autograd.arrays import Array, array_module, contiguous_on_gpu
 from minimask.functional.activation import through_relu
 from minimask.kernels.conv2d import conv2d as convolve
 from minimask.kernels.conv2d import conv2d_backward_bias as bias_gradient
 from minimask.kernels.conv2d import conv2d_backward_input as input_gradient
 from minimask.kernels.conv2d import conv2d_backward_weight as weight_gradient
 from minimask.kernels.conv2d import conv_transpose2d as convolve_transposed
+from minimask.kernels.conv2d import transposed_shape
 from minimask.kernels.dispatch import unchecked
 from minimask.kernels.max_pool2d import max_pool2d as pool
 from minimask.kernels.max_pool2d import max_pool2d_backward as pool_gradient
@@ -72,7 +74,11 @@ class ConvTranspose2d(Function):
         relu: bool,
         **options: Any,
     ) -> Array:
-        y = convolve_transposed(contiguous_on_gpu(x), weight, bias, relu=relu, **options)
+        shape = transposed_shape(x.shape, weight.shape, **options)
+        if min(shape[2:]) == 0:  # a kernel would have nothing to do, and refuses
+            y = array_module(x).zeros(shape, x.dtype)
+        else:
+            y = convolve_transposed(contiguous_on_gpu(x), weight, bias, relu=relu, **options)
         ctx.save(x, weight, y if relu else None, options)
         return y
 
@@ -82,6 +88,9 @@ class ConvTranspose2d(Function):
         # with the roles of input and output exchanged.
         x, weight, y, options = ctx.saved
         needs_x, needs_weight, needs_bias = ctx.needs_grad
+        if grad.size == 0:  # no output, nothing to learn
+            xp = array_module(grad)
+            return xp.zeros_like(x), xp.zeros_like(weight), xp.zeros(grad.shape[1], grad.dtype)
         grad, options = through_relu(grad, y), {**options, "dilation": 1, "groups": 1}
         return (
             convolve(grad, weight, None, **options) if needs_x else None,
@@ -105,10 +114,11 @@ class Linear(Function):
     def backward(ctx: Context, grad: Array) -> Any:  # dx = dy W, dW = dy^T x, db = sum of dy
         x, weight = ctx.saved
         needs_x, needs_weight, needs_bias = ctx.needs_grad
-        rows = grad.reshape(-1, grad.shape[-1])
+        count = math.prod(grad.shape[:-1])  # no -1: without outputs it could be any number
+        rows = grad.reshape(count, grad.shape[-1])
         return (
             grad @ weight if needs_x else None,
-            rows.T @ x.reshape(-1, x.shape[-1]) if needs_weight else None,
+            rows.T @ x.reshape(count, x.shape[-1]) if needs_weight else None,
             rows.sum(axis=0) if needs_bias else None,
         )
 
@@ -204,7 +214,8 @@ def conv_transpose2d(
         relu: whether ReLU follows, while the result is in the cache.
 
     Returns:
-        (N, C_out, H_out, W_out), H_out = (H - 1) stride - 2 padding + kh.
+        (N, C_out, H_out, W_out), H_out = (H - 1) stride - 2 padding + kh.  Where that is 0, nothing
+        is left, and all gradients are 0.
     """
     return ConvTranspose2d.apply(x, weight, bias, relu=relu, stride=stride, padding=padding)
 
@@ -215,7 +226,11 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
 
 def max_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> Tensor:
-    """The largest value of every window of (N, C, H, W) images; stride defaults to the window."""
+    """The largest value of every window of (N, C, H, W) images; stride defaults to the window.
+
+    The gradient goes to the first of the largest values, row by row.  NaN counts as larger than
+    every number.
+    """
     return MaxPool2d.apply(x, kernel_size=kernel_size, stride=stride, padding=padding)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from minimask.autograd import Context, Function, Tensor
-from minimask.autograd.arrays import Array, array_module, largest
+from minimask.autograd.arrays import Array, array_module, largest, sign
 from minimask.autograd.ops import mean, sum
 from minimask.kernels.dispatch import checks_values
 
@@ -78,7 +78,7 @@ class SmoothL1(Function):
         difference, beta = ctx.saved
         xp = array_module(difference)
         if beta == 0:
-            return grad * xp.sign(difference), None
+            return grad * sign(difference), None
         return grad * xp.clip(difference / beta, -1, 1), None
 
 

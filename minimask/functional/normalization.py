@@ -7,6 +7,7 @@ N images   C channels   G groups   H, W height and width
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minimask.autograd import Context, Function, Tensor
@@ -17,8 +18,9 @@ from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, sc
 
 def _channel_sums(a: Array, b: Array) -> Array:
     """Sum of a b over images and pixels: (N, C, H, W) twice -> (C,)."""
-    n, c = a.shape[:2]
-    return array_module(a).einsum("nci,nci->c", a.reshape(n, c, -1), b.reshape(n, c, -1))
+    n, c, *pixels = a.shape
+    shape = (n, c, math.prod(pixels))  # no -1: without images it could be any number
+    return array_module(a).einsum("nci,nci->c", a.reshape(shape), b.reshape(shape))
 
 
 class BatchNorm(Function):
@@ -91,6 +93,11 @@ class BatchNormTrain(Function):
         return (*batch_norm_backward(grad, x, weight, mean, rstd), grad_residual)
 
 
+def _mean(x: Array) -> Array:
+    """The mean over the last of three axes, kept with length 1; 0 where there are no values."""
+    return x.mean(axis=2, keepdims=True) if x.shape[2] else x.sum(axis=2, keepdims=True)
+
+
 class GroupNorm(Function):
     """Every group of channels of every image shifted and scaled by its own statistics."""
 
@@ -98,12 +105,13 @@ class GroupNorm(Function):
     def forward(
         ctx: Context, x: Array, weight: Array, bias: Array, *, num_groups: int, eps: float
     ) -> Array:
-        n, c = x.shape[:2]
-        groups = x.reshape(n, num_groups, -1)
-        centered = groups - groups.mean(axis=2, keepdims=True)
-        var = (centered * centered).mean(axis=2, keepdims=True)
+        n, c, *sides = x.shape
+        pixels = math.prod(sides)
+        groups = x.reshape(n, num_groups, c // num_groups * pixels)
+        centered = groups - _mean(groups)
+        var = _mean(centered * centered)
         rstd = 1 / array_module(x).sqrt(var + x.dtype.type(eps))
-        normal = (centered * rstd).reshape(n, c, -1)
+        normal = (centered * rstd).reshape(n, c, pixels)
         ctx.save(normal, weight, rstd)
         return (normal * weight[:, None] + bias[:, None]).reshape(x.shape)
 
@@ -111,12 +119,12 @@ class GroupNorm(Function):
     def backward(ctx: Context, grad: Array) -> Any:
         # as batch norm, but the means run over each group of each image
         normal, weight, rstd = ctx.saved
-        n, c = normal.shape[:2]
-        flat = grad.reshape(n, c, -1)
+        n, c, pixels = normal.shape
+        flat, groups = grad.reshape(normal.shape), rstd.shape[1]
         grad_weight, grad_bias = _channel_sums(flat, normal), flat.sum(axis=2).sum(axis=0)
-        by_group = (n, rstd.shape[1], -1)
+        by_group = (n, groups, c // groups * pixels)
         scaled, h = (flat * weight[:, None]).reshape(by_group), normal.reshape(by_group)
-        mean, slope = scaled.mean(axis=2, keepdims=True), (scaled * h).mean(axis=2, keepdims=True)
+        mean, slope = _mean(scaled), _mean(scaled * h)
         return ((scaled - mean - h * slope) * rstd).reshape(grad.shape), grad_weight, grad_bias
 
 

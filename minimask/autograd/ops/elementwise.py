@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from minimask.autograd import arrays
-from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.arrays import Array, array_module, as_number
 from minimask.autograd.tensor import Context, Function, Tensor
 
 
@@ -56,7 +56,7 @@ class Sqrt(Function):
 
 
 class Abs(Function):
-    """The absolute value; gradient 0 at 0."""
+    """The absolute value; gradient 0 at 0, and NaN at NaN."""
 
     @staticmethod
     def forward(ctx: Context, x: Array) -> Array:
@@ -66,7 +66,7 @@ class Abs(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # d|x| = sign(x) dx
         (x,) = ctx.saved
-        return grad * array_module(x).sign(x)
+        return grad * arrays.sign(x)
 
 
 class Tanh(Function):
@@ -100,7 +100,7 @@ class Sigmoid(Function):
 
 
 class Clip(Function):
-    """Values limited to low..high; gradient 1 inside and on the border, 0 outside."""
+    """Values limited to low..high; gradient 1 inside and on the border, 0 outside and at NaN."""
 
     @staticmethod
     def forward(ctx: Context, x: Array, *, low: float | None, high: float | None) -> Array:
@@ -150,7 +150,7 @@ def sqrt(x: Any) -> Tensor:
 
 
 def abs(x: Any) -> Tensor:
-    """The absolute value of x."""
+    """The absolute value of x; its gradient is 0 at 0 and NaN at NaN."""
     return Abs.apply(x)
 
 
@@ -165,7 +165,18 @@ def sigmoid(x: Any) -> Tensor:
 
 
 def clip(x: Any, low: float | None = None, high: float | None = None) -> Tensor:
-    """Limit x to low..high; None leaves a side open."""
+    """Limit x to low..high; None leaves a side open.
+
+    The gradient is 1 inside and on the border, and 0 outside.  NaN stays NaN; it lies inside no
+    limit, so its gradient is 0.
+
+    Raises:
+        TypeError: a limit is no number.
+    """
+    low, high = (
+        None if limit is None else as_number(f"clip: `{name}`", limit)
+        for name, limit in (("low", low), ("high", high))
+    )
     return Clip.apply(x, low=low, high=high)
 
 
