@@ -1,7 +1,11 @@
-"""Boxes as arrays: area, clipping, and the four numbers by which a network moves a box.
+"""Boxes as arrays: area, clipping, and the four deltas by which a network moves a box.
 
 One convention, nowhere contradicted: a box is `(x0, y0, x1, y1)` in continuous pixels. Pixel i
 covers [i, i + 1) and its center is i + 0.5, so a box's width is x1 - x0, without a "+ 1".
+
+Every function computes in floating point whatever the boxes' type, so that no factor is cut to an
+integer and no difference wraps around: float32 and float64 stay as they are; float16, bool and
+integers of up to 16 bits become float32, larger integers float64.
 
 Letters: R boxes. Only functions that exist for NumPy and CuPy arrays alike are used.
 """
@@ -13,20 +17,9 @@ import math
 import numpy as np
 
 from minimask.autograd.arrays import Array, constant
+from minimask.kernels.checks import as_float, check_boxes
 
-LARGEST_GROWTH = math.log(1000 / 16)  # a box of 16 px may grow to 1000 px: exp() cannot overflow
-
-
-def check_boxes(boxes: Array, name: str = "boxes") -> Array:
-    """The boxes themselves, once their shape is known to be (R, 4).
-
-    Raises:
-        ValueError: another shape; the message names the argument.
-    """
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        hint = "; a single box needs a leading axis: box[None]" if boxes.shape == (4,) else ""
-        raise ValueError(f"{name}: expected shape (R, 4), got {tuple(boxes.shape)}{hint}")
-    return boxes
+MAX_DW_DH = math.log(1000 / 16)  # a box of 16 px may grow to 1000 px: exp() cannot overflow
 
 
 def area(boxes: Array) -> Array:
@@ -34,15 +27,15 @@ def area(boxes: Array) -> Array:
 
     boxes (R, 4) -> (R,)
     """
-    sides = check_boxes(boxes)[:, 2:] - boxes[:, :2]
-    return np.clip(sides, 0, None).prod(axis=1)
+    return np.clip(_sizes(check_boxes("boxes", boxes)), 0, None).prod(axis=1)
 
 
 def clip(boxes: Array, height: float, width: float) -> Array:
-    """Cut boxes off at the borders of an image.
+    """Cut boxes off at the borders of an image of `height` and `width` pixels.
 
     boxes (..., 4) -> (..., 4) with 0 <= x <= width and 0 <= y <= height
     """
+    boxes = as_float("boxes", boxes)
     clipped = np.empty_like(boxes)
     clipped[..., 0::2] = np.clip(boxes[..., 0::2], 0, width)
     clipped[..., 1::2] = np.clip(boxes[..., 1::2], 0, height)
@@ -54,20 +47,20 @@ def encode(
     anchors: Array,
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
 ) -> Array:
-    """What a network must say at `anchors` to mean `boxes`: the inverse of `decode`.
+    """The deltas a network must predict at `anchors` to mean `boxes`: the inverse of `decode`.
 
     Shifts of the center in units of the anchor's size, and the logarithms of the growth of its
     width and height, each times its weight (R-CNN, appendix C).
 
     boxes (R, 4), anchors (R, 4) of positive size -> (R, 4) dx, dy, dw, dh
     """
-    box_sizes = check_boxes(boxes)[:, 2:] - boxes[:, :2]
-    anchor_sizes = check_boxes(anchors, "anchors")[:, 2:] - anchors[:, :2]
-    box_centers = boxes[:, :2] + 0.5 * box_sizes
+    boxes, anchors = check_boxes("boxes", boxes), check_boxes("anchors", anchors)
+    sizes, anchor_sizes = _sizes(boxes), _sizes(anchors)
+    centers = boxes[:, :2] + 0.5 * sizes
     anchor_centers = anchors[:, :2] + 0.5 * anchor_sizes
-    shifts = (box_centers - anchor_centers) / anchor_sizes
-    growths = np.log(box_sizes / anchor_sizes)
-    return np.concatenate([shifts, growths], axis=1) * constant(weights, boxes)
+    dx_dy = (centers - anchor_centers) / anchor_sizes
+    dw_dh = np.log(sizes / anchor_sizes)
+    return np.concatenate([dx_dy, dw_dh], axis=1) * constant(weights, boxes)
 
 
 def decode(
@@ -76,7 +69,7 @@ def decode(
     weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0),
     clamp: str = "upper",
 ) -> Array:
-    """Move and stretch each anchor as the network says.
+    """The boxes that a network means: each anchor moved and stretched by its deltas.
 
     Args:
         deltas: (R, 4) dx, dy, dw, dh, each times its weight.
@@ -87,18 +80,23 @@ def decode(
 
     Returns:
         (R, 4) boxes.
+
+    Raises:
+        ValueError: another shape, or an unknown `clamp`.
+        TypeError: deltas or anchors that hold no real numbers.
     """
     if clamp not in ("upper", "both", "none"):
         raise ValueError(f"clamp: expected 'upper', 'both' or 'none', got {clamp!r}")
-    sizes = check_boxes(anchors, "anchors")[:, 2:] - anchors[:, :2]
-    centers = anchors[:, :2] + 0.5 * sizes
-    moves = check_boxes(deltas, "deltas") / constant(weights, deltas)
-    growths = moves[:, 2:]
+    anchors, deltas = check_boxes("anchors", anchors), check_boxes("deltas", deltas)
+    anchor_sizes = _sizes(anchors)
+    anchor_centers = anchors[:, :2] + 0.5 * anchor_sizes
+    deltas = deltas / constant(weights, deltas)
+    dw_dh = deltas[:, 2:]
     if clamp != "none":
-        growths = np.clip(growths, -LARGEST_GROWTH if clamp == "both" else None, LARGEST_GROWTH)
-    new_centers = centers + moves[:, :2] * sizes
-    half_sizes = 0.5 * np.exp(growths) * sizes
-    return np.concatenate([new_centers - half_sizes, new_centers + half_sizes], axis=1)
+        dw_dh = np.clip(dw_dh, -MAX_DW_DH if clamp == "both" else None, MAX_DW_DH)
+    centers = anchor_centers + deltas[:, :2] * anchor_sizes
+    half_sizes = 0.5 * np.exp(dw_dh) * anchor_sizes
+    return np.concatenate([centers - half_sizes, centers + half_sizes], axis=1)
 
 
 def remove_small(boxes: Array, min_size: float) -> Array:
@@ -116,8 +114,8 @@ def is_large(boxes: Array, min_size: float) -> Array:
 
     boxes (R, 4) -> (R,) bool, False for a box with a NaN
     """
-    sides = check_boxes(boxes)[:, 2:] - boxes[:, :2]
-    return (sides >= min_size if min_size > 0 else sides > 0).all(axis=1)
+    sizes = _sizes(check_boxes("boxes", boxes))
+    return (sizes >= min_size if min_size > 0 else sizes > 0).all(axis=1)
 
 
 def scale(boxes: Array, y_factor: float, x_factor: float) -> Array:
@@ -125,6 +123,7 @@ def scale(boxes: Array, y_factor: float, x_factor: float) -> Array:
 
     boxes (R, 4) -> (R, 4)
     """
+    boxes = as_float("boxes", boxes)
     return boxes * constant((x_factor, y_factor, x_factor, y_factor), boxes)
 
 
@@ -133,7 +132,8 @@ def xywh_to_xyxy(boxes: Array) -> Array:
 
     boxes (R, 4) x, y, width, height -> (R, 4) x0, y0, x1, y1
     """
-    return np.concatenate([check_boxes(boxes)[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    boxes = check_boxes("boxes", boxes)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
 
 
 def xyxy_to_xywh(boxes: Array) -> Array:
@@ -141,4 +141,10 @@ def xyxy_to_xywh(boxes: Array) -> Array:
 
     boxes (R, 4) x0, y0, x1, y1 -> (R, 4) x, y, width, height
     """
-    return np.concatenate([check_boxes(boxes)[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+    boxes = check_boxes("boxes", boxes)
+    return np.concatenate([boxes[:, :2], _sizes(boxes)], axis=1)
+
+
+def _sizes(boxes: Array) -> Array:
+    """Width and height of each box: (R, 4) -> (R, 2)."""
+    return boxes[:, 2:] - boxes[:, :2]

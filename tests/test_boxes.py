@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -101,6 +101,89 @@ def test_scale_has_its_own_factor_per_axis():
 @pytest.mark.parametrize("function", [box_ops.area, box_ops.xyxy_to_xywh])
 def test_no_boxes_are_fine(function):
     assert len(function(np.zeros((0, 4), np.float32))) == 0
+
+
+# Boxes of any type
+
+
+def test_integer_boxes_by_hand():
+    box = np.array([[10, 20, 30, 40]])
+    assert box_ops.scale(box, 0.5, 0.25).tolist() == [[2.5, 10, 7.5, 20]]
+    assert box_ops.clip(box, 30.5, 20.25).tolist() == [[10, 20, 20.25, 30.5]]
+    # from center (20, 30), 20 x 20 to center (25, 30), 40 x 10
+    deltas = box_ops.encode(np.array([[5, 25, 45, 35]]), box, (10, 10, 5, 5))
+    np.testing.assert_allclose(deltas, [[2.5, 0, 5 * np.log(2), 5 * np.log(0.5)]])
+    decoded = box_ops.decode(np.array([[1, 0, 0, 0]]), box, (4, 4, 1, 1))
+    assert decoded.tolist() == [[15, 20, 35, 40]]  # a quarter of the width of 20
+
+
+def test_differences_of_unsigned_boxes_do_not_wrap_around():
+    inverted = np.array([[10, 10, 5, 5]], np.uint8)
+    assert box_ops.area(inverted).tolist() == [0]
+    assert box_ops.is_large(inverted, 1).tolist() == [False]
+    assert box_ops.remove_small(inverted, 0).tolist() == []
+    assert box_ops.xyxy_to_xywh(inverted).tolist() == [[10, 10, -5, -5]]
+    wide = np.array([[200, 0, 100, 255]], np.uint8)
+    assert box_ops.xywh_to_xyxy(wide).tolist() == [[200, 0, 300, 255]]
+    assert box_ops.area(np.array([[0, 0, 100, 100]], np.int8)).tolist() == [10000]
+    assert box_ops.area(np.array([[0, 0, 1000, 1000]], np.float16)).tolist() == [1e6]
+
+
+FUNCTIONS = {
+    "area": box_ops.area,
+    "clip": lambda b: box_ops.clip(b, 30.5, 20.25),
+    "encode boxes": lambda b: box_ops.encode(b, np.full(b.shape, [1, 2, 8.5, 9]), (10, 10, 5, 5)),
+    "encode anchors": lambda b: box_ops.encode(np.full(b.shape, [1, 2, 8.5, 9]), b),
+    "encode both": lambda b: box_ops.encode(b, b, (10, 10, 0.3, 5)),
+    "decode deltas": lambda b: box_ops.decode(b, np.full(b.shape, [1, 2, 8.5, 9]), (7, 9, 0.3, 5)),
+    "decode anchors": lambda b: box_ops.decode(np.full(b.shape, 0.25), b, clamp="both"),
+    "decode both": lambda b: box_ops.decode(b, b, (7, 9, 5, 5)),
+    "remove_small": lambda b: box_ops.remove_small(b, 1.5),
+    "is_large": lambda b: box_ops.is_large(b, 0.5),
+    "scale": lambda b: box_ops.scale(b, 0.3, 1.7),
+    "xywh_to_xyxy": box_ops.xywh_to_xyxy,
+    "xyxy_to_xywh": box_ops.xyxy_to_xywh,
+}
+
+
+TYPES = {
+    **dict.fromkeys(("?", "i1", "u1", "i2", "u2", "f2", "f4"), np.float32),
+    **dict.fromkeys(("i4", "u4", "i8", "u8", "f8"), np.float64),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+@settings(max_examples=25)
+@given(hnp.arrays(np.int64, st.tuples(st.integers(0, 4), st.just(4)), elements=st.integers(0, 120)))
+def test_boxes_of_any_type_give_what_float64_gives(name, numbers):
+    function = FUNCTIONS[name]
+    for dtype, result in TYPES.items():
+        boxes = (numbers % 2 if dtype == "?" else numbers).astype(dtype)
+        before = boxes.copy()
+        with np.errstate(all="ignore"):  # boxes without a size have no logarithm
+            got, want = function(boxes), function(boxes.astype(np.float64))
+        if want.dtype == np.float64 and ("code" not in name or "both" in name):
+            assert got.dtype == result  # where another array is float64, so is the result
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4, err_msg=dtype)
+        np.testing.assert_array_equal(boxes, before)
+
+
+def test_every_function_of_boxes_is_checked_with_every_type():
+    named = {name.split()[0] for name in FUNCTIONS}
+    public = {
+        name
+        for name, value in vars(box_ops).items()
+        if getattr(value, "__module__", None) == box_ops.__name__ and not name.startswith("_")
+    }
+    assert named == public
+
+
+def test_what_is_no_array_of_numbers_is_refused():
+    for call in (box_ops.area, lambda b: box_ops.scale(b, 1, 1), lambda b: box_ops.clip(b, 1, 1)):
+        with pytest.raises(TypeError, match="boxes: expected an array, got list"):
+            call([[0, 0, 1, 1]])
+        with pytest.raises(TypeError, match="boxes: expected floating-point numbers or integers"):
+            call(np.array([["a", "b", "c", "d"]]))
 
 
 def test_float32_stays_float32():

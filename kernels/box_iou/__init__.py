@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from minimask.kernels.checks import check_boxes
 from minimask.kernels.dispatch import Variant, call
 
 VARIANTS = {
@@ -81,34 +82,3 @@ def best_overlaps(
     dtype = np.result_type(a.dtype, b.dtype)
     a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
     return call(__name__, VARIANTS, "best_overlaps", a, b, variant=variant)
-
-
-def check_boxes(name: str, boxes: np.ndarray) -> np.ndarray:
-    """`boxes` as (R, 4) of float32 or float64; `name` is the argument's, for the message.
-
-    Raises:
-        ValueError: another shape.
-        TypeError: no array, or one of complex numbers, text or objects.
-    """
-    boxes = as_float(name, boxes)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        hint = "; a single box needs a leading axis: box[None]" if boxes.shape == (4,) else ""
-        raise ValueError(f"{name}: expected shape (R, 4), got {boxes.shape}{hint}")
-    return boxes
-
-
-def as_float(name: str, array: np.ndarray) -> np.ndarray:
-    """`array` as float32 or float64: integers and bool in the smallest of the two that holds them.
-
-    Raises:
-        TypeError: no array, or one of complex numbers, text or objects.
-    """
-    if not hasattr(array, "dtype"):
-        raise TypeError(
-            f"{name}: expected an array, got {type(array).__name__}; "
-            "convert it first, e.g. with numpy.asarray(..., dtype=numpy.float32)"
-        )
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name}: expected floating-point numbers or integers, got {array.dtype}")
-    dtype = np.result_type(array.dtype, np.float32)
-    return array.astype(np.float64 if dtype.itemsize > 4 else np.float32, copy=False)

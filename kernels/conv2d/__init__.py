@@ -230,24 +230,16 @@ def conv_transpose2d(
         ValueError: shapes or options that do not fit; an output without pixels.
         TypeError: dtypes that differ or are not float32 or float64.
     """
-    if x.ndim != 4 or weight.ndim != 4 or x.shape[1] != weight.shape[0]:
-        raise ValueError(
-            "weight: expected shape (C_in, C_out, kh, kw) for x (N, C_in, H, W), "
-            f"got {weight.shape} for x {x.shape}"
-        )
+    shape = transposed_shape(x.shape, weight.shape, stride, padding)
     _check_dtypes(x=x, weight=weight, bias=bias)
     _check_bias(bias, weight.shape[1])
     step, border = pair("stride", stride, 1), pair("padding", padding, 0)
-    height, width = (
-        (x.shape[2 + axis] - 1) * step[axis] - 2 * border[axis] + weight.shape[2 + axis]
-        for axis in (0, 1)
-    )
+    height, width = shape[2:]
     if min(height, width) < 1:
         raise ValueError(
             f"padding: {border} leaves an output of {height}x{width} pixels for x {x.shape} "
             f"and weight {weight.shape}; pad less"
         )
-    shape = (x.shape[0], weight.shape[1], height, width)
     g = _geometry(shape, weight.shape, step, border, 1, 1)
     arrays, function = (x, weight, bias), "conv2d_backward_input"
     name = dispatch.choose(__name__, VARIANTS, function, *arrays, variant=variant)
@@ -257,6 +249,30 @@ def conv_transpose2d(
         )
     y = dispatch.call(__name__, VARIANTS, function, *arrays, g=g, variant=name)
     return finish(y, None, relu)
+
+
+def transposed_shape(
+    input_shape: tuple[int, ...],
+    weight_shape: tuple[int, ...],
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+) -> tuple[int, int, int, int]:
+    """(N, C_out, H, W) of `conv_transpose2d`; 0 or less where `padding` cuts off all there is.
+
+    Raises:
+        ValueError: shapes or options that do not fit.
+    """
+    if len(input_shape) != 4 or len(weight_shape) != 4 or input_shape[1] != weight_shape[0]:
+        raise ValueError(
+            "weight: expected shape (C_in, C_out, kh, kw) for x (N, C_in, H, W), "
+            f"got {weight_shape} for x {input_shape}"
+        )
+    step, border = pair("stride", stride, 1), pair("padding", padding, 0)
+    height, width = (
+        (input_shape[2 + axis] - 1) * step[axis] - 2 * border[axis] + weight_shape[2 + axis]
+        for axis in (0, 1)
+    )
+    return input_shape[0], weight_shape[1], height, width
 
 
 def _geometry(

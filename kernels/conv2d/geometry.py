@@ -10,6 +10,8 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 Pair = tuple[int, int]
 
 
@@ -84,7 +86,7 @@ def geometry(
     """
     images, channels, *size = _four("x", "(N, C, H, W)", input_shape)
     filters, depth, *window = _four("weight", "(K, C / groups, kh, kw)", weight_shape)
-    if not isinstance(groups, int) or groups < 1:
+    if not isinstance(groups, int | np.integer) or groups < 1:
         raise ValueError(f"groups: expected an int >= 1, got {groups!r}")
     if channels % groups or filters % groups:
         raise ValueError(
@@ -122,7 +124,7 @@ def geometry(
         stride=steps,
         padding=border,
         dilation=spread,
-        groups=groups,
+        groups=int(groups),
     )
 
 

@@ -9,7 +9,7 @@ import operator
 
 import numpy as np
 
-from minimask.kernels.box_iou import as_float, check_boxes
+from minimask.kernels.checks import as_float, check_boxes
 from minimask.kernels.dispatch import Variant, call
 
 VARIANTS = {

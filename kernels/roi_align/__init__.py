@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minimask.kernels.dispatch import Variant, call, device_of, emulating
-from minimask.kernels.roi_align.levels import check_levels, check_pyramid
-from minimask.kernels.rois import (
+from minimask.kernels.checks import (
     Shape,
     check_features,
     check_grad,
@@ -22,6 +20,8 @@ from minimask.kernels.rois import (
     check_shape,
     check_size,
 )
+from minimask.kernels.dispatch import Variant, call, device_of, emulating
+from minimask.kernels.roi_align.levels import check_levels, check_pyramid
 
 VARIANTS = {
     "reference": Variant(

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 from numba import njit, prange, uint32
 
+from minimask.kernels.checks import Shape
 from minimask.kernels.roi_align import cpu
 from minimask.kernels.roi_align.cpu import GROUP, Taps, merge_taps
 from minimask.kernels.roi_align.geometry import axes
 from minimask.kernels.roi_align.registers import add_four, add_one
-from minimask.kernels.rois import Shape, by_image, split_rois
+from minimask.kernels.rois import by_image, split_rois
 from minimask.kernels.vectors import lanes, transpose_block
 
 

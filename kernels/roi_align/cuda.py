@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from minimask.kernels.checks import Shape
 from minimask.kernels.launch import (
     MOST_SHARED,
     Program,
@@ -21,7 +22,6 @@ from minimask.kernels.launch import (
     zeros,
 )
 from minimask.kernels.roi_align.plan import STAGE, Pair, Plan, make_plan, taps_bytes, widest_load
-from minimask.kernels.rois import Shape
 
 NAIVE = program(__file__, "cuda_1_naive.cu")
 CHANNELS_LAST = program(__file__, "cuda_2_channels_last.cu")

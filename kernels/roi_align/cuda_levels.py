@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minimask.kernels.checks import Shape
 from minimask.kernels.launch import (
     MOST_SHARED,
     Program,
@@ -29,7 +30,6 @@ from minimask.kernels.roi_align.cuda import (
     launch_planned,
 )
 from minimask.kernels.roi_align.plan import SPARE_TAPS, Pair, make_plan, widest_load
-from minimask.kernels.rois import Shape
 
 LEVELS = program(__file__, "cuda_4_levels.cu")
 OWNER = program(__file__, "cuda_6_owner.cu")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from minimask.kernels.checks import Shape
 from minimask.kernels.dispatch import checks_values
-from minimask.kernels.rois import Shape
 
 
 def forward_each(

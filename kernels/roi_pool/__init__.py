@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minimask.kernels.dispatch import Variant, call, checks_values
-from minimask.kernels.rois import (
+from minimask.kernels.checks import (
     Shape,
     check_features,
     check_grad,
@@ -18,6 +17,7 @@ from minimask.kernels.rois import (
     check_shape,
     check_size,
 )
+from minimask.kernels.dispatch import Variant, call, checks_values
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the definition: cut out each bin, take its argmax"),

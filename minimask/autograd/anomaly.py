@@ -85,8 +85,11 @@ def _code(where: str) -> str:
 
 
 def _fault(array: Any) -> str | None:
-    """What is wrong with `array`: "3 NaN and 1 infinite of 10 values", or None."""
-    if array.dtype.kind != "f":
+    """What is wrong with `array`: "3 NaN and 1 infinite of 10 values", or None.
+
+    An optional input that is None has nothing wrong with it.
+    """
+    if array is None or array.dtype.kind != "f":
         return None
     finite = np.isfinite(array)
     if finite.all():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import inspect
+import operator
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any
@@ -23,6 +24,9 @@ from minimask.autograd.arrays import Array, array_module, as_arrays
 
 # A context variable, not a global: a thread that predicts must not stop another from training.
 _recording: contextvars.ContextVar[bool] = contextvars.ContextVar("recording", default=True)
+
+_COMPARABLE = (int, float, list, tuple)  # beside Tensors, and arrays and numbers of NumPy and CuPy
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 @contextlib.contextmanager
@@ -74,9 +78,20 @@ class Function:
     `forward(ctx, *inputs, **options)` returns one array; positional arguments are the inputs,
     keywords are options.  `backward(ctx, grad)` returns one gradient per input (None for inputs
     that need none) and must not write into `grad`, which others may share.
+
+    An input with the default None in `forward` is optional: the caller may pass None or leave it
+    out, `forward` gets None, and `backward` returns None in its place.
     """
 
     changes_dtype = False  # casts set this; elsewhere a changed dtype means mixed-up inputs
+    _optional: frozenset[int] = frozenset()  # which inputs may be None, by their place
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        inputs = list(inspect.signature(cls.forward).parameters.values())[1:]
+        cls._optional = frozenset(
+            i for i, p in enumerate(inputs) if p.kind in _POSITIONAL and p.default is None
+        )
 
     @staticmethod
     def forward(ctx: Context, *args: Any, **options: Any) -> Any:
@@ -90,9 +105,15 @@ class Function:
 
     @classmethod
     def apply(cls, *inputs: Any, **options: Any) -> Tensor:
-        """Run `forward` and record it; inputs may be Tensors, arrays or numbers."""
+        """Run `forward` and record it; inputs may be Tensors, arrays or numbers.
+
+        Raises:
+            TypeError: an input is None and not optional.
+        """
         recording = _recording.get()
         arrays, parents, needs, all_numpy = [], [], [], True
+        while len(inputs) in cls._optional:  # those left out at the end
+            inputs += (None,)
         for value in inputs:
             need = False
             if isinstance(value, Tensor):
@@ -102,7 +123,11 @@ class Function:
             arrays.append(array)
             needs.append(need)
             parents.append(value if need else None)
-            all_numpy = all_numpy and type(array) is np.ndarray
+            if type(array) is not np.ndarray:
+                if array is not None:
+                    all_numpy = False
+                elif len(arrays) - 1 not in cls._optional:
+                    raise TypeError(cls._none_refused(len(arrays) - 1))
         if not all_numpy:
             dtypes = [t.data.dtype for t in inputs if isinstance(t, Tensor)]
             arrays = as_arrays(arrays, dtypes[0] if dtypes else np.dtype(np.float32))
@@ -120,6 +145,17 @@ class Function:
             if not cls.changes_dtype:
                 cls._check_dtype(out, parents, arrays, options)
         return out
+
+    @classmethod
+    def _none_refused(cls, place: int) -> str:
+        """What to say when the input at `place`, which is not optional, is None."""
+        names = cls.input_names(place + 1)
+        optional = [cls.input_names(i + 1)[i] for i in sorted(cls._optional)]
+        hint = f"; only {' and '.join(optional)} may be None" if optional else ""
+        return (
+            f"{cls.__name__}: an input is None: `{names[place]}`, where a Tensor, an array or a "
+            f"number is needed{hint}"
+        )
 
     @classmethod
     def _check_dtype(
@@ -141,15 +177,15 @@ class Function:
         for p in list(inspect.signature(cls.forward).parameters.values())[1:]:
             if p.kind is p.VAR_POSITIONAL:
                 names += [f"{p.name}[{i}]" for i in range(count - len(names))]
-            elif p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD):
+            elif p.kind in _POSITIONAL:
                 names.append(p.name)
         return (names + [f"input {i}" for i in range(len(names), count)])[:count]
 
     @classmethod
     def describe(cls, arrays: list[Array], options: dict[str, Any]) -> str:
-        """One call in one line: `Add(a(2, 3):float64, b(4,):float64)`."""
-        names = cls.input_names(len(arrays))
-        parts = [f"{n}{tuple(a.shape)}:{a.dtype}" for n, a in zip(names, arrays, strict=True)]
+        """One call in one line: `Add(a(2, 3):float64, b(4,):float64)`; without what is None."""
+        inputs = zip(cls.input_names(len(arrays)), arrays, strict=True)
+        parts = [f"{n}{tuple(a.shape)}:{a.dtype}" for n, a in inputs if a is not None]
         parts += [f"{name}={value!r}" for name, value in options.items()]
         return f"{cls.__name__}({', '.join(parts)})"
 
@@ -167,6 +203,22 @@ def _operation(name: str, swapped: bool = False) -> Callable[..., Tensor]:
         return function(*args, self) if swapped else function(self, *args, **options)
 
     method.__name__, method.__doc__ = name, f"See `minimask.autograd.ops.{name}`."
+    return method
+
+
+def _comparison(name: str, sign: str) -> Callable[[Tensor, Any], Any]:
+    """A Tensor method that compares element by element, as NumPy does."""
+    compare = getattr(operator, name)
+
+    def method(self: Tensor, other: Any) -> Any:
+        if isinstance(other, Tensor):
+            other = other.data
+        elif not isinstance(other, _COMPARABLE) and not hasattr(other, "dtype"):
+            return NotImplemented  # Python's answer: not equal, and no order
+        return compare(*as_arrays([self.data, other], self.data.dtype))
+
+    method.__name__ = f"__{name}__"
+    method.__doc__ = f"Where self {sign} other, element by element: a bool array, no gradient."
     return method
 
 
@@ -271,6 +323,11 @@ class Tensor:
     __truediv__, __rtruediv__ = _operation("div"), _operation("div", swapped=True)
     __matmul__, __rmatmul__ = _operation("matmul"), _operation("matmul", swapped=True)
     __pow__, __neg__, __abs__ = _operation("power"), _operation("neg"), _operation("abs")
+    # Comparisons give bool arrays, not Tensors: a yes or no has no gradient.
+    __eq__, __ne__ = _comparison("eq", "=="), _comparison("ne", "!=")
+    __lt__, __le__ = _comparison("lt", "<"), _comparison("le", "<=")
+    __gt__, __ge__ = _comparison("gt", ">"), _comparison("ge", ">=")
+    __hash__ = object.__hash__  # by identity, for sets and dictionaries of Tensors
     exp, log, sqrt, abs = map(_operation, ("exp", "log", "sqrt", "abs"))
     sum, mean, max, min = map(_operation, ("sum", "mean", "max", "min"))
     reshape, transpose, clip, astype = map(_operation, ("reshape", "transpose", "clip", "astype"))

@@ -13,7 +13,7 @@ from minimask.functional.losses import (
     smooth_l1,
 )
 from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
-from minimask.functional.regions import roi_align, roi_align_levels, roi_pool, roi_warp
+from minimask.functional.roi_ops import roi_align, roi_align_levels, roi_pool, roi_warp
 
 __all__ = [
     "batch_norm",

@@ -1,4 +1,7 @@
-"""The positive part, alone or of a sum."""
+"""ReLU, alone or of a sum: the one activation of the network that a kernel computes.
+
+`sigmoid`, `softmax` and `tanh` are array expressions, in `minimask.autograd.ops`.
+"""
 
 # ruff: noqa: D102  (forward and backward are documented once, in Function)
 
@@ -7,26 +10,45 @@ from __future__ import annotations
 from typing import Any
 
 from minimask.autograd import Context, Function, Tensor
-from minimask.autograd.arrays import Array, in_order
-from minimask.kernels.relu import relu as positive_part
+from minimask.autograd.arrays import Array, contiguous_on_gpu
+from minimask.kernels.relu import relu as relu_forward
 from minimask.kernels.relu import relu_backward
 
 
 class ReLU(Function):
-    """The positive part max(x + residual, 0); gradient 0 at 0."""
+    """max(x + residual, 0); gradient 0 where that is 0, and where it is NaN."""
 
     @staticmethod
     def forward(ctx: Context, x: Array, residual: Array | None = None) -> Array:
-        y = positive_part(in_order(x), None if residual is None else in_order(residual))
+        if residual is not None:
+            residual = contiguous_on_gpu(residual)
+        y = relu_forward(contiguous_on_gpu(x), residual)
         ctx.save(y)  # not x: the next layer keeps y anyway, so x can be freed
         return y
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # both summands have the same gradient
         (y,) = ctx.saved
-        return (relu_backward(in_order(grad), y),) * len(ctx.needs_grad)
+        grad = through_relu(grad, y)
+        return grad, grad if ctx.needs_grad[1] else None
+
+
+def through_relu(grad: Array, y: Array | None) -> Array:
+    """The gradient in front of a ReLU whose output was y; None: as it came, there was none."""
+    grad = contiguous_on_gpu(grad)
+    return grad if y is None else relu_backward(grad, y)
 
 
 def relu(x: Any, residual: Any = None) -> Tensor:
-    """The positive part max(x, 0), or max(x + residual, 0) in one pass; arrays of one shape."""
-    return ReLU.apply(x) if residual is None else ReLU.apply(x, residual)
+    """max(x, 0), or max(x + residual, 0) in one pass.
+
+    NaN stays NaN in the result; its gradient is 0, as that of values up to 0.
+
+    Args:
+        x: float32 or float64, any shape.
+        residual: the shape and dtype of x, or None.
+
+    Returns:
+        The shape of x.
+    """
+    return ReLU.apply(x, residual)

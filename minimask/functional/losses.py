@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from minimask.autograd import Context, Function, Tensor
-from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.arrays import Array, array_module, largest, sign
 from minimask.autograd.ops import mean, sum
-from minimask.autograd.ops.elementwise import stable_sigmoid
 from minimask.kernels.dispatch import checks_values
 
 
@@ -23,9 +22,7 @@ class CrossEntropy(Function):
     def forward(ctx: Context, logits: Array, labels: Array) -> Array:
         xp = array_module(logits, labels)
         rows = xp.arange(len(logits))
-        # without a class or a row there is no largest logit
-        largest = logits.max(axis=1, keepdims=True) if logits.size else logits[:, :1]
-        shifted = logits - largest
+        shifted = logits - largest(logits, axis=1)
         exponentials = xp.exp(shifted)
         totals = exponentials.sum(axis=1, keepdims=True)
         ctx.save(exponentials, totals, rows, labels)
@@ -48,16 +45,19 @@ class BinaryCrossEntropyWithLogits(Function):
     def forward(ctx: Context, logits: Array, targets: Array) -> Array:
         # the same as above without overflow: max(x, 0) - x t + log(1 + e^-|x|)
         xp = array_module(logits, targets)
-        ctx.save(logits, targets)
-        out = xp.log1p(xp.exp(-xp.abs(logits)))
+        z = xp.exp(-xp.abs(logits))
+        ctx.save(logits, targets, z)
+        out = xp.log1p(z)
         out += xp.maximum(logits, 0)
         out -= logits * targets
         return out
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # dx = s(x) - t
-        logits, targets = ctx.saved
-        return grad * (stable_sigmoid(logits) - targets), None
+        logits, targets, z = ctx.saved
+        # s(x) is 1 / (1 + z) for x >= 0 and z / (1 + z) for x < 0
+        probabilities = array_module(z).where(logits >= 0, 1, z) / (1 + z)
+        return grad * (probabilities - targets), None
 
 
 class SmoothL1(Function):
@@ -78,7 +78,7 @@ class SmoothL1(Function):
         difference, beta = ctx.saved
         xp = array_module(difference)
         if beta == 0:
-            return grad * xp.sign(difference), None
+            return grad * sign(difference), None
         return grad * xp.clip(difference / beta, -1, 1), None
 
 

@@ -7,22 +7,24 @@ N images   C channels   G groups   H, W height and width
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from minimask.autograd import Context, Function, Tensor
-from minimask.autograd.arrays import Array, array_module, in_order
+from minimask.autograd.arrays import Array, array_module
+from minimask.functional.activation import through_relu
 from minimask.kernels.batch_norm import batch_norm_backward, channel_moments, scale_shift
-from minimask.kernels.relu import relu_backward
 
 
 def _channel_sums(a: Array, b: Array) -> Array:
     """Sum of a b over images and pixels: (N, C, H, W) twice -> (C,)."""
-    n, c = a.shape[:2]
-    return array_module(a).einsum("nci,nci->c", a.reshape(n, c, -1), b.reshape(n, c, -1))
+    n, c, *pixels = a.shape
+    shape = (n, c, math.prod(pixels))  # no -1: without images it could be any number
+    return array_module(a).einsum("nci,nci->c", a.reshape(shape), b.reshape(shape))
 
 
 class BatchNorm(Function):
-    """Every channel shifted and scaled by given statistics, then a sum and the positive part."""
+    """Every channel shifted and scaled by given statistics, then a sum and ReLU, if asked for."""
 
     @staticmethod
     def forward(
@@ -30,7 +32,8 @@ class BatchNorm(Function):
         x: Array,
         weight: Array,
         bias: Array,
-        *residual: Array,
+        residual: Array | None = None,
+        *,
         mean: Array,
         var: Array,
         eps: float,
@@ -38,15 +41,15 @@ class BatchNorm(Function):
     ) -> Array:
         rstd = 1 / array_module(var).sqrt(var + var.dtype.type(eps))
         scale = weight * rstd
-        y = scale_shift(x, scale, bias - mean * scale, *residual, relu=relu)
+        y = scale_shift(x, scale, bias - mean * scale, residual, relu=relu)
         ctx.save(x if ctx.needs_grad[1] else None, scale, mean, rstd, y if relu else None)
         return y
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # y = (x - mean) rstd weight + bias
         x, scale, mean, rstd, y = ctx.saved
-        needs_x, needs_weight, needs_bias, *more = ctx.needs_grad
-        grad = in_order(grad) if y is None else relu_backward(in_order(grad), y)
+        needs_x, needs_weight, needs_bias, needs_residual = ctx.needs_grad
+        grad = through_relu(grad, y)
         xp = array_module(grad)
         grad_x = grad_weight = grad_bias = None
         if needs_x:
@@ -55,7 +58,7 @@ class BatchNorm(Function):
             grad_bias = grad.sum(axis=3).sum(axis=(0, 2))
         if needs_weight:
             grad_weight = (_channel_sums(grad, x) - mean * grad_bias) * rstd
-        return (grad_x, grad_weight, grad_bias, *[grad] * len(more))
+        return grad_x, grad_weight, grad_bias, grad if needs_residual else None
 
 
 class BatchNormTrain(Function):
@@ -67,7 +70,8 @@ class BatchNormTrain(Function):
         x: Array,
         weight: Array,
         bias: Array,
-        *residual: Array,
+        residual: Array | None = None,
+        *,
         mean: Array,
         var: Array,
         eps: float,
@@ -75,7 +79,7 @@ class BatchNormTrain(Function):
     ) -> Array:
         rstd = 1 / array_module(var).sqrt(var + var.dtype.type(eps))
         scale = weight * rstd
-        y = scale_shift(x, scale, bias - mean * scale, *residual, relu=relu)
+        y = scale_shift(x, scale, bias - mean * scale, residual, relu=relu)
         ctx.save(x, weight, mean, rstd, y if relu else None)
         return y
 
@@ -84,9 +88,14 @@ class BatchNormTrain(Function):
         # with h = (x - mean) rstd and means over each channel's pixels:
         # dx = weight rstd (dy - mean(dy) - h mean(h dy)), dweight = sum(h dy), dbias = sum(dy)
         x, weight, mean, rstd, y = ctx.saved
-        grad = in_order(grad) if y is None else relu_backward(in_order(grad), y)
-        gradients = batch_norm_backward(grad, x, weight, mean, rstd)
-        return (*gradients, *[grad] * (len(ctx.needs_grad) - 3))
+        grad = through_relu(grad, y)
+        grad_residual = grad if ctx.needs_grad[3] else None
+        return (*batch_norm_backward(grad, x, weight, mean, rstd), grad_residual)
+
+
+def _mean(x: Array) -> Array:
+    """The mean over the last of three axes, kept with length 1; 0 where there are no values."""
+    return x.mean(axis=2, keepdims=True) if x.shape[2] else x.sum(axis=2, keepdims=True)
 
 
 class GroupNorm(Function):
@@ -96,12 +105,13 @@ class GroupNorm(Function):
     def forward(
         ctx: Context, x: Array, weight: Array, bias: Array, *, num_groups: int, eps: float
     ) -> Array:
-        n, c = x.shape[:2]
-        groups = x.reshape(n, num_groups, -1)
-        centered = groups - groups.mean(axis=2, keepdims=True)
-        var = (centered * centered).mean(axis=2, keepdims=True)
+        n, c, *sides = x.shape
+        pixels = math.prod(sides)
+        groups = x.reshape(n, num_groups, c // num_groups * pixels)
+        centered = groups - _mean(groups)
+        var = _mean(centered * centered)
         rstd = 1 / array_module(x).sqrt(var + x.dtype.type(eps))
-        normal = (centered * rstd).reshape(n, c, -1)
+        normal = (centered * rstd).reshape(n, c, pixels)
         ctx.save(normal, weight, rstd)
         return (normal * weight[:, None] + bias[:, None]).reshape(x.shape)
 
@@ -109,12 +119,12 @@ class GroupNorm(Function):
     def backward(ctx: Context, grad: Array) -> Any:
         # as batch norm, but the means run over each group of each image
         normal, weight, rstd = ctx.saved
-        n, c = normal.shape[:2]
-        flat = grad.reshape(n, c, -1)
+        n, c, pixels = normal.shape
+        flat, groups = grad.reshape(normal.shape), rstd.shape[1]
         grad_weight, grad_bias = _channel_sums(flat, normal), flat.sum(axis=2).sum(axis=0)
-        by_group = (n, rstd.shape[1], -1)
+        by_group = (n, groups, c // groups * pixels)
         scaled, h = (flat * weight[:, None]).reshape(by_group), normal.reshape(by_group)
-        mean, slope = scaled.mean(axis=2, keepdims=True), (scaled * h).mean(axis=2, keepdims=True)
+        mean, slope = _mean(scaled), _mean(scaled * h)
         return ((scaled - mean - h * slope) * rstd).reshape(grad.shape), grad_weight, grad_bias
 
 
@@ -133,16 +143,15 @@ def batch_norm(
 
     Args:
         x: (N, C, H, W).
-        weight: (C,), bias: (C,); these get gradients.
-        bias: (C,).
-        mean: (C,) array, var: (C,) array; constants.
-        var: (C,) array.
+        weight: (C,) scale.
+        bias: (C,) shift.
+        mean: (C,) array, a constant: it gets no gradient.
+        var: (C,) array, a constant.
         eps: keeps the division finite.
         residual: (N, C, H, W) added to the result, in the same pass; or None.
-        relu: whether the positive part is taken at the end, in the same pass.
+        relu: whether ReLU follows, in the same pass.
     """
-    more = () if residual is None else (residual,)
-    return BatchNorm.apply(x, weight, bias, *more, mean=mean, var=var, eps=eps, relu=relu)
+    return BatchNorm.apply(x, weight, bias, residual, mean=mean, var=var, eps=eps, relu=relu)
 
 
 def batch_norm_train(
@@ -156,7 +165,7 @@ def batch_norm_train(
         bias: (C,) shift.
         eps: keeps the division finite.
         residual: (N, C, H, W) added to the result, in the same pass; or None.
-        relu: whether the positive part is taken at the end, in the same pass.
+        relu: whether ReLU follows, in the same pass.
 
     Returns:
         The result (N, C, H, W), and as arrays (C,) the mean and the variance (divided by the
@@ -172,8 +181,7 @@ def batch_norm_train(
             "2 are needed; use a larger batch or image, or frozen statistics (eval mode)"
         )
     mean, var = channel_moments(x.data if isinstance(x, Tensor) else x)
-    more = () if residual is None else (residual,)
-    y = BatchNormTrain.apply(x, weight, bias, *more, mean=mean, var=var, eps=eps, relu=relu)
+    y = BatchNormTrain.apply(x, weight, bias, residual, mean=mean, var=var, eps=eps, relu=relu)
     return y, mean, var
 
 

@@ -186,7 +186,7 @@ def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) 
         ValueError: shapes that disagree, boxes without area or not finite, unknown labels.
     """
     boxes, labels, masks = target.boxes, target.labels, target.masks
-    box_ops.check_boxes(np.asarray(boxes), f"{name}.boxes")
+    box_ops.check_boxes(f"{name}.boxes", np.asarray(boxes))
     if np.shape(labels) != (len(boxes),):
         raise ValueError(f"{name}.labels: expected shape ({len(boxes)},), got {np.shape(labels)}")
     bad = np.flatnonzero(~(np.asarray(boxes)[:, 2:] > np.asarray(boxes)[:, :2]).all(axis=1))

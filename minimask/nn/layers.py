@@ -24,7 +24,7 @@ def _parameter(array: np.ndarray) -> Tensor:
 
 
 def _pair(value: Pair) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
+    return (value[0], value[1]) if isinstance(value, tuple | list) else (value, value)
 
 
 def _options(**options: Any) -> str:

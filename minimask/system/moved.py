@@ -21,6 +21,7 @@ NEW_NAME = {
     "minimask.device": "minimask.system.device",
     "minimask.environment": "minimask.system.environment",
     "minimask.files": "minimask.system.files",
+    "minimask.functional.regions": "minimask.functional.roi_ops",
     "minimask.graph": "minimask.autograd.graph",
     "minimask.kernel_lab": "minimask.tools.kernel_lab",
     "minimask.ops": "minimask.autograd.ops",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from minimask.autograd.arrays import array_module
+from minimask.autograd.arrays import array_module, as_contiguous
 from minimask.autograd.hooks import stage
 from minimask.kernels.optimizer import adamw_step, sgd_step
 from minimask.system.device import download, upload
@@ -71,10 +71,10 @@ class Optimizer:
         for name, parameter in self.parameters:
             if parameter.grad is None:
                 continue
-            parameter.data = _in_order(parameter.data)  # a copy, once, if it was not
+            parameter.data = as_contiguous(parameter.data)  # a copy, once, if it was not
             state = [self.state[slot][name] for slot in self.slots]
             decay = self.weight_decay if decays(parameter) else 0.0
-            self.update(parameter.data, _in_order(parameter.grad), *state, rate, decay)
+            self.update(parameter.data, as_contiguous(parameter.grad), *state, rate, decay)
 
     def update(self, weight: Array, grad: Array, *state_rate_decay: Any) -> None:
         """The rule for one parameter, in place, all its arrays C-contiguous (subclasses)."""
@@ -127,11 +127,6 @@ def _zeros(like: Array) -> Array:
     """Zeros of a weight's shape and dtype, where it is, in the order in which kernels walk."""
     zeros: Array = array_module(like).zeros(like.shape, like.dtype)
     return zeros
-
-
-def _in_order(array: Array) -> Array:
-    """The array itself if it lies in memory in the order of its axes, or else a copy that does."""
-    return array if array.flags.c_contiguous else array_module(array).ascontiguousarray(array)
 
 
 class SGD(Optimizer):

@@ -645,7 +645,7 @@ PARTS = ("forward", "backward", "forward_pyramid", "backward_pyramid")
 def test_an_index_nobody_checked_has_no_samples(variant, monkeypatch):
     """Inside `unchecked()`, on a GPU, any number may come; no array is left by it."""
     features, rois, levels, grad, scales = pyramid()
-    monkeypatch.setattr("minimask.kernels.rois.checks_values", lambda array: False)
+    monkeypatch.setattr("minimask.kernels.checks.checks_values", lambda array: False)
     levels_module = importlib.import_module("minimask.kernels.roi_align.levels")
     monkeypatch.setattr(levels_module, "checks_values", lambda array: False)
     wrong = [-1, 2, 1e9, -1e30, NAN, INF]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minimask.autograd.arrays import Array, array_module, unbroadcast
+from minimask.autograd.arrays import Array, array_module, as_number, unbroadcast
 from minimask.autograd.tensor import Context, Function, Tensor
 
 
@@ -107,7 +107,11 @@ class Power(Function):
 
 
 class Maximum(Function):
-    """The larger of a and b; where they are equal, each gets half of the gradient."""
+    """The larger of a and b, which gets the gradient; where they are equal, each gets half.
+
+    NaN is larger than every number, so that a NaN gets the gradient of the NaN it causes; two NaN
+    are equal.
+    """
 
     @staticmethod
     def forward(ctx: Context, a: Array, b: Array) -> Array:
@@ -117,7 +121,8 @@ class Maximum(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # dy = [a > b] da + [b > a] db
         a, b = ctx.saved
-        share = ((a > b) + 0.5 * (a == b)).astype(grad.dtype)
+        a_wins, b_wins = (a >= b) | (a != a), (b >= a) | (b != b)
+        share = array_module(grad).where(a_wins & b_wins, 0.5, a_wins).astype(grad.dtype)
         return unbroadcast(grad * share, a.shape), unbroadcast(grad * (1 - share), b.shape)
 
 
@@ -172,21 +177,26 @@ def power(x: Any, exponent: float) -> Tensor:
     Raises:
         TypeError: `exponent` is no number.
     """
-    if isinstance(exponent, Tensor) or not isinstance(exponent, int | float):
+    try:
+        number = as_number("power: `exponent`", exponent)
+    except TypeError as error:
         raise TypeError(
-            f"power: `exponent` must be a number, got {type(exponent).__name__}; "
-            "for a varying exponent write ops.exp(exponent * ops.log(x))"
-        )
-    return Power.apply(x, exponent=exponent)
+            f"{error}; for a varying exponent write ops.exp(exponent * ops.log(x))"
+        ) from None
+    return Power.apply(x, exponent=number)
 
 
 def maximum(a: Any, b: Any) -> Tensor:
-    """The larger of a and b, element by element."""
+    """The larger of a and b, element by element.
+
+    The gradient goes to the larger one, half to each where they are equal.  NaN counts as larger
+    than every number: the result is NaN and the gradient goes to the NaN.
+    """
     return Maximum.apply(a, b)
 
 
 def minimum(a: Any, b: Any) -> Tensor:
-    """The smaller of a and b, element by element."""
+    """The smaller of a and b, element by element; equal values and NaN as in `maximum`."""
     return neg(maximum(neg(a), neg(b)))
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from minimask.autograd.arrays import Array, array_module
+from minimask.autograd import arrays
+from minimask.autograd.arrays import Array, array_module, as_number
 from minimask.autograd.tensor import Context, Function, Tensor
 
 
@@ -55,7 +56,7 @@ class Sqrt(Function):
 
 
 class Abs(Function):
-    """The absolute value; gradient 0 at 0."""
+    """The absolute value; gradient 0 at 0, and NaN at NaN."""
 
     @staticmethod
     def forward(ctx: Context, x: Array) -> Array:
@@ -65,7 +66,7 @@ class Abs(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # d|x| = sign(x) dx
         (x,) = ctx.saved
-        return grad * array_module(x).sign(x)
+        return grad * arrays.sign(x)
 
 
 class Tanh(Function):
@@ -83,19 +84,12 @@ class Tanh(Function):
         return grad * (1 - y * y)
 
 
-def stable_sigmoid(x: Array) -> Array:
-    """1 / (1 + e^-x) without overflow: e is only raised to negative powers."""
-    xp = array_module(x)
-    z = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, 1, z) / (1 + z)
-
-
 class Sigmoid(Function):
     """The logistic function 1 / (1 + e^-x)."""
 
     @staticmethod
     def forward(ctx: Context, x: Array) -> Array:
-        y = stable_sigmoid(x)
+        y = arrays.sigmoid(x)
         ctx.save(y)
         return y
 
@@ -106,7 +100,7 @@ class Sigmoid(Function):
 
 
 class Clip(Function):
-    """Values limited to low..high; gradient 1 inside and on the border, 0 outside."""
+    """Values limited to low..high; gradient 1 inside and on the border, 0 outside and at NaN."""
 
     @staticmethod
     def forward(ctx: Context, x: Array, *, low: float | None, high: float | None) -> Array:
@@ -116,7 +110,7 @@ class Clip(Function):
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # dy = [low <= x <= high] dx
         x, low, high = ctx.saved
-        inside = array_module(x).ones(x.shape, bool)
+        inside = x == x  # all but NaN
         if low is not None:
             inside &= x >= low
         if high is not None:
@@ -156,7 +150,7 @@ def sqrt(x: Any) -> Tensor:
 
 
 def abs(x: Any) -> Tensor:
-    """The absolute value of x."""
+    """The absolute value of x; its gradient is 0 at 0 and NaN at NaN."""
     return Abs.apply(x)
 
 
@@ -166,12 +160,23 @@ def tanh(x: Any) -> Tensor:
 
 
 def sigmoid(x: Any) -> Tensor:
-    """The logistic function 1 / (1 + e^-x), without overflow for any x."""
+    """The logistic function 1 / (1 + e^-x), as `arrays.sigmoid`."""
     return Sigmoid.apply(x)
 
 
 def clip(x: Any, low: float | None = None, high: float | None = None) -> Tensor:
-    """Limit x to low..high; None leaves a side open."""
+    """Limit x to low..high; None leaves a side open.
+
+    The gradient is 1 inside and on the border, and 0 outside.  NaN stays NaN; it lies inside no
+    limit, so its gradient is 0.
+
+    Raises:
+        TypeError: a limit is no number.
+    """
+    low, high = (
+        None if limit is None else as_number(f"clip: `{name}`", limit)
+        for name, limit in (("low", low), ("high", high))
+    )
     return Clip.apply(x, low=low, high=high)
 
 

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from typing import Any, TypeAlias
 
+from minimask.autograd import arrays
 from minimask.autograd.arrays import Array, array_module
 from minimask.autograd.ops.arithmetic import Neg
 from minimask.autograd.tensor import Context, Function, Tensor
@@ -52,10 +55,19 @@ class Mean(Function):
 
 
 class Max(Function):
-    """The maximum along axes; elements that tie for it share the gradient."""
+    """The maximum along axes; elements that tie for it share the gradient.
+
+    NaN is larger than every number: the maximum is NaN, and the NaNs share the gradient.
+    """
 
     @staticmethod
     def forward(ctx: Context, x: Array, *, axis: Axis, keepdims: bool) -> Array:
+        axes = range(x.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+        if math.prod([x.shape[a] for a in axes]) == 0:
+            raise ValueError(
+                f"max and min of no values are undefined: shape {x.shape}, axis {axis}; "
+                "ask for the size first"
+            )
         y = x.max(axis=axis, keepdims=True)
         ctx.save(x, y, axis)
         return y if keepdims else y.squeeze(axis)
@@ -64,14 +76,9 @@ class Max(Function):
     def backward(ctx: Context, grad: Array) -> Any:  # dy = mean of dx over the maxima
         x, y, axis = ctx.saved
         xp = array_module(x)
-        maxima = x == y
+        maxima = (x == y) | (x != x)  # NaN equals nothing, itself included
         count = xp.maximum(maxima.sum(axis=axis, keepdims=True), 1)
         return (grad.reshape(y.shape) / count).astype(x.dtype) * maxima
-
-
-def _largest(x: Array, axis: int) -> Array:
-    """The maximum along an axis; of no values nothing is needed, as nothing is subtracted."""
-    return x.max(axis=axis, keepdims=True) if x.size else x.sum(axis=axis, keepdims=True)
 
 
 class Softmax(Function):
@@ -79,8 +86,7 @@ class Softmax(Function):
 
     @staticmethod
     def forward(ctx: Context, x: Array, *, axis: int) -> Array:
-        y = array_module(x).exp(x - _largest(x, axis))
-        y /= y.sum(axis=axis, keepdims=True)
+        y = arrays.softmax(x, axis)
         ctx.save(y, axis)
         return y
 
@@ -96,8 +102,9 @@ class LogSoftmax(Function):
     @staticmethod
     def forward(ctx: Context, x: Array, *, axis: int) -> Array:
         xp = array_module(x)
-        y = x - _largest(x, axis)
-        y -= xp.log(xp.exp(y).sum(axis=axis, keepdims=True))
+        y = x - arrays.largest(x, axis)
+        if y.size:  # the logarithm of no summands would be infinite
+            y -= xp.log(xp.exp(y).sum(axis=axis, keepdims=True))
         ctx.save(y, axis)
         return y
 
@@ -107,9 +114,18 @@ class LogSoftmax(Function):
         return grad - array_module(y).exp(y) * grad.sum(axis=axis, keepdims=True)
 
 
+def _axes(axis: Any) -> Axis:
+    """An axis or several as Python's integers; NumPy's are taken as well."""
+    if axis is None:
+        return None
+    if isinstance(axis, tuple | list):
+        return tuple([operator.index(a) for a in axis])
+    return operator.index(axis)
+
+
 def sum(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The sum of x along `axis` (all axes if None)."""
-    return Sum.apply(x, axis=axis, keepdims=keepdims)
+    """The sum of x along `axis` (all axes if None); of no values 0."""
+    return Sum.apply(x, axis=_axes(axis), keepdims=keepdims)
 
 
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -117,24 +133,30 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     The mean of nothing is 0, with gradient 0: an image without objects adds nothing to a loss.
     """
-    return Mean.apply(x, axis=axis, keepdims=keepdims)
+    return Mean.apply(x, axis=_axes(axis), keepdims=keepdims)
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The maximum of x along `axis` (all axes if None); ties share the gradient equally."""
-    return Max.apply(x, axis=axis, keepdims=keepdims)
+    """The maximum of x along `axis` (all axes if None); ties share the gradient equally.
+
+    NaN counts as larger than every number: the maximum is NaN, and the NaNs share the gradient.
+
+    Raises:
+        ValueError: there are no values along the axes.
+    """
+    return Max.apply(x, axis=_axes(axis), keepdims=keepdims)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
-    """The minimum of x along `axis` (all axes if None); ties share the gradient equally."""
-    return Neg.apply(Max.apply(Neg.apply(x), axis=axis, keepdims=keepdims))
+    """The minimum of x along `axis` (all axes if None); ties, NaN and no values as in `max`."""
+    return Neg.apply(Max.apply(Neg.apply(x), axis=_axes(axis), keepdims=keepdims))
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """Probabilities e^x / sum(e^x) along `axis`, without overflow for any x."""
-    return Softmax.apply(x, axis=axis)
+    return Softmax.apply(x, axis=operator.index(axis))
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
     """The logarithm of `softmax(x, axis)`, exact where the probability would round to 0."""
-    return LogSoftmax.apply(x, axis=axis)
+    return LogSoftmax.apply(x, axis=operator.index(axis))

@@ -188,14 +188,21 @@ def reshape(x: Any, *shape: Any) -> Tensor:
     """The same values in another shape, given as a tuple or as numbers; one may be -1.
 
     The -1 also works without elements, where leading axes stay: (0, 256, 7, 7) to (0, -1).
+
+    Raises:
+        ValueError: another number of elements; a -1 that could be any number.
     """
-    wanted = _as_tuple(shape)
-    if -1 in wanted and math.prod(x.shape) == 0:
-        k = wanted.index(-1)
-        rest = math.prod(wanted[k + 1 :])
-        if wanted[:k] == tuple(x.shape[:k]) and rest:
-            wanted = (*wanted[:k], math.prod(x.shape[k:]) // rest, *wanted[k + 1 :])
-    return Reshape.apply(x, shape=wanted)
+    sizes = _as_tuple(shape)
+    if -1 in sizes and math.prod(x.shape) == 0:
+        k = sizes.index(-1)
+        rest = math.prod(sizes[k + 1 :])
+        if sizes[:k] == tuple(x.shape[:k]) and rest:
+            sizes = (*sizes[:k], math.prod(x.shape[k:]) // rest, *sizes[k + 1 :])
+        elif 0 in sizes:
+            raise ValueError(
+                f"reshape: without elements the -1 in {sizes} could be any number; write it out"
+            )
+    return Reshape.apply(x, shape=sizes)
 
 
 def flatten(x: Any, start: int = 0) -> Tensor:
@@ -210,21 +217,21 @@ def transpose(x: Any, *axes: Any) -> Tensor:
 
 def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     """Copy x along axes of length 1 until it has `shape`."""
-    return BroadcastTo.apply(x, shape=tuple(shape))
+    return BroadcastTo.apply(x, shape=_as_tuple((shape,)))
 
 
 def concatenate(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Join tensors one after the other along an existing axis."""
     if len(tensors) == 0:
         raise ValueError("concatenate: expected at least one tensor, got none")
-    return Concatenate.apply(*tensors, axis=axis)
+    return Concatenate.apply(*tensors, axis=operator.index(axis))
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Join tensors of one shape along a new axis."""
     if len(tensors) == 0:
         raise ValueError("stack: expected at least one tensor, got none")
-    return Stack.apply(*tensors, axis=axis)
+    return Stack.apply(*tensors, axis=operator.index(axis))
 
 
 def pad(x: Any, widths: Sequence[tuple[int, int]]) -> Tensor:
@@ -252,9 +259,15 @@ def _as_index(part: Any) -> Any:
 
 
 def take(x: Any, indices: Any, axis: int = 0) -> Tensor:
-    """The slices of x at integer `indices` along `axis`; indices may repeat."""
-    axis = axis % x.ndim
-    return getitem(x, (*(slice(None),) * axis, indices))
+    """The slices of x at integer `indices` along `axis`; indices may repeat.
+
+    Raises:
+        IndexError: x has no such axis, or an index is out of range.
+    """
+    axis = operator.index(axis)
+    if not -x.ndim <= axis < x.ndim:
+        raise IndexError(f"take: axis {axis} of an array of shape {tuple(x.shape)}")
+    return getitem(x, (*(slice(None),) * (axis % x.ndim), indices))
 
 
 def _as_tuple(values: tuple[Any, ...]) -> tuple[int, ...]:

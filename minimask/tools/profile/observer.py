@@ -151,7 +151,8 @@ class Observer(Hook):
         if self._busy:
             return super().forward(ctx, arrays, options)
         out, start, end = self._timed(super().forward, ctx, arrays, options)
-        record = self._note(ctx.fn.__name__, arrays, out, options, ctx.needs_grad, start, end)
+        given = [a for a in arrays if a is not None]  # an optional input may be None
+        record = self._note(ctx.fn.__name__, given, out, options, ctx.needs_grad, start, end)
         if True in ctx.needs_grad:
             self._keep(record, arrays_in((out, ctx._saved)))
             self._made[id(ctx)] = record

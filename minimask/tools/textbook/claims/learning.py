@@ -8,10 +8,10 @@ import numpy as np
 
 from minimask import functional as F
 from minimask.autograd import Tensor
+from minimask.autograd.arrays import sigmoid
 from minimask.conventions import PAPER
 from minimask.kernels import box_iou
 from minimask.models.matching import BACKGROUND, IGNORED
-from minimask.models.proposals import sigmoid
 from minimask.models.rpn import assign_anchors, rpn_loss, sample_anchors
 from minimask.tools.profile.costs import Call, cost_of
 from minimask.tools.textbook.claims import published

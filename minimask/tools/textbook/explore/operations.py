@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from minimask.kernels import roi_align, roi_align_backward, roi_pool, roi_pool_backward
-from minimask.kernels.rois import check_shape, quantize_rois
+from minimask.kernels.checks import check_shape
+from minimask.kernels.rois import quantize_rois
 from minimask.tools.textbook.explore.scene import Scene
 
 

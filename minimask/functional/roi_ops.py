@@ -1,6 +1,6 @@
-"""RoIAlign and RoIPool: features of boxes of any size on a fixed grid.
+"""RoIAlign, RoIPool and RoIWarp: features of boxes of any size on a fixed grid.
 
-N images   C channels   H, W height and width   R regions   P pooled size
+N images   C channels   H, W height and width   R regions of interest (RoIs)   P pooled size
 """
 
 # ruff: noqa: D102  (forward and backward are documented once, in Function)
@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from minimask.autograd import Context, Function, Tensor
-from minimask.autograd.arrays import Array, in_order
+from minimask.autograd.arrays import Array, contiguous_on_gpu
 from minimask.functional.convolution import max_pool2d
+from minimask.kernels.checks import check_size
 from minimask.kernels.dispatch import unchecked
 from minimask.kernels.roi_align import roi_align as align
 from minimask.kernels.roi_align import roi_align_backward as align_gradient
@@ -20,30 +21,31 @@ from minimask.kernels.roi_align import roi_align_levels as align_levels
 from minimask.kernels.roi_align import roi_align_levels_backward as align_levels_gradient
 from minimask.kernels.roi_pool import roi_pool as pool
 from minimask.kernels.roi_pool import roi_pool_backward as pool_gradient
-from minimask.kernels.rois import check_size, quantize_rois
+from minimask.kernels.rois import quantize_rois
 
 OutputSize: TypeAlias = int | tuple[int, int]
 
 
 class RoIAlign(Function):
-    """The mean of bilinear samples in every cell of a grid over every region."""
+    """The mean of bilinear samples in every cell of a grid over every RoI."""
 
     @staticmethod
     def forward(
         ctx: Context, features: Array, rois: Array, *, output_size: OutputSize, **options: Any
     ) -> Array:
         ctx.save(rois, features.shape, options)
-        return align(features, rois, output_size, **options)
+        return _as_features(align(features, rois, output_size, **options), features)
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # to the features; boxes are given, not learned
         rois, shape, options = ctx.saved
         with unchecked():  # the forward pass has checked them
-            return align_gradient(in_order(grad), rois, shape, **options), None
+            gradient = align_gradient(contiguous_on_gpu(grad), rois, shape, **options)
+        return gradient.astype(grad.dtype, copy=False), None
 
 
 class RoIAlignLevels(Function):
-    """RoIAlign over a pyramid: every region from the level it belongs to."""
+    """RoIAlign over a pyramid: every RoI from the level it belongs to."""
 
     @staticmethod
     def forward(
@@ -55,18 +57,21 @@ class RoIAlignLevels(Function):
         **options: Any,
     ) -> Array:
         ctx.save(rois, levels, [f.shape for f in features], options)
-        return align_levels(features, rois, levels, output_size, **options)
+        pooled = align_levels(features, rois, levels, output_size, **options)
+        return _as_features(pooled, features[0])
 
     @staticmethod
-    def backward(ctx: Context, grad: Array) -> Any:  # each level gets its own regions' gradients
+    def backward(ctx: Context, grad: Array) -> Any:  # each level gets its own RoIs' gradients
         rois, levels, shapes, options = ctx.saved
         with unchecked():
-            gradients = align_levels_gradient(in_order(grad), rois, levels, shapes, **options)
-        return None, None, *gradients
+            gradients = align_levels_gradient(
+                contiguous_on_gpu(grad), rois, levels, shapes, **options
+            )
+        return None, None, *[g.astype(grad.dtype, copy=False) for g in gradients]
 
 
 class RoIPool(Function):
-    """The largest feature in every cell of a grid over every region."""
+    """The largest feature in every cell of a grid over every RoI."""
 
     @staticmethod
     def forward(
@@ -74,17 +79,26 @@ class RoIPool(Function):
     ) -> Array:
         out, argmax = pool(features, rois, output_size, spatial_scale=spatial_scale)
         ctx.save(rois, argmax, features.shape)
-        return out
+        return _as_features(out, features)
 
     @staticmethod
     def backward(ctx: Context, grad: Array) -> Any:  # only the largest feature counts
         rois, argmax, shape = ctx.saved
         with unchecked():
-            return pool_gradient(in_order(grad), rois, argmax, shape), None
+            gradient = pool_gradient(contiguous_on_gpu(grad), rois, argmax, shape)
+        return gradient.astype(grad.dtype, copy=False), None
+
+
+def _as_features(pooled: Array, features: Array) -> Array:
+    """The result in the features' type: where float16 is computed in float32, it is rounded back.
+
+    Features that are no floats, such as bool masks, give the float32 that the kernel made of them.
+    """
+    return pooled.astype(features.dtype, copy=False) if features.dtype.kind == "f" else pooled
 
 
 def _constant(op: str, rois: Any) -> Array:
-    """The regions as an array: none of the operations has a gradient for them."""
+    """The RoIs as an array: none of the operations has a gradient for them."""
     if not isinstance(rois, Tensor):
         return rois
     if rois.requires_grad:
@@ -102,10 +116,10 @@ def roi_align(
     aligned: bool = True,
     reduce: str = "mean",
 ) -> Tensor:
-    """Sample every region on a grid without rounding its borders (Mask R-CNN, section 3).
+    """Sample every RoI on a grid without rounding its borders (Mask R-CNN, section 3).
 
     Args:
-        features: (N, C, H, W).
+        features: (N, C, H, W); the result has their type, also where it is float16.
         rois: (R, 5) array: image index, then x0 y0 x1 y1 in pixels of the input image.
         output_size: cells P, or (PH, PW).
         spatial_scale: feature pixels per image pixel, e.g. 1 / 16.
@@ -148,7 +162,7 @@ def roi_warp(
     sampling_ratio: int = 0,
     reduce: str = "mean",
 ) -> Tensor:
-    """Sample bilinearly, but in regions rounded as RoIPool rounds them (Mask R-CNN, table 2c).
+    """Sample bilinearly, but in RoIs rounded as RoIPool rounds them (Mask R-CNN, table 2c).
 
     Arguments and result as for `roi_align`, with pixel centers at i + 0.5.
     """
@@ -172,12 +186,12 @@ def roi_align_levels(
     sampling_ratio: int = 0,
     aligned: bool = True,
 ) -> Tensor:
-    """`roi_align`, each region on its own level of a pyramid.
+    """`roi_align`, each RoI on its own level of a pyramid.
 
     Args:
         pyramid: levels (N, C, H, W).
         rois: (R, 5) array: image index, then x0 y0 x1 y1 in pixels of the input image.
-        levels: (R,) integers: the place in `pyramid` that each region is cut from.
+        levels: (R,) integers: the place in `pyramid` that each RoI is cut from.
         output_size: cells P, or (PH, PW).
         spatial_scales: of each level, feature pixels per image pixel.
         sampling_ratio: as in `roi_align`.
@@ -203,7 +217,7 @@ def roi_pool(
     """Take the maximum in every cell of a grid with rounded borders (Fast R-CNN, section 2.1).
 
     Args:
-        features: (N, C, H, W).
+        features: (N, C, H, W); the result has their type, also where it is float16.
         rois: (R, 5) array: image index, then x0 y0 x1 y1 in pixels of the input image.
         output_size: cells P, or (PH, PW).
         spatial_scale: feature pixels per image pixel, e.g. 1 / 16.
