@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from minimask.data.folder_masks import FolderMasks
     from minimask.data.images import read_image, read_mask
     from minimask.data.loader import Loader, LoadError
-    from minimask.data.sample import Dataset, Sample, boxes_of_masks
+    from minimask.data.sample import Dataset, Sample, Target, boxes_of_masks
     from minimask.data.shapes import Shapes
 
 _HOME = {
@@ -26,6 +26,7 @@ _HOME = {
     "Loader": "loader",
     "Sample": "sample",
     "Shapes": "shapes",
+    "Target": "sample",
     "boxes_of_masks": "sample",
     "find_problems": "check",
     "read_image": "images",
@@ -41,6 +42,7 @@ __all__ = [
     "Loader",
     "Sample",
     "Shapes",
+    "Target",
     "boxes_of_masks",
     "find_problems",
     "read_image",

@@ -1,4 +1,4 @@
-"""What a data set hands out: an image with its instances, and the COCO form of many of them.
+"""What a data set hands out and a model learns from, and the COCO form of many images.
 
 Letters: R instances, H W height and width of the image, K classes.
 """
@@ -10,6 +10,24 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+
+
+@dataclass
+class Target:
+    """The objects of one training image.
+
+    ======  ============  ===========  ============================================
+    name    shape         dtype        format
+    ======  ============  ===========  ============================================
+    boxes   (R, 4)        float32      x0 y0 x1 y1 in pixels, positive width and height
+    labels  (R,)          int64        0 .. K - 1, indices into the model's classes
+    masks   (R, H, W)     uint8, bool  1 where the object is; None for boxes only
+    ======  ============  ===========  ============================================
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
 
 
 @dataclass(eq=False)
@@ -54,6 +72,12 @@ class Sample:
     def name(self) -> str:
         """What messages call this image: its file name, else its number."""
         return self.file_name or f"image {self.image_id}"
+
+    @property
+    def target(self) -> Target:
+        """What a model learns from: the objects without crowds, whose masks cover many objects."""
+        one = self.keep(~self.crowd) if self.crowd.any() else self
+        return Target(one.boxes, one.labels, one.masks)
 
     def keep(self, index: np.ndarray) -> Sample:
         """The same image with some of its instances.

@@ -272,17 +272,15 @@ class Run:
         from PIL import Image
 
         from minimask import draw
-        from minimask.models.detections import Target
 
         assert self.val is not None
         pictures = self.out / "pictures"
         pictures.mkdir(exist_ok=True)
         for i in range(min(self.settings.pictures, len(self.val))):
             sample = self.val[i]
-            target = Target(sample.boxes, sample.labels, sample.masks)
             (detections,) = self.model.predict([sample.image])
             buffer = io.BytesIO()
-            Image.fromarray(draw.compare(sample.image, target, detections)).save(buffer, "PNG")
+            Image.fromarray(draw.compare(sample.image, sample, detections)).save(buffer, "PNG")
             name = f"step-{step:06d}-image-{i}.png"
             write_whole(pictures / name, buffer.getvalue())
 

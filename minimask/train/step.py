@@ -46,12 +46,9 @@ def batch_losses(
         index: the batch's number: with `seed` it fixes which anchors and boxes are sampled.
         seed: the run's seed.
     """
-    from minimask.models.detections import Target
-
-    known = [s.keep(~s.crowd) if s.crowd.any() else s for s in samples]
-    targets = [Target(boxes=s.boxes, labels=s.labels, masks=s.masks) for s in known]
     rng = np.random.default_rng([seed, index])
-    losses = model.losses([s.image for s in samples], targets, rng=rng)
+    images, targets = [s.image for s in samples], [s.target for s in samples]
+    losses = model.losses(images, targets, rng=rng)
     first, *others = losses.values()
     total = first
     for loss in others:
