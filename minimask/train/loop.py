@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from minimask.system.device import count_transfers, on_gpu
 from minimask.system.files import write_whole
 from minimask.train import checkpoint, folder, log
-from minimask.train.augment import augmentation
 from minimask.train.diagnose import TrainingError, explain_nonfinite
 from minimask.train.interrupt import StopRequest
 from minimask.train.progress import Progress, memory_mb
@@ -141,6 +140,7 @@ class Run:
     def _batches(self) -> Generator[list[list[Sample]], None, None]:
         """For every step left, the batches whose gradients are added up."""
         from minimask.data.loader import Loader
+        from minimask.data.transforms import augmentation
 
         count, settings = self.settings.accumulate, self.settings
         loader = Loader(
