@@ -73,7 +73,7 @@ def test_show_of_generated_images_and_wrong_use(tmp_path) -> None:
     assert invoke("data", "show", "--data", "shapes", "--count", 2, "--out", out).exit_code == 0
     for words, said in (
         ((), "name the annotations"),
-        (("--data", "cats"), "expected shapes"),
+        (("--data", "cats"), "expected one of shapes"),
         (("a.json",), "--images FOLDER is needed"),
         (("--data", "shapes", "--count", "0"), "--count: expected at least 1"),
     ):

@@ -87,7 +87,7 @@ def test_existing_output_is_kept_without_force(run, tmp_path) -> None:
     ("words", "said"),
     [
         ((), "what is to be evaluated"),
-        (("RUN", "--data", "cats"), "expected shapes, got 'cats'"),
+        (("RUN", "--data", "cats"), "expected one of shapes, coco, folder, got 'cats'"),
         (("RUN", "--data", "shapes", "--annotations", "a.json", "--images", "b"), "exclude"),
         (("RUN", "--annotations", "a.json"), "belong together"),
         (("--detections", "a.json"), "needs --annotations"),
