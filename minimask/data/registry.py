@@ -157,6 +157,12 @@ def check_options(
     taken = ", ".join(text for option in entry.options if (text := shown(option)))
     for option in given:
         if option not in entry.options:
+            close = difflib.get_close_matches(option, entry.options, n=1, cutoff=0.75)
+            if close:
+                raise ValueError(
+                    f"{shown(option) or option}: --data {name} has no such option; did you mean "
+                    f"{shown(close[0])}?"
+                )
             raise ValueError(
                 f"{shown(option) or option} and --data {name} exclude each other: choose one; "
                 f"{name} takes {taken}"

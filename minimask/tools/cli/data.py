@@ -149,8 +149,8 @@ def _name(data: str | None, annotations: Path | None) -> str:
     """The data set that the options are about."""
     if data is None and annotations is None:
         raise WrongUse(
-            "name the annotations, or --data folder --images FOLDER, or --data shapes for "
-            "generated images"
+            "name the annotations, or another kind of data with --data: "
+            f"{', '.join(registry.DATASETS)}"
         )
     return data or "coco"
 
