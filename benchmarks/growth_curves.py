@@ -61,12 +61,11 @@ def _train(model: Any, count: int, side: int) -> Call:
     import numpy as np
 
     from minimask.data import Shapes
-    from minimask.models import Target
     from minimask.train import SGD
 
     samples = [Shapes(count, side, seed=0, classes=SHAPES)[i] for i in range(count)]
     images = [sample.image for sample in samples]
-    targets = [Target(sample.boxes, sample.labels, sample.masks) for sample in samples]
+    targets = [sample.target for sample in samples]
     model.train()
     # too slow a rate to change the weights, and with them the number of regions, while timing
     optimizer = SGD(list(model.named_parameters()), 1e-6, 0.9, 1e-4)

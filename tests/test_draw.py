@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 from minimask import draw
+from minimask.data.sample import Target
 from minimask.draw.colors import PALETTE, of_neighbors, text_on
 from minimask.draw.curves import _running_mean
 from minimask.draw.outlines import crop_of_mask, mask_paths
 from minimask.evaluate import evaluate_detections
-from minimask.models.detections import Detections, Target
+from minimask.models.detections import Detections
 from minimask.system import files
 
 GREY = 100

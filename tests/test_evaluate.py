@@ -23,7 +23,7 @@ from minimask.evaluate import (
     read_results,
     write_results,
 )
-from minimask.evaluate.referee import judge
+from minimask.evaluate.cocoeval import run_cocoeval
 from minimask.models.detections import Detections
 
 SIZE = (100, 120)  # height, width
@@ -221,10 +221,10 @@ def test_same_as_the_official_summary() -> None:
         result = found(1 + i % 5, 1 + i % 2, moved, float(rng.random()))
         results.append(result)
     with contextlib.redirect_stdout(io.StringIO()):
-        judge_truth = COCO()
-        judge_truth.dataset = copy.deepcopy(truth)
-        judge_truth.createIndex()
-        official = COCOeval(judge_truth, judge_truth.loadRes(copy.deepcopy(results)), "bbox")
+        official_gt = COCO()
+        official_gt.dataset = copy.deepcopy(truth)
+        official_gt.createIndex()
+        official = COCOeval(official_gt, official_gt.loadRes(copy.deepcopy(results)), "bbox")
         official.evaluate()
         official.accumulate()
         official.summarize()
@@ -565,5 +565,5 @@ def test_limits_and_data_without_end() -> None:
 
 def test_ignoring_classes_is_one_class() -> None:
     truth = truth_of((1, 1, A), (1, 2, B), categories=("cell", "dust"))
-    precision, *_ = judge(truth, [found(1, 2, A, 0.9)], "box", 100, use_classes=False)
+    precision, *_ = run_cocoeval(truth, [found(1, 2, A, 0.9)], "box", 100, use_classes=False)
     assert precision.shape[2] == 1

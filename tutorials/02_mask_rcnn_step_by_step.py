@@ -95,10 +95,9 @@ else:
 # makes a page of it all.
 
 # %%
-from minimask.models import Target
 from minimask.tools.textbook.trace import trace
 
-run = trace(model, sample.image, Target(sample.boxes, sample.labels, sample.masks))
+run = trace(model, sample.image, sample.target)
 run
 
 # %% [markdown]

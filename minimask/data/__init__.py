@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from minimask.data.folder_masks import FolderMasks
     from minimask.data.images import read_image, read_mask
     from minimask.data.loader import Loader, LoadError
-    from minimask.data.sample import Dataset, Sample, boxes_of_masks
+    from minimask.data.registry import DATASETS, open_dataset, register
+    from minimask.data.sample import Dataset, Sample, Target, boxes_of_masks
     from minimask.data.shapes import Shapes
 
 _HOME = {
+    "DATASETS": "registry",
     "CocoDataset": "coco",
     "Dataset": "sample",
     "Finding": "check",
@@ -26,13 +28,17 @@ _HOME = {
     "Loader": "loader",
     "Sample": "sample",
     "Shapes": "shapes",
+    "Target": "sample",
     "boxes_of_masks": "sample",
     "find_problems": "check",
+    "open_dataset": "registry",
     "read_image": "images",
     "read_mask": "images",
+    "register": "registry",
 }
 
 __all__ = [
+    "DATASETS",
     "CocoDataset",
     "Dataset",
     "Finding",
@@ -41,10 +47,13 @@ __all__ = [
     "Loader",
     "Sample",
     "Shapes",
+    "Target",
     "boxes_of_masks",
     "find_problems",
+    "open_dataset",
     "read_image",
     "read_mask",
+    "register",
 ]
 
 

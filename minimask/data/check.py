@@ -81,6 +81,29 @@ def find_problems(
     return sorted(findings, key=lambda finding: ORDER[finding.severity])
 
 
+def contents(annotations: str | os.PathLike[str]) -> str:
+    """How much there is of everything in a COCO file; nothing if it cannot be read at all."""
+    try:
+        content = read_json(annotations)
+        names = {entry["id"]: entry["name"] for entry in content["categories"]}
+        counts = Counter(names[entry["category_id"]] for entry in content["annotations"])
+        used = {entry["image_id"] for entry in content["annotations"]}
+        empty = sum(image["id"] not in used for image in content["images"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return contents_line(len(content["images"]), empty, counts)
+
+
+def contents_line(images: int, empty: int, counts: Counter[str]) -> str:
+    """Such as "6 images (0 without objects), 290 objects: nucleus 290"."""
+    classes = ", ".join(f"{name} {count}" for name, count in counts.most_common(12))
+    more = ", ..." if len(counts) > 12 else ""
+    return (
+        f"{images} images ({empty} without objects), {counts.total()} objects: "
+        f"{classes or 'none'}{more}"
+    )
+
+
 class _Search:
     """One file being searched; each method yields what it finds."""
 

@@ -42,7 +42,7 @@ class FolderMasks:
         self.classes = tuple(classes)
         if len(self.classes) != 1:
             raise ValueError(f"classes: mask folders hold one class, got {self.classes}")
-        self.category_ids = (1,)
+        self.category_ids: tuple[int, ...] = (1,)
         if not self.folder.is_dir():
             raise FileNotFoundError(missing_file(self.folder, "folder"))
         self.paths = [self._image(path) for path in sorted(self.folder.glob("*/images"))]
@@ -65,6 +65,10 @@ class FolderMasks:
         """Path of the image file, for messages."""
         return str(self.paths[index])
 
+    def mask_files(self, index: int) -> list[pathlib.Path]:
+        """The mask files of image `index`, those without a pixel included."""
+        return sorted((self.paths[index].parent.parent / "masks").glob("[!.]*.*"))
+
     def __getitem__(self, index: int) -> Sample:
         """Read image `index` with its masks; masks without a pixel are left out.
 
@@ -73,7 +77,7 @@ class FolderMasks:
         """
         path = self.paths[index]
         image = read_image(path, white=self.white)
-        files = sorted((path.parent.parent / "masks").glob("[!.]*.*"))
+        files = self.mask_files(index)
         masks = np.zeros((len(files), *image.shape[:2]), bool)
         for mask, file in zip(masks, files, strict=True):
             pixels = read_mask(file)

@@ -31,8 +31,11 @@ def read_image(path: str | os.PathLike[str], *, white: int | None = None) -> np.
 
     Raises:
         FileNotFoundError: no such file; the message names the closest one there is.
-        ValueError: the file is no image, is truncated, or holds floating-point values.
+        ValueError: the file is no image, is truncated, or holds floating-point values; `white`
+            is no whole number above 0.
     """
+    if white is not None and not (isinstance(white, int | np.integer) and white >= 1):
+        raise ValueError(f"white: expected a whole number above 0, such as 4095, got {white!r}")
     with _open(path) as image:
         if image.mode in SIXTEEN_BIT:
             image = _eight_bit(image, path, white or 65535)

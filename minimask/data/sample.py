@@ -1,4 +1,4 @@
-"""What a data set hands out: an image with its instances, and the COCO form of many of them.
+"""What a data set hands out and a model learns from, and the COCO form of many images.
 
 Letters: R instances, H W height and width of the image, K classes.
 """
@@ -10,6 +10,54 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
+
+from minimask import boxes as box_ops
+
+
+@dataclass
+class Target:
+    """The objects of one training image.
+
+    ======  ============  ===========  ============================================
+    name    shape         dtype        format
+    ======  ============  ===========  ============================================
+    boxes   (R, 4)        float32      x0 y0 x1 y1 in pixels, positive width and height
+    labels  (R,)          int64        0 .. K - 1, indices into the model's classes
+    masks   (R, H, W)     uint8, bool  1 where the object is; None for boxes only
+    ======  ============  ===========  ============================================
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray | None = None
+
+
+def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) -> None:
+    """Refuse a target that does not fit its image, in one sentence.
+
+    Raises:
+        ValueError: shapes that disagree, boxes without area or not finite, unknown labels.
+    """
+    boxes, labels, masks = target.boxes, target.labels, target.masks
+    box_ops.check_boxes(f"{name}.boxes", np.asarray(boxes))
+    if np.shape(labels) != (len(boxes),):
+        raise ValueError(f"{name}.labels: expected shape ({len(boxes)},), got {np.shape(labels)}")
+    bad = np.flatnonzero(~(np.asarray(boxes)[:, 2:] > np.asarray(boxes)[:, :2]).all(axis=1))
+    bad = bad if len(bad) else np.flatnonzero(~np.isfinite(boxes).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"{name}.boxes[{bad[0]}] = {np.asarray(boxes)[bad[0]].tolist()}: expected x0 < x1 and "
+            "y0 < y1 in pixels; drop objects without area (or were these x, y, width, height?)"
+        )
+    if len(boxes) and not (0 <= np.min(labels) and np.max(labels) < num_labels):
+        raise ValueError(
+            f"{name}.labels: expected 0 .. {num_labels - 1}, got {np.min(labels)} .. "
+            f"{np.max(labels)}; background is no class outside the network"
+        )
+    if masks is not None and masks.shape != (len(boxes), *image.shape[:2]):
+        raise ValueError(
+            f"{name}.masks: expected shape {(len(boxes), *image.shape[:2])}, got {masks.shape}"
+        )
 
 
 @dataclass(eq=False)
@@ -54,6 +102,12 @@ class Sample:
     def name(self) -> str:
         """What messages call this image: its file name, else its number."""
         return self.file_name or f"image {self.image_id}"
+
+    @property
+    def target(self) -> Target:
+        """What a model learns from: the objects without crowds, whose masks cover many objects."""
+        one = self.keep(~self.crowd) if self.crowd.any() else self
+        return Target(one.boxes, one.labels, one.masks)
 
     def keep(self, index: np.ndarray) -> Sample:
         """The same image with some of its instances.

@@ -17,8 +17,8 @@ from minimask.draw.labels import write_labels
 from minimask.draw.outlines import crop_of_mask, mask_paths
 
 if TYPE_CHECKING:
-    from minimask.data.sample import Sample
-    from minimask.models.detections import Detections, Target
+    from minimask.data.sample import Sample, Target
+    from minimask.models.detections import Detections
 
 SMALL = 512  # images with a longer side below this are enlarged for drawing
 CROWDED = 40  # with more objects than this, labels and boxes hide what they name

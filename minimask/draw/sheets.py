@@ -16,8 +16,8 @@ from minimask.draw.overlay import SMALL, as_rgb, draw_target, enlarged, overlay
 from minimask.system.files import write_whole
 
 if TYPE_CHECKING:
-    from minimask.data.sample import Sample
-    from minimask.models.detections import Detections, Target
+    from minimask.data.sample import Sample, Target
+    from minimask.models.detections import Detections
 
 GAP = 8  # pixels between pictures
 TITLE = 24  # pixels above a picture that has a title

@@ -6,7 +6,8 @@ pure function on COCO dictionaries under it.  Both give `Results`.
 
 from __future__ import annotations
 
-from minimask.evaluate.coco_metric import Curve, Results, evaluate_detections
+from minimask.evaluate.coco_metric import evaluate_detections
+from minimask.evaluate.results import Curve, Results
 from minimask.evaluate.results_file import read_results, write_results
 from minimask.evaluate.run import detect, evaluate, ground_truth
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from minimask.evaluate.referee import judge
-
-if TYPE_CHECKING:
-    from minimask.evaluate.coco_metric import Results
+from minimask.evaluate.cocoeval import run_cocoeval
+from minimask.evaluate.results import Results
 
 LOW = 0.01  # an AP below this gets a diagnosis
 SIZES = {
@@ -27,21 +25,21 @@ SIZES = {
 }
 
 
-def explain(truth: dict[str, Any], results: list[dict[str, Any]], found: Results) -> str | None:
+def explain_low_ap(gt: dict[str, Any], results: list[dict[str, Any]], found: Results) -> str | None:
     """Sentences on every 0 and -1 of an evaluation; None when there is nothing to say.
 
     Args:
-        truth: the ground truth as `clean_ground_truth` returns it.
+        gt: the ground truth as `clean_ground_truth` returns it.
         results: all detections, those with unknown ids included.
         found: the numbers to be explained.
     """
-    if not truth["images"]:
+    if not gt["images"]:
         return "Every AP is -1: the ground truth lists no images."
     if not found.objects:
-        crowds = len(truth["annotations"])
+        crowds = len(gt["annotations"])
         reason = f"all {crowds} annotations are crowds" if crowds else "nothing is annotated"
         return f"Every AP is -1: {reason} in the {_count(found.images, 'image')}."
-    sentences = list(_ids(truth, results))
+    sentences = list(_ids(gt, results))
     if not results:
         sentences.append(
             f"AP is 0: there are no detections at all in {_count(found.images, 'image')} with "
@@ -49,8 +47,8 @@ def explain(truth: dict[str, Any], results: list[dict[str, Any]], found: Results
             "it has not been trained long enough."
         )
     elif found.detections:
-        sentences += _low_boxes(truth, results, found)
-        sentences += _low_masks(truth, results, found)
+        sentences += _low_boxes(gt, results, found)
+        sentences += _low_masks(gt, results, found)
         sentences += _low_classes(found)
     sentences += _sizes(found)
     return " ".join(sentences) or None
@@ -67,13 +65,13 @@ def _some(values: set[Any]) -> str:
     return ", ".join(map(repr, ordered[:3])) + (" ..." if len(ordered) > 3 else "")
 
 
-def _ids(truth: dict[str, Any], results: list[dict[str, Any]]) -> Iterator[str]:
+def _ids(gt: dict[str, Any], results: list[dict[str, Any]]) -> Iterator[str]:
     """Detections that name images or categories the ground truth does not have."""
     for key, part, noun in (
         ("image_id", "images", "image"),
         ("category_id", "categories", "category"),
     ):
-        known = {entry["id"] for entry in truth[part]}
+        known = {entry["id"] for entry in gt[part]}
         lost = [result[key] for result in results if result[key] not in known]
         if not lost:
             continue
@@ -94,18 +92,16 @@ def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _known(truth: dict[str, Any], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    images = {image["id"] for image in truth["images"]}
-    categories = {category["id"] for category in truth["categories"]}
+def _known(gt: dict[str, Any], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    images = {image["id"] for image in gt["images"]}
+    categories = {category["id"] for category in gt["categories"]}
     return [r for r in results if r["image_id"] in images and r["category_id"] in categories]
 
 
-def _low_boxes(
-    truth: dict[str, Any], results: list[dict[str, Any]], found: Results
-) -> Iterator[str]:
+def _low_boxes(gt: dict[str, Any], results: list[dict[str, Any]], found: Results) -> Iterator[str]:
     if not found.box or found.box["AP"] > LOW:
         return
-    known = _known(truth, results)
+    known = _known(gt, results)
     cap = found.max_detections
     top = max(float(result["score"]) for result in known)
     yield (
@@ -113,8 +109,8 @@ def _low_boxes(
         f"({_count(found.detections, 'detection')}, {_count(found.objects, 'object')}, "
         f"highest score {top:.3g})."
     )
-    blind = _ap50(truth, known, "box", cap, use_classes=False)
-    if len(truth["categories"]) > 1 and blind > max(0.2, 2 * found.box["AP50"]):
+    blind = _ap50(gt, known, "box", cap, use_classes=False)
+    if len(gt["categories"]) > 1 and blind > max(0.2, 2 * found.box["AP50"]):
         yield (
             f"The classes are wrong, the places are right: with classes ignored box AP50 is "
             f"{blind:.2f}. Check that the order of the class names is the one the model was "
@@ -122,24 +118,24 @@ def _low_boxes(
         )
         return
     with_boxes = [result for result in known if result.get("bbox")]
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in gt["images"]}
     for reading, advice in READINGS.items():
         convert = _FORMATS[reading]
         changed = [{**r, "bbox": convert(r["bbox"], sizes[r["image_id"]])} for r in with_boxes]
-        if changed and _ap50(truth, changed, "box", cap, use_classes=False) > max(0.2, 2 * blind):
+        if changed and _ap50(gt, changed, "box", cap, use_classes=False) > max(0.2, 2 * blind):
             yield advice
             return
-    yield _overlap(truth, known)
+    yield _overlap(gt, known)
 
 
 def _ap50(
-    truth: dict[str, Any],
+    gt: dict[str, Any],
     results: list[dict[str, Any]],
     kind: str,
     cap: int,
     use_classes: bool,
 ) -> float:
-    precision = judge(truth, results, kind, cap, use_classes)[0][0, :, :, 0]
+    precision = run_cocoeval(gt, results, kind, cap, use_classes)[0][0, :, :, 0]
     counted = precision[precision > -1]
     return float(counted.mean()) if counted.size else -1.0
 
@@ -181,7 +177,7 @@ READINGS = {
 }
 
 
-def _overlap(truth: dict[str, Any], results: list[dict[str, Any]]) -> str:
+def _overlap(gt: dict[str, Any], results: list[dict[str, Any]]) -> str:
     """How well the best detection of each object overlaps it, in the middle."""
     from pycocotools import mask as rle_tools
 
@@ -190,7 +186,7 @@ def _overlap(truth: dict[str, Any], results: list[dict[str, Any]]) -> str:
         if result.get("bbox"):
             by_image[result["image_id"]].append(result["bbox"])
     best = []
-    for annotation in truth["annotations"]:
+    for annotation in gt["annotations"]:
         if annotation["iscrowd"]:
             continue
         boxes = np.asarray(by_image.get(annotation["image_id"], np.zeros((0, 4))), float)
@@ -208,9 +204,7 @@ def _overlap(truth: dict[str, Any], results: list[dict[str, Any]]) -> str:
     )
 
 
-def _low_masks(
-    truth: dict[str, Any], results: list[dict[str, Any]], found: Results
-) -> Iterator[str]:
+def _low_masks(gt: dict[str, Any], results: list[dict[str, Any]], found: Results) -> Iterator[str]:
     if found.mask is None or not found.box:
         return
     if found.box["AP50"] < 0.1 or found.mask["AP50"] > 0.25 * found.box["AP50"]:
@@ -219,9 +213,9 @@ def _low_masks(
         f"The boxes are right but the masks are wrong: AP50 is {found.box['AP50']:.2f} for boxes "
         f"and {found.mask['AP50']:.2f} for masks."
     )
-    known = _known(truth, results)
+    known = _known(gt, results)
     lacking = sum(not result.get("segmentation") for result in known)
-    sizes = {image["id"]: [image["height"], image["width"]] for image in truth["images"]}
+    sizes = {image["id"]: [image["height"], image["width"]] for image in gt["images"]}
     wrong = [
         (list(r["segmentation"]["size"]), sizes[r["image_id"]])
         for r in known

@@ -8,7 +8,7 @@ import pathlib
 from typing import Any
 
 from minimask.data.segmentation import is_number, segmentation_problem
-from minimask.evaluate.referee import check_results
+from minimask.evaluate.cocoeval import check_results
 from minimask.system.files import write_whole
 
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minimask.evaluate.coco_metric import Results, evaluate_detections
+from minimask.evaluate.coco_metric import evaluate_detections
+from minimask.evaluate.results import Results
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset, Sample
@@ -46,19 +47,19 @@ def evaluate(
     indices = _indices(dataset, limit)
     ids = category_ids(model.classes, dataset)
     results: list[dict[str, Any]] = []
-    truth = _Truth(dataset, indices)
+    gt = _GroundTruth(dataset, indices)
     seconds, has_masks = 0.0, False
     for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
         seconds += spent
         for sample, detections in zip(samples, found, strict=True):
-            truth.add(sample)
+            gt.add(sample)
             results += detections.to_coco(sample.image_id, ids)
             has_masks |= detections.mask_probs is not None
             if on_image is not None:
                 on_image(sample, detections)
     known = [result for result in results if result["category_id"] != UNKNOWN]
     outcome = evaluate_detections(
-        truth.coco(),
+        gt.coco(),
         known,
         max_detections=max_detections,
         kinds=None if has_masks else ("box",),
@@ -123,16 +124,16 @@ def ground_truth(dataset: Dataset, limit: int | None = None) -> dict[str, Any]:
         ValueError: no images, or a data set without end and no limit.
     """
     indices = _indices(dataset, limit)
-    truth = _Truth(dataset, indices)
-    if truth.finite:
-        truth.seen = {image["id"] for image in dataset.coco()["images"][: len(indices)]}
+    gt = _GroundTruth(dataset, indices)
+    if gt.finite:
+        gt.seen = {image["id"] for image in dataset.coco()["images"][: len(indices)]}
     else:
         for i in indices:
-            truth.add(dataset[i])
-    return truth.coco()
+            gt.add(dataset[i])
+    return gt.coco()
 
 
-class _Truth:
+class _GroundTruth:
     """The annotations of the images that were seen.
 
     Taken from the data set's own COCO dictionary (the file's areas and polygons); a data set

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from minimask.data.sample import Target
 from minimask.models.backbone import register_backbone
-from minimask.models.detections import Detections, Target
+from minimask.models.detections import Detections
 from minimask.models.factory import MODELS, Architecture, build, preset
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.mask_rcnn import MaskRCNN

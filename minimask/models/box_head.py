@@ -14,6 +14,7 @@ import numpy as np
 from minimask import boxes as box_ops
 from minimask import functional as F
 from minimask.autograd import Tensor, ops, zero_like
+from minimask.autograd.arrays import softmax
 from minimask.autograd.hooks import record, stage
 from minimask.kernels.nms import batched_nms
 from minimask.models.detections import Instances
@@ -173,7 +174,7 @@ def postprocess_detections(
         box_weights: see `boxes.decode`.
         delta_clamp: likewise.
     """
-    probabilities = _softmax(logits)
+    probabilities = softmax(logits)
     first = 1 if background == "first" else 0  # the network's index of label 0
     per_class = deltas.reshape(len(deltas), -1, 4)
     ends = np.cumsum([len(p) for p in proposals])
@@ -234,9 +235,3 @@ def _foreground(probabilities: np.ndarray, first: int, best_class_only: bool) ->
     if best_class_only:
         foreground *= probabilities.argmax(axis=1)[:, None] == labels
     return foreground
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which is above no threshold
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""What the model says about an image, and what a teacher says about it.
+"""What the model says about an image.
 
 Letters: R objects in an image, H W its height and width, M side of a predicted mask.
 """
@@ -13,24 +13,6 @@ from typing import Any
 import numpy as np
 
 from minimask.models.paste import THRESHOLD, paste_crop
-
-
-@dataclass
-class Target:
-    """The objects of one training image.
-
-    ======  ============  ===========  ============================================
-    name    shape         dtype        format
-    ======  ============  ===========  ============================================
-    boxes   (R, 4)        float32      x0 y0 x1 y1 in pixels, positive width and height
-    labels  (R,)          int64        0 .. K - 1, indices into the model's classes
-    masks   (R, H, W)     uint8, bool  1 where the object is; None for boxes only
-    ======  ============  ===========  ============================================
-    """
-
-    boxes: np.ndarray
-    labels: np.ndarray
-    masks: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,15 @@ import numpy as np
 from minimask.autograd import Tensor, no_grad
 from minimask.autograd.hooks import Recorder, hooked, record, stage
 from minimask.conventions import Convention
+from minimask.data.sample import Target, check_target
 from minimask.kernels.dispatch import unchecked
 from minimask.models.backbone import Backbone, check_backbone
-from minimask.models.detections import Detections, Instances, Target
+from minimask.models.detections import Detections, Instances
 from minimask.models.matcher import RecordedSampling
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN
 from minimask.models.sealed import Sealed
-from minimask.models.transform import Batch, ImageTransform, check_target, make_batch, resize_target
+from minimask.models.transform import Batch, ImageTransform, make_batch, resize_target
 from minimask.nn import Module
 from minimask.system.device import download
 

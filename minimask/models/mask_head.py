@@ -15,12 +15,11 @@ import numpy as np
 
 from minimask import functional as F
 from minimask.autograd import Tensor, ops, zero_like
-from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.arrays import Array, array_module, sigmoid
 from minimask.autograd.hooks import record, stage
 from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import C4BoxHead, SampledRoIs, background_class
 from minimask.models.initialization import conv, conv_transpose, linear, tiny_normal
-from minimask.models.proposals import sigmoid
 from minimask.nn import Module, Sequential
 from minimask.system.device import download, upload
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from minimask.models.detections import Target
+from minimask.data.sample import Target
 from minimask.models.faster_rcnn import FasterRCNN
 
 

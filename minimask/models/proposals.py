@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from minimask import boxes as box_ops
-from minimask.autograd.arrays import Array, array_module
+from minimask.autograd.arrays import Array, array_module, sigmoid
 from minimask.autograd.hooks import record
 from minimask.kernels.nms import batched_nms_padded
 from minimask.models.transform import ImageTransform
@@ -93,12 +93,6 @@ def topk(logits: Array, count: int) -> Array:
     part = np.sort(np.argpartition(order, count - 1, axis=1)[:, :count], axis=1)
     inner = np.argsort(np.take_along_axis(order, part, 1), axis=1, kind="stable")
     return np.take_along_axis(part, inner, 1)
-
-
-def sigmoid(x: Array) -> Array:
-    """Probabilities of logits, any shape."""
-    with np.errstate(over="ignore"):  # exp(89) is infinite in float32, and 1 / infinity is right
-        return 1 / (1 + np.exp(-x))
 
 
 def _gather(levels: Sequence[Array], indices: Sequence[Array]) -> Array:

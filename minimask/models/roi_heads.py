@@ -15,10 +15,11 @@ from minimask.autograd import Tensor, zero_like
 from minimask.autograd.arrays import array_module
 from minimask.autograd.hooks import record, stage
 from minimask.conventions import TORCHVISION, Convention, check_choice
+from minimask.data.sample import Target
 from minimask.models import box_head as boxes_of
 from minimask.models import mask_head as masks_of
 from minimask.models.box_head import SampledRoIs, background_class, network_labels
-from minimask.models.detections import Instances, Target
+from minimask.models.detections import Instances
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
 from minimask.models.roi_pooling import RoIPooler, as_rois
 from minimask.models.sealed import Sealed

@@ -17,8 +17,8 @@ from minimask.autograd import Tensor, ops, zero_like
 from minimask.autograd.arrays import Array, array_module
 from minimask.autograd.hooks import record, stage
 from minimask.conventions import TORCHVISION, Convention
+from minimask.data.sample import Target
 from minimask.models.anchors import AnchorGenerator
-from minimask.models.detections import Target
 from minimask.models.initialization import conv, small_normal
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
 from minimask.models.proposals import Four, filter_proposals

@@ -15,8 +15,8 @@ from minimask import boxes as box_ops
 from minimask.autograd.arrays import Array, array_module, constant
 from minimask.autograd.hooks import stage
 from minimask.conventions import TORCHVISION, Convention
+from minimask.data.sample import Target
 from minimask.kernels.resize import resize
-from minimask.models.detections import Target
 from minimask.system.device import upload
 
 
@@ -177,34 +177,6 @@ def _normalize(image: Array, convention: Convention) -> Array:
     mean = constant(tuple(convention.pixel_mean), pixels)[:, None, None]
     std = constant(tuple(convention.pixel_std), pixels)[:, None, None]
     return (pixels - mean) / std
-
-
-def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) -> None:
-    """Refuse a target that does not fit its image, in one sentence.
-
-    Raises:
-        ValueError: shapes that disagree, boxes without area or not finite, unknown labels.
-    """
-    boxes, labels, masks = target.boxes, target.labels, target.masks
-    box_ops.check_boxes(f"{name}.boxes", np.asarray(boxes))
-    if np.shape(labels) != (len(boxes),):
-        raise ValueError(f"{name}.labels: expected shape ({len(boxes)},), got {np.shape(labels)}")
-    bad = np.flatnonzero(~(np.asarray(boxes)[:, 2:] > np.asarray(boxes)[:, :2]).all(axis=1))
-    bad = bad if len(bad) else np.flatnonzero(~np.isfinite(boxes).all(axis=1))
-    if len(bad):
-        raise ValueError(
-            f"{name}.boxes[{bad[0]}] = {np.asarray(boxes)[bad[0]].tolist()}: expected x0 < x1 and "
-            "y0 < y1 in pixels; drop objects without area (or were these x, y, width, height?)"
-        )
-    if len(boxes) and not (0 <= np.min(labels) and np.max(labels) < num_labels):
-        raise ValueError(
-            f"{name}.labels: expected 0 .. {num_labels - 1}, got {np.min(labels)} .. "
-            f"{np.max(labels)}; background is no class outside the network"
-        )
-    if masks is not None and masks.shape != (len(boxes), *image.shape[:2]):
-        raise ValueError(
-            f"{name}.masks: expected shape {(len(boxes), *image.shape[:2])}, got {masks.shape}"
-        )
 
 
 @stage("image transform")

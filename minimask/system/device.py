@@ -167,7 +167,7 @@ def find(device: str) -> str:
         cupy.cuda.Device(_number(device)).use()
         cupy.zeros(1).sum()  # allocates, compiles or loads, launches
     except Exception as error:
-        raise DeviceError(explain(error)) from error
+        raise DeviceError(explain_cuda_error(error)) from error
     return device
 
 
@@ -241,7 +241,7 @@ def _import_cupy() -> Any:
     return cupy
 
 
-def explain(error: Exception) -> str:
+def explain_cuda_error(error: Exception) -> str:
     """What a CUDA error means, in a sentence with the way out."""
     text = f"{type(error).__name__}: {error}"
     if "InsufficientDriver" in text or "Unsupported .version" in text or "driver version" in text:

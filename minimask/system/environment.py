@@ -228,14 +228,14 @@ def gpu() -> Section:
     facts["cupy"] = _cupy(bool(devices))
     problems = []
     if devices:
-        from minimask.system.device import explain, find
+        from minimask.system.device import explain_cuda_error, find
 
         try:
             facts["used by minimask"] = f"yes, with --device {find('cuda')}"
         except OSError as error:
             problems.append(str(error))
         except Exception as error:  # whatever CuPy's import may raise, the report goes on
-            problems.append(explain(error))
+            problems.append(explain_cuda_error(error))
     return Section("GPU", facts, tuple(problems))
 
 

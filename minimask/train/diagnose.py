@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minimask.train.step import batch_losses
+
 if TYPE_CHECKING:
     from minimask.data.sample import Sample
     from minimask.nn import Module
@@ -17,7 +19,7 @@ class TrainingError(ArithmeticError):
     """A loss or a gradient became NaN or infinite; the message says where it began."""
 
 
-def explain(
+def explain_nonfinite(
     model: Any, samples: Sequence[Sample], index: int, seed: int, losses: Mapping[str, float]
 ) -> str:
     """Which losses are bad, the first operation that produced it, and the images.
@@ -41,7 +43,6 @@ def explain(
 def first_bad_operation(model: Any, samples: Sequence[Sample], index: int, seed: int) -> str:
     """One sentence about where the first NaN or infinity comes from."""
     from minimask.autograd import AnomalyError, detect_anomaly
-    from minimask.train.step import batch_losses
 
     weights = bad_arrays(model)
     if weights:

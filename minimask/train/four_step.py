@@ -22,8 +22,7 @@ from minimask.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from minimask.autograd import Tensor
-    from minimask.data.sample import Dataset
-    from minimask.models.detections import Target
+    from minimask.data.sample import Dataset, Target
 
 STEPS = ("1-proposals", "2-detector", "3-proposals-shared", "4-detector-shared")
 REPORT = "four_step.json"

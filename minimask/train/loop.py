@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Any
 from minimask.system.device import count_transfers, on_gpu
 from minimask.system.files import write_whole
 from minimask.train import checkpoint, folder, log
-from minimask.train.augment import augmentation
-from minimask.train.diagnose import TrainingError
+from minimask.train.diagnose import TrainingError, explain_nonfinite
 from minimask.train.interrupt import StopRequest
 from minimask.train.progress import Progress, memory_mb
 from minimask.train.settings import RunSettings, TrainSettings
-from minimask.train.step import Trainer
+from minimask.train.step import NonFinite, Trainer
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset, Sample
@@ -141,6 +140,7 @@ class Run:
     def _batches(self) -> Generator[list[list[Sample]], None, None]:
         """For every step left, the batches whose gradients are added up."""
         from minimask.data.loader import Loader
+        from minimask.data.transforms import augmentation
 
         count, settings = self.settings.accumulate, self.settings
         loader = Loader(
@@ -164,12 +164,15 @@ class Run:
                 row = self.trainer.advance(batch)
             self.progress.say(f"in a step {counted}")
             return row
-        except TrainingError as error:
+        except NonFinite as bad:
+            reason = explain_nonfinite(
+                self.model, batch[bad.batch], bad.index, self.settings.seed, bad.losses
+            )
             raise TrainingError(
-                f"{error} Nothing was overwritten: the last good checkpoint is "
-                f"{checkpoint.find_latest(self.out)}. As resuming repeats this step exactly, "
-                "start anew with a lower --lr or a longer --warmup."
-            ) from error
+                f"step {self.trainer.step + 1}: {reason} Nothing was overwritten: the last good "
+                f"checkpoint is {checkpoint.find_latest(self.out)}. As resuming repeats this step "
+                "exactly, start anew with a lower --lr or a longer --warmup."
+            ) from bad
         finally:
             self.advanced += 1
 
@@ -269,17 +272,15 @@ class Run:
         from PIL import Image
 
         from minimask import draw
-        from minimask.models.detections import Target
 
         assert self.val is not None
         pictures = self.out / "pictures"
         pictures.mkdir(exist_ok=True)
         for i in range(min(self.settings.pictures, len(self.val))):
             sample = self.val[i]
-            target = Target(sample.boxes, sample.labels, sample.masks)
             (detections,) = self.model.predict([sample.image])
             buffer = io.BytesIO()
-            Image.fromarray(draw.compare(sample.image, target, detections)).save(buffer, "PNG")
+            Image.fromarray(draw.compare(sample.image, sample, detections)).save(buffer, "PNG")
             name = f"step-{step:06d}-image-{i}.png"
             write_whole(pictures / name, buffer.getvalue())
 

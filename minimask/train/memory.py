@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minimask.autograd import topological_order
-from minimask.models.detections import Target
+from minimask.data.sample import Target
 from minimask.system.device import DeviceError, free_memory, on_gpu
 
 SIDES = (128, 256)  # pixels, of the images tried

@@ -215,7 +215,7 @@ def sum_of_squares(parameters: Iterable[tuple[str, Tensor]]) -> Array:
 
 
 def clip_grad_norm(parameters: Iterable[tuple[str, Tensor]], max_norm: float) -> float:
-    """Shorten the gradients, all by one factor, so that their joint length is at most `max_norm`.
+    """Scale the gradients, all by one factor, so that their joint length is at most `max_norm`.
 
     One unlucky batch then cannot throw the weights far away, and the direction stays the same.
 
@@ -224,12 +224,12 @@ def clip_grad_norm(parameters: Iterable[tuple[str, Tensor]], max_norm: float) ->
     """
     parameters = list(parameters)
     norm = grad_norm(parameters)
-    shorten(parameters, norm, max_norm)
+    scale_gradients(parameters, norm, max_norm)
     return norm
 
 
 @stage("optimizer")
-def shorten(parameters: Iterable[tuple[str, Tensor]], norm: float, max_norm: float) -> None:
+def scale_gradients(parameters: Iterable[tuple[str, Tensor]], norm: float, max_norm: float) -> None:
     """Scale gradients of joint length `norm` down to `max_norm`, if they are longer and finite."""
     if math.isfinite(norm) and norm > max_norm:
         for _, parameter in parameters:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minimask.data import registry
 from minimask.train import checkpoint, folder
 from minimask.train.settings import RunSettings
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
-
-VALIDATION_SEED = 2**31  # of generated validation images: the same for all runs, trained on by none
 
 
 @dataclass(frozen=True)
@@ -95,22 +94,18 @@ def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
     data = settings.data
     if data.data == "own":
         raise ValueError("the data of this run was given from Python; name the files to use")
-    if data.data == "shapes":
-        from minimask.data.shapes import DEFAULT_CLASSES, Shapes
-
-        size, classes = data.shapes_size, data.classes or DEFAULT_CLASSES
-        validation = Shapes(data.val_count, size, VALIDATION_SEED, classes)
-        return Shapes(data.shapes_count, size, settings.train.seed, classes), validation
-    from minimask.data.coco import CocoDataset
-
-    assert data.annotations is not None and data.images is not None
-    boxes_only = settings.model.model.startswith("fasterrcnn")
-    train = CocoDataset(data.annotations, data.images, data.classes, boxes_only=boxes_only)
-    if data.val_annotations is None or data.val_images is None:
+    data.check()
+    entry = registry.find(data.data)
+    about = {"boxes_only": settings.model.model.startswith("fasterrcnn"), "size": data.shapes_size}
+    images = {"count": data.shapes_count, "seed": settings.train.seed}
+    train = entry.open(**entry.takes(about | images) | data.given())
+    val = data.given("val_")
+    if entry.generated:
+        images = {"count": data.val_count, "seed": registry.VALIDATION_SEED}
+        val = data.given()
+    elif not val:
         return train, None
-    return train, CocoDataset(
-        data.val_annotations, data.val_images, train.classes, boxes_only=boxes_only
-    )
+    return train, entry.open(**entry.takes(about | images | {"classes": train.classes}) | val)
 
 
 def _run_of(path: Path) -> Path:

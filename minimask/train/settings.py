@@ -13,9 +13,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from minimask.data import registry
+
 AUGMENTATIONS = ("flip", "vflip", "transpose", "scale", "photometric")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step", "constant")
+FILES = ("annotations", "images")
 FORMAT = 1  # of settings.json; raised when old files can no longer be read
 
 
@@ -23,7 +26,7 @@ FORMAT = 1  # of settings.json; raised when old files can no longer be read
 class DataSettings:
     """Which images the run learns from and is checked on."""
 
-    data: str = "coco"  # "shapes" (generated), "coco" (files) or "own" (given to `train`)
+    data: str = "coco"  # a name of `minimask.data.DATASETS`, or "own" (given to `train`)
     annotations: str | None = None
     images: str | None = None
     val_annotations: str | None = None
@@ -32,17 +35,41 @@ class DataSettings:
     shapes_size: int = 128
     shapes_count: int | None = None  # None: never the same image twice
     val_count: int = 100  # generated validation images
+    data_options: tuple[str, ...] = ()  # "name=value": any other option of the data set
 
     def __post_init__(self) -> None:
-        _one_of("data", self.data, ("shapes", "coco", "own"))
         _at_least("shapes_size", self.shapes_size, 32)
+        for option in self.data_options:
+            if "=" not in option:
+                raise ValueError(f"--data-option: expected NAME=VALUE, got {option!r}")
+
+    def given(self, part: str = "") -> dict[str, Any]:
+        """The options that open the images to learn from, or with "val_" those to be checked on."""
+        files = {name: getattr(self, part + name) for name in FILES}
+        if part and not any(files.values()):
+            return {}
+        others = dict(option.split("=", 1) for option in self.data_options)
+        values = files | {"classes": self.classes}
+        return {name: value for name, value in values.items() if value} | {
+            name.strip(): _parsed(value) for name, value in others.items()
+        }
+
+    def check(self) -> None:
+        """Raise ValueError unless the data set is known and takes just these options."""
+        if self.data == "own":
+            return
         if self.data == "coco" and not (self.annotations and self.images):
             raise ValueError(
-                "which images? Give --annotations FILE and --images FOLDER, or --data shapes for "
-                "generated images, or --recipe demo"
+                "which images? Give --annotations FILE and --images FOLDER, or --data folder "
+                "--images FOLDER for one mask file per object, or --data shapes for generated "
+                "images, or --recipe demo"
             )
-        if bool(self.val_annotations) != bool(self.val_images):
+        registry.check_options(self.data, self.given(), option_name)
+        val = self.given("val_")
+        if self.data == "coco" and bool(self.val_annotations) != bool(self.val_images):
             raise ValueError("--val-annotations and --val-images belong together: give both")
+        if val:
+            registry.check_options(self.data, val, lambda name: option_name(name, "val-"))
 
 
 @dataclass(frozen=True)
@@ -83,7 +110,7 @@ class ModelSettings:
         """The dictionary `minimask.models.build` takes."""
         norm = self.norm or ("batch" if self.weights is None else None)
         sizes = self.min_size and (self.min_size[0] if len(self.min_size) == 1 else self.min_size)
-        chosen = {
+        given = {
             "min_size": sizes,
             "max_size": self.max_size,
             "anchor_sizes": self.anchors,
@@ -95,7 +122,7 @@ class ModelSettings:
             "model": self.model,
             "classes": list(classes),
             "seed": seed,
-            **{k: v for k, v in chosen.items() if v is not None},
+            **{k: v for k, v in given.items() if v is not None},
             **{k.strip(): _parsed(v) for k, v in others.items()},
         }
 
@@ -159,6 +186,12 @@ class RunSettings:
         Raises:
             ValueError: an unknown name, or a value that cannot be.
         """
+        settings = cls._of(values)
+        settings.data.check()
+        return settings
+
+    @classmethod
+    def _of(cls, values: dict[str, Any]) -> Self:
         parts: dict[str, Any] = {}
         for part, kind in _PARTS.items():
             names = {f.name for f in fields(kind)}
@@ -190,7 +223,8 @@ class RunSettings:
             content = json.loads(path.read_text())
             if content.get("format") != FORMAT:
                 raise ValueError(f"format {content.get('format')!r}, this version reads {FORMAT}")
-            return cls.of({k: v for part in _PARTS for k, v in content[part].items()})
+            # unchecked: the model of a run on registered data opens where nobody registers it
+            return cls._of({k: v for part in _PARTS for k, v in content[part].items()})
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(f"{path}: not the settings of a run ({error})") from error
 
@@ -205,6 +239,16 @@ class RunSettings:
 
 
 _PARTS: dict[str, Any] = {"data": DataSettings, "model": ModelSettings, "train": TrainSettings}
+
+
+def option_name(option: str, part: str = "") -> str | None:
+    """How an option of a data set is given on the command line; None: by the run itself."""
+    if option in FILES:
+        return f"--{part}{option}"
+    given = {"classes": "--classes", "size": "--shapes-size"}
+    if option in ("count", "seed", "boxes_only"):
+        return None
+    return given.get(option, f"--data-option {option}=")
 
 
 def _frozen(value: Any) -> Any:

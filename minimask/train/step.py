@@ -13,13 +13,26 @@ from minimask.autograd.arrays import array_module
 from minimask.autograd.hooks import stage
 from minimask.system.device import download
 from minimask.train import schedule
-from minimask.train.diagnose import TrainingError, explain
-from minimask.train.optim import EMA, SGD, AdamW, Optimizer, shorten, sum_of_squares
+from minimask.train.optim import EMA, SGD, AdamW, Optimizer, scale_gradients, sum_of_squares
 from minimask.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from minimask.autograd import Tensor
     from minimask.data.sample import Sample
+
+
+class NonFinite(ArithmeticError):
+    """A loss or a gradient is NaN or infinite; the weights are unchanged.
+
+    Attributes:
+        batch: which of the step's batches it is.
+        index: that batch's number in the run, which fixes its random numbers.
+        losses: the values of its losses.
+    """
+
+    def __init__(self, batch: int, index: int, losses: dict[str, float]) -> None:
+        super().__init__(f"batch {index}: losses {losses}")
+        self.batch, self.index, self.losses = batch, index, losses
 
 
 def batch_losses(
@@ -33,12 +46,9 @@ def batch_losses(
         index: the batch's number: with `seed` it fixes which anchors and boxes are sampled.
         seed: the run's seed.
     """
-    from minimask.models.detections import Target
-
-    known = [s.keep(~s.crowd) if s.crowd.any() else s for s in samples]
-    targets = [Target(boxes=s.boxes, labels=s.labels, masks=s.masks) for s in known]
     rng = np.random.default_rng([seed, index])
-    losses = model.losses([s.image for s in samples], targets, rng=rng)
+    images, targets = [s.image for s in samples], [s.target for s in samples]
+    losses = model.losses(images, targets, rng=rng)
     first, *others = losses.values()
     total = first
     for loss in others:
@@ -101,7 +111,7 @@ class Trainer:
             The losses (means over the batches), the rate, and the gradient's length.
 
         Raises:
-            TrainingError: a loss or a gradient is not finite; the weights are unchanged.
+            NonFinite: a loss or a gradient is not finite; the weights are unchanged.
         """
         settings, count = self.settings, len(batches)
         self.model.train()
@@ -117,9 +127,9 @@ class Trainer:
         for i, numbers in enumerate(read):
             values = [*numbers.values(), norm if i == count - 1 else 0.0]
             if not all(map(math.isfinite, values)):
-                self._give_up(batches[i], first + i, numbers)
+                raise NonFinite(i, first + i, numbers)
         if settings.clip:
-            shorten(self.optimizer.parameters, norm, settings.clip)
+            scale_gradients(self.optimizer.parameters, norm, settings.clip)
         sums = {name: sum(numbers[name] for numbers in read) / count for name in read[0]}
         rate = learning_rate(settings, self.step)
         self.optimizer.step(rate)
@@ -127,10 +137,6 @@ class Trainer:
             self.ema.update()
         self.step += 1
         return {"loss": sum(sums.values()), **sums, "lr": rate, "grad_norm": norm}
-
-    def _give_up(self, samples: Sequence[Sample], index: int, losses: dict[str, float]) -> None:
-        reason = explain(self.model, samples, index, self.settings.seed, losses)
-        raise TrainingError(f"step {self.step + 1}: {reason}")
 
     def arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """What a checkpoint holds."""

@@ -14,7 +14,6 @@ from minimask.autograd import Tensor
 from minimask.data import Shapes
 from minimask.kernels.host_shim import emulator
 from minimask.models import Samples, box_head, rpn
-from minimask.models.detections import Target
 from minimask.system.device import count_transfers, download, upload
 from minimask.train.settings import TrainSettings
 from minimask.train.step import Trainer
@@ -53,7 +52,7 @@ def samples():
 
 def learn(model, samples, chosen=None):
     """The losses and gradients of one step; `chosen` repeats the draws of another."""
-    targets = [Target(s.boxes, s.labels, s.masks) for s in samples]
+    targets = [s.target for s in samples]
     images = [s.image for s in samples]
     rng = np.random.default_rng(0)
     losses = model.train().losses(images, targets, rng=rng, samples=chosen)

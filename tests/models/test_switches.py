@@ -56,7 +56,7 @@ def small(**options):
 def lesson(size=64, count=2):
     shapes = Shapes(size=size, seed=3, classes=("circle", "square"))
     samples = [shapes[i] for i in range(count)]
-    return [(s.image, Target(s.boxes, s.labels, s.masks)) for s in samples]
+    return [(s.image, s.target) for s in samples]
 
 
 @pytest.mark.parametrize("options", SWITCHES, ids=lambda o: "-".join(map(str, o.values())))

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minimask.conventions import DETECTRON2, MATTERPORT, TORCHVISION
+from minimask.data.sample import check_target
 from minimask.models import Target
 from minimask.models.transform import (
     Frame,
     as_rgb,
-    check_target,
     make_batch,
     resize_target,
     resized_size,

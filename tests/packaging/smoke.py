@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 
 from minimask.data import Shapes  # noqa: E402
 from minimask.evaluate import evaluate  # noqa: E402
-from minimask.models import Target, build, maskrcnn_laptop  # noqa: E402
+from minimask.models import build, maskrcnn_laptop  # noqa: E402
 from minimask.weights import save_weights  # noqa: E402
 
 assert "kernels" not in sys.modules, "the import name `kernels` belongs to another project"
@@ -27,8 +27,7 @@ assert "kernels" not in sys.modules, "the import name `kernels` belongs to anoth
 dataset = Shapes(count=2, size=64, seed=1)
 model = maskrcnn_laptop(classes=dataset.classes, min_size=64, max_size=64)
 sample = dataset[0]
-target = Target(boxes=sample.boxes, labels=sample.labels, masks=sample.masks)
-losses = model.losses([sample.image], [target], rng=np.random.default_rng(0))
+losses = model.losses([sample.image], [sample.target], rng=np.random.default_rng(0))
 sum(losses.values(), start=mm.Tensor(np.zeros((), np.float32))).backward()
 assert all(np.isfinite(loss.item()) for loss in losses.values()), losses
 
@@ -46,7 +45,7 @@ with tempfile.TemporaryDirectory() as folder:
     from minimask.tools.cli import make_app
     from minimask.tools.textbook.trace import trace
 
-    trace(model, sample.image, target).write(f"{folder}/book.html")
+    trace(model, sample.image, sample.target).write(f"{folder}/book.html")
     for words in (
         ["explore", "--out", f"{folder}/explore.html"],
         ["claims", "13", "41", "--html", f"{folder}/claims.html"],

@@ -93,7 +93,7 @@ def test_a_gpu_without_cupy(monkeypatch, version, extra):
 def test_errors_of_cuda_in_a_sentence(monkeypatch, error, said):
     monkeypatch.setattr(device, "load_driver", lambda: Driver())
     kind = MemoryError if "memory" in error else RuntimeError
-    assert said in device.explain(kind(error.replace("Out of", "out of")))
+    assert said in device.explain_cuda_error(kind(error.replace("Out of", "out of")))
 
 
 def test_an_error_of_cupy_without_a_driver(monkeypatch):
@@ -101,7 +101,9 @@ def test_an_error_of_cupy_without_a_driver(monkeypatch):
         raise DeviceError("no NVIDIA driver (libcuda.so.1 cannot be loaded)")
 
     monkeypatch.setattr(device, "load_driver", missing)
-    said = device.explain(RuntimeError("cudaErrorInsufficientDriver: CUDA driver version"))
+    said = device.explain_cuda_error(
+        RuntimeError("cudaErrorInsufficientDriver: CUDA driver version")
+    )
     assert said.startswith("cuda: no NVIDIA driver (libcuda.so.1 cannot be loaded). RuntimeError")
 
 

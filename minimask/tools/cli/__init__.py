@@ -142,9 +142,9 @@ def sentence(error: Exception) -> str:
         return f"{error.filename}: {error.strerror}"
     text = str(error.strerror if isinstance(error, OSError) and error.strerror else error)
     if type(error).__module__.startswith(("cupy", "cupy_backends")):
-        from minimask.system.device import explain
+        from minimask.system.device import explain_cuda_error
 
-        return explain(error)
+        return explain_cuda_error(error)
     if isinstance(error, MemoryError):
         return (
             f"not enough memory ({text or 'no details'}); try a smaller --batch or smaller images"

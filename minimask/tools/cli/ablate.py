@@ -87,7 +87,7 @@ def ablate(
         is_positive(value, option)
     is_folder(out, "--out")
     runtime.use_threads(threads)
-    from minimask.tools.textbook.ablate.tables import get_table
+    from minimask.tools.textbook.ablate.paper_tables import get_table
 
     if list_tables:
         typer.echo(listing(table))
@@ -98,17 +98,17 @@ def ablate(
     if table is None:
         raise WrongUse("which table? See minimask ablate --list")
     try:
-        chosen = get_table(table)
-        wanted = _rows(chosen, rows)
+        whole = get_table(table)
+        named = _rows(whole, rows)
     except ValueError as error:
         raise WrongUse(str(error)) from error
     if data is not None and not data.is_dir():
         raise FileNotFoundError(f"--data {data}: there is no such folder")
     from minimask.tools.textbook.ablate.runner import Plan
 
-    plan = Plan(chosen, chosen.rows, seeds, out, steps, data)
+    plan = Plan(whole, whole.rows, seeds, out, steps, data)
     if not report_only:
-        _measure(Plan(chosen, wanted, seeds, out, steps, data), take_over, quiet)
+        _measure(Plan(whole, named, seeds, out, steps, data), take_over, quiet)
     typer.echo(_write(plan))
 
 
@@ -129,14 +129,13 @@ def _rows(table: Table, names: str | None) -> list[Row]:
     keys = {name.strip() for name in names.split(",") if name.strip()}
     if not keys:
         raise WrongUse("--rows: expected names with commas, got none")
-    chosen = [table.row(key) for key in sorted(keys)]
-    return [row for row in table.rows if row in chosen]
+    named = [table.row(key) for key in sorted(keys)]
+    return [row for row in table.rows if row in named]
 
 
 def listing(key: str | None) -> str:
     """All tables, or one, with their rows."""
-    from minimask.tools.textbook.ablate.paper_tables import TABLES
-    from minimask.tools.textbook.ablate.tables import get_table
+    from minimask.tools.textbook.ablate.paper_tables import TABLES, get_table
 
     try:
         tables = TABLES.values() if key is None else [get_table(key)]

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from minimask.data import registry
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import is_positive, keep_existing
+from minimask.tools.cli.sources import check_data, is_positive, keep_existing, open_dataset
 
 if TYPE_CHECKING:
-    from minimask.data.sample import Dataset
+    from minimask.data.check import Finding
 
 # what differs between two findings of one kind: numbers and quoted names
 SPECIFIC = r"\d+|'[^']*'"
+
+DATA = "coco, folder (one folder per image, one mask file per object) or shapes (generated)."
 
 app = typer.Typer(
     help="Check annotations before training, and look at samples.",
@@ -30,9 +33,11 @@ Finds images that are missing, unreadable or of another size than the file says,
 the image or written as corners, masks that are empty or of the wrong size, ids used twice,
 categories that nobody uses. The exit code is 1 if training would fail or learn something wrong.
 
-[bold]Example[/bold]
+[bold]Examples[/bold]
 
 minimask data check train.json --images train/
+
+minimask data check --data folder --images stage1_train/
 """
 
 SHOW_EPILOG = """
@@ -42,20 +47,26 @@ minimask data show train.json --images train/ --out samples.png
 
 minimask data show train.json --images train/ --random 7 --count 20
 
+minimask data show --data folder --images stage1_train/ --classes nucleus
+
 minimask data show --data shapes
 """
 
 
 @app.command("check", epilog=CHECK_EPILOG)
 def check(
-    annotations: Annotated[Path, typer.Argument(help="COCO instance JSON.", show_default=False)],
-    images: Annotated[Path, typer.Option(help="Folder of its images.")],
+    annotations: Annotated[
+        Path | None, typer.Argument(help="COCO instance JSON.", show_default=False)
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of its images.")] = None,
+    data: Annotated[str | None, typer.Option(help=DATA)] = None,
     most: Annotated[int, typer.Option(help="Findings of one kind to print; 0: all.")] = 10,
 ) -> None:
     """Look for mistakes in annotations and images; says for each what to do."""
-    from minimask.data import find_problems
-
-    found = find_problems(annotations, images)
+    name = _name(data, annotations)
+    files = {"annotations": annotations, "images": images}
+    check_data(name, files)
+    found, contents = _findings(name, {key: path for key, path in files.items() if path})
     kinds: Counter[str] = Counter()
     for finding in found:
         kind = f"{finding.severity} {re.sub(SPECIFIC, '', finding.advice)}"
@@ -66,29 +77,21 @@ def check(
     if hidden:
         typer.echo(f"... and {hidden} more of the same kinds: --most 0 shows all")
     counts: Counter[str] = Counter(finding.severity for finding in found)
-    typer.echo(_contents(annotations) + _verdict(counts))
+    typer.echo(f"{contents}\n{_verdict(counts)}" if contents else _verdict(counts))
     if counts["error"]:
         raise typer.Exit(1)
 
 
-def _contents(annotations: Path) -> str:
-    """How much there is of everything, if the file can be read at all."""
-    from minimask.data.coco import read_json
+def _findings(name: str, files: dict[str, Path]) -> tuple[list[Finding], str]:
+    """What is wrong with a data set, and how much there is of everything."""
+    entry = registry.find(name)
+    if entry.generated:
+        raise WrongUse(f"--data {name}: generated images need no check")
+    if entry.check is not None:
+        return entry.check(**files)
+    from minimask.data.check_images import check_images
 
-    try:
-        content = read_json(annotations)
-        names = {entry["id"]: entry["name"] for entry in content["categories"]}
-        counts = Counter(names[entry["category_id"]] for entry in content["annotations"])
-        used = {entry["image_id"] for entry in content["annotations"]}
-        empty = sum(image["id"] not in used for image in content["images"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
-    classes = ", ".join(f"{name} {count}" for name, count in counts.most_common(12))
-    return (
-        f"{len(content['images'])} images ({empty} without objects), "
-        f"{len(content['annotations'])} objects: {classes or 'none'}"
-        f"{', ...' if len(counts) > 12 else ''}\n"
-    )
+    return check_images(entry.open(**files))
 
 
 def _verdict(counts: Counter[str]) -> str:
@@ -105,7 +108,8 @@ def show(
         Path | None, typer.Argument(help="COCO instance JSON.", show_default=False)
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of its images.")] = None,
-    data: Annotated[str | None, typer.Option(help="shapes: generated images.")] = None,
+    data: Annotated[str | None, typer.Option(help=DATA)] = None,
+    classes: Annotated[str | None, typer.Option(help="Names of classes, with commas.")] = None,
     size: Annotated[int, typer.Option(help="Side of generated images in pixels.")] = 128,
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("samples.png"),
     count: Annotated[int, typer.Option(help="Of images.")] = 6,
@@ -120,7 +124,12 @@ def show(
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise WrongUse(f"--out: expected a name that ends in .png or .jpg, got {out}")
     keep_existing((out,), force)
-    dataset = _dataset(annotations, images, data, size, count, random)
+    name = _name(data, annotations)
+    if name == "coco" and images is None:
+        raise WrongUse("--images FOLDER is needed: the folder of the images")
+    offered = {"count": count, "size": size, "seed": random or 0}
+    files = {"annotations": annotations, "images": images}
+    dataset = open_dataset(name, files, classes, offered)
     import numpy as np
 
     from minimask import draw
@@ -136,31 +145,14 @@ def show(
     typer.echo(f"{len(pictures)} images with {', '.join(dataset.classes[:8])}: {out}")
 
 
-def _dataset(
-    annotations: Path | None,
-    images: Path | None,
-    data: str | None,
-    size: int,
-    count: int,
-    random: int | None,
-) -> Dataset:
-    if data not in (None, "shapes"):
-        raise WrongUse(f"--data: expected shapes, got {data!r}")
-    if (data is None) == (annotations is None):
-        raise WrongUse("name the annotations, or --data shapes for generated images")
-    if data == "shapes":
-        from minimask.data import Shapes
-
-        return Shapes(count, size, seed=random or 0)
-    if images is None:
-        raise WrongUse("--images FOLDER is needed: the folder of the images")
-    from minimask.data import CocoDataset
-
-    assert annotations is not None
-    dataset = CocoDataset(annotations, images)
-    if not len(dataset):
-        raise ValueError(f"{annotations}: lists no images")
-    return dataset
+def _name(data: str | None, annotations: Path | None) -> str:
+    """The data set that the options are about."""
+    if data is None and annotations is None:
+        raise WrongUse(
+            "name the annotations, or another kind of data with --data: "
+            f"{', '.join(registry.DATASETS)}"
+        )
+    return data or "coco"
 
 
 def _choose(total: int, count: int, random: int | None) -> list[int]:

@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from minimask.data import registry
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import Opened, is_folder, is_positive, keep_existing, open_model
+from minimask.tools.cli.sources import (
+    Opened,
+    check_data,
+    is_folder,
+    is_positive,
+    keep_existing,
+    open_dataset,
+    open_model,
+)
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
@@ -27,13 +36,14 @@ minimask evaluate runs/mine
 
 minimask evaluate runs/mine --annotations test.json --images test/ --results results.json
 
+minimask evaluate runs/mine --data folder --images stage1_test/
+
 minimask evaluate runs/mine --data shapes --count 200
 
 minimask evaluate --detections results.json --annotations test.json
 """
 
 DATA, OUTPUT = "Data", "Output"
-SEED = 2**31  # of generated images: as training's validation images, none that was trained on
 
 
 def evaluate(
@@ -54,7 +64,15 @@ def evaluate(
         Path | None, typer.Option(help="Folder of its images.", rich_help_panel=DATA)
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="shapes: generated images.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(
+            help="coco, folder (one folder per image, one mask file per object) or shapes "
+            "(generated).",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Names of classes, with commas.", rich_help_panel=DATA)
     ] = None,
     count: Annotated[int, typer.Option(help="Of generated images.", rich_help_panel=DATA)] = 100,
     size: Annotated[
@@ -104,7 +122,8 @@ def evaluate(
     ] = False,
 ) -> None:
     """Measure a model with the official COCO metric, for boxes and for masks."""
-    _check(run, annotations, images, data, detections)
+    files = {"annotations": annotations, "images": images}
+    _check(run, files, data, detections, classes)
     for option, value in (
         ("--limit", limit),
         ("--count", count),
@@ -127,7 +146,7 @@ def evaluate(
     find(device)
     opened = open_model(run, model)
     opened.model.to(device)
-    dataset = _dataset(opened, annotations, images, data, count, size)
+    dataset = _dataset(opened, files, data, classes, {"count": count, "size": size})
     folder = out if out is not None else _default_folder(opened, run)
     found = _evaluate(opened, dataset, folder, limit, batch, max_detections, pictures, not quiet)
     _finish(found, folder, results)
@@ -135,46 +154,43 @@ def evaluate(
 
 def _check(
     run: Path | None,
-    annotations: Path | None,
-    images: Path | None,
+    files: dict[str, Path | None],
     data: str | None,
     detections: Path | None,
+    classes: str | None,
 ) -> None:
     """Raise unless the options make sense together."""
     if detections is not None:
         if run is not None:
             raise WrongUse("give a run or --detections, not both")
-        if annotations is None:
+        if files["annotations"] is None:
             raise WrongUse("--detections needs --annotations, the JSON to compare with")
         return
     if run is None:
         raise WrongUse("what is to be evaluated? Name the folder of a run, or --detections FILE")
-    if data not in (None, "shapes"):
-        raise WrongUse(f"--data: expected shapes, got {data!r}; files go to --annotations")
-    if data is not None and annotations is not None:
-        raise WrongUse("--data shapes and --annotations exclude each other: choose one")
-    if (annotations is None) != (images is None):
-        raise WrongUse("--annotations and --images belong together: give both")
+    if data is not None:
+        check_data(data, files, classes)
+    elif (files["annotations"] is None) != (files["images"] is None):
+        raise WrongUse("--annotations and --images belong together: give both, or name --data")
+    elif files["images"] is None and classes is not None:
+        raise WrongUse("--classes is for images that are named: add --annotations or --data")
 
 
 def _dataset(
     opened: Opened,
-    annotations: Path | None,
-    images: Path | None,
+    files: dict[str, Path | None],
     data: str | None,
-    count: int,
-    size: int,
+    classes: str | None,
+    offered: dict[str, Any],
 ) -> Dataset:
     """The data that the options name, else the run's own validation data."""
-    boxes_only = type(opened.model).__name__ == "FasterRCNN"
-    if annotations is not None and images is not None:
-        from minimask.data import CocoDataset
-
-        return CocoDataset(annotations, images, boxes_only=boxes_only)
-    if data == "shapes":
-        from minimask.data import Shapes
-
-        return Shapes(count, size, SEED)
+    if data is not None or files["annotations"] is not None:
+        name = data or "coco"
+        boxes_only = type(opened.model).__name__ == "FasterRCNN"
+        offered = {**offered, "seed": registry.VALIDATION_SEED, "boxes_only": boxes_only}
+        if not registry.find(name).names_classes:
+            offered["classes"] = opened.model.classes
+        return open_dataset(name, files, classes, offered)
     if opened.settings is None:
         raise WrongUse(
             f"{opened.source} does not say on which images: give --annotations FILE "

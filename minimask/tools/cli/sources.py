@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minimask.data import registry
 from minimask.tools.cli import WrongUse
 
 if TYPE_CHECKING:
+    from minimask.data.sample import Dataset
     from minimask.train.settings import RunSettings
 
 
@@ -95,6 +97,52 @@ def _build(config: str | dict[str, Any], path: Path) -> Any:
     load_weights(model, path)
     model.eval()
     return model
+
+
+def check_data(name: str, files: Mapping[str, Path | None], classes: str | None = None) -> None:
+    """Raise unless these options fit the data set that --data names.
+
+    Args:
+        name: of the data set.
+        files: what was given for `annotations` and `images`.
+        classes: names with commas.
+
+    Raises:
+        WrongUse: they do not.
+    """
+    shown = {"annotations": "--annotations", "images": "--images", "classes": "--classes"}
+    values = {**files, "classes": classes}
+    given = {option: value for option, value in values.items() if value is not None}
+    try:
+        registry.check_options(name, given, shown.get)
+    except ValueError as error:
+        raise WrongUse(str(error)) from error
+
+
+def open_dataset(
+    name: str,
+    files: Mapping[str, Path | None],
+    classes: str | None = None,
+    offered: Mapping[str, Any] | None = None,
+) -> Dataset:
+    """The data set that the options name.
+
+    Args:
+        name: of the data set.
+        files: what was given for `annotations` and `images`.
+        classes: names with commas.
+        offered: passed on if the data set takes it.
+    """
+    check_data(name, files, classes)
+    entry = registry.find(name)
+    options = entry.takes(offered or {})
+    options |= {option: value for option, value in files.items() if value is not None}
+    if classes is not None:
+        options["classes"] = tuple(word.strip() for word in classes.split(",") if word.strip())
+    dataset = entry.open(**options)
+    if not entry.generated and not len(dataset):
+        raise ValueError(f"{files.get('annotations') or files.get('images')}: lists no images")
+    return dataset
 
 
 def keep_existing(paths: Iterable[Path | None], force: bool) -> None:

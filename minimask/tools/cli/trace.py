@@ -17,7 +17,7 @@ from minimask.tools.cli.sources import is_folder, is_positive, keep_existing
 if TYPE_CHECKING:
     import numpy as np
 
-    from minimask.models.detections import Target
+    from minimask.data.sample import Target
 
 PAGE, NOTEBOOK = "index.html", "trace.ipynb"
 
@@ -188,9 +188,9 @@ def _subject(
 
 def _generated(network: Any, settings: Any, size: tuple[int, ...], seed: int) -> Subject:
     """Generated image number `seed` of those that no run learns from."""
+    from minimask.data.registry import VALIDATION_SEED
+    from minimask.data.sample import Target
     from minimask.data.shapes import Shapes
-    from minimask.models.detections import Target
-    from minimask.train.run import VALIDATION_SEED
 
     pixels = image_size(network, settings, size)
     sample = Shapes(None, pixels, VALIDATION_SEED)[seed]

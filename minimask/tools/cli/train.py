@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from minimask.data import registry
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.train.recipes import RECIPES
-from minimask.train.settings import RunSettings
+from minimask.train.settings import RunSettings, option_name
 
 EPILOG = """
 [bold]The five losses[/bold] are obj, rpn, cls, box and mask in the progress line; the total is
@@ -38,6 +39,8 @@ minimask train --recipe demo --out runs/demo
 minimask train --annotations train.json --images train --val-annotations val.json --val-images val
 --out runs/mine
 
+minimask train --data folder --images stage1_train --classes nucleus --out runs/nuclei
+
 minimask train --out runs/mine --resume
 """
 
@@ -62,15 +65,30 @@ def train(
         bool, typer.Option("--quiet", help="No progress line.", rich_help_panel=RUN)
     ] = False,
     recipe: Annotated[str | None, _option("Settings known to work: demo or nuclei.", RUN)] = None,
-    data: Annotated[str | None, _option("shapes: train on generated images.", DATA)] = None,
+    data: Annotated[
+        str | None,
+        _option(
+            "coco: a JSON file and images; folder: one folder per image, ID/images/ID.png with "
+            "one file per object in ID/masks; shapes: generated images.",
+            DATA,
+            "coco",
+        ),
+    ] = None,
     annotations: Annotated[Path | None, _option("COCO instance JSON.", DATA)] = None,
-    images: Annotated[Path | None, _option("Folder of its images.", DATA)] = None,
+    images: Annotated[
+        Path | None, _option("Folder of its images, or the folder of folders.", DATA)
+    ] = None,
     val_annotations: Annotated[
         Path | None, _option("COCO JSON of other images to be checked on.", DATA)
     ] = None,
     val_images: Annotated[Path | None, _option("Folder of those images.", DATA)] = None,
     classes: Annotated[
-        str | None, _option("Names to learn, with commas.", DATA, "all in the file")
+        str | None,
+        _option("Names to learn, with commas; of folder the one name.", DATA, "all in the file"),
+    ] = None,
+    data_option: Annotated[
+        list[str] | None,
+        _option("NAME=VALUE: any other option of the data, e.g. white=4095.", DATA),
     ] = None,
     shapes_size: Annotated[
         int | None, _option("Side of generated images in pixels.", DATA, 128)
@@ -224,19 +242,27 @@ def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettin
 
     values: dict[str, Any] = {}
     if resume and folder.is_run(out):
-        values |= RunSettings.read(out / folder.SETTINGS).flat()
+        before = RunSettings.read(out / folder.SETTINGS)
+        if not given:
+            return before
+        values |= before.flat()
     try:
         recipe = given.pop("recipe", None)
         if recipe is not None and recipe not in RECIPES:
             raise ValueError(f"--recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
         values |= RECIPES.get(recipe, {})
-        values |= _expanded(given, values)
-        return RunSettings.of(values)
+        values |= _expanded(given)
+        settings = RunSettings.of(values)
+        if "shapes_size" in given:
+            registry.check_options(
+                settings.data.data, settings.data.given() | {"size": ...}, option_name
+            )
+        return settings
     except ValueError as error:
         raise WrongUse(str(error)) from error
 
 
-def _expanded(given: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+def _expanded(given: dict[str, Any]) -> dict[str, Any]:
     """The options as settings: lists split, paths made absolute, short forms written out."""
     values = dict(given)
     for name in ("augment", "classes", "anchors", "milestones", "min_size"):
@@ -248,11 +274,9 @@ def _expanded(given: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     for name in ("annotations", "images", "val_annotations", "val_images", "weights"):
         if name in values:
             values[name] = str(values[name].resolve())
-    if "annotations" in values:
-        if values.setdefault("data", "coco") == "shapes" or before.get("data") == "shapes":
-            raise ValueError("--annotations and generated shapes exclude each other: choose one")
-    if "option" in values:
-        values["options"] = tuple(values.pop("option"))
+    for name in ("option", "data_option"):
+        if name in values:
+            values[f"{name}s"] = tuple(values.pop(name))
     if "size" in values:
         if "min_size" in values or "max_size" in values:
             raise ValueError("--size stands for --min-size and --max-size: give it alone")
@@ -276,7 +300,8 @@ def opening(
     """What is about to happen, in a few lines."""
     count = sum(p.data.size for _, p in model.named_parameters())
     train = settings.train
-    images = f"{len(dataset)} images" if settings.data.data != "shapes" else "generated images"
+    generated = registry.find(settings.data.data).generated
+    images = "generated images" if generated else f"{len(dataset)} images"
     lines = [
         f"{settings.model.model}: {count / 1e6:.1f} million weights; {images}, "
         f"classes: {', '.join(dataset.classes[:8])}"

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from minimask.data.sample import coco_ground_truth
-from minimask.data.shapes import Shapes
+from minimask.data.shapes import DEFAULT_CLASSES, Shapes
 from minimask.tools.cli import make_app
 
 SIDE = 64
@@ -44,13 +44,30 @@ def make_coco(folder: pathlib.Path, count: int = 3, **changes: object) -> pathli
     return folder
 
 
-def make_run(folder: pathlib.Path, **data: object) -> pathlib.Path:
-    """A finished run of an untrained network on generated images."""
+def make_folders(folder: pathlib.Path, count: int = 3) -> pathlib.Path:
+    """Generated images of squares as folders: folder/ID/images/ID.png, folder/ID/masks/0.png."""
+    data = Shapes(count, SIDE, seed=5, classes=("square",))
+    for i in range(count):
+        for kind in ("images", "masks"):
+            (folder / f"cell{i}" / kind).mkdir(parents=True)
+        Image.fromarray(data[i].image).save(folder / f"cell{i}" / "images" / f"cell{i}.png")
+        for j, mask in enumerate(data[i].masks):
+            picture = Image.fromarray(mask.astype(np.uint8) * 255)
+            picture.save(folder / f"cell{i}" / "masks" / f"{j}.png")
+    return folder
+
+
+def make_run(
+    folder: pathlib.Path, classes: tuple[str, ...] = DEFAULT_CLASSES, **data: object
+) -> pathlib.Path:
+    """A finished run of an untrained network, on generated images unless `data` says another."""
     from minimask.models import build
     from minimask.train import RunSettings, checkpoint
 
-    settings = RunSettings.of({"data": "shapes", "shapes_size": SIDE, "val_count": 4, **data})
-    model = build({**NETWORK, "classes": list(Shapes(1).classes)})
+    settings = RunSettings.of(
+        {"data": "shapes", "shapes_size": SIDE, "val_count": 4, "classes": classes, **data}
+    )
+    model = build({**NETWORK, "classes": list(classes)})
     weights = {name: np.asarray(array) for name, array in model.state_dict().items()}
     folder.mkdir(parents=True)
     checkpoint.write_json(folder / "settings.json", settings.to_json())

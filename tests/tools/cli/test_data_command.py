@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 from PIL import Image
-from runs import invoke, make_coco
+from runs import invoke, make_coco, make_folders
 
 
 def test_check_finds_nothing_in_good_data(tmp_path) -> None:
@@ -73,7 +73,7 @@ def test_show_of_generated_images_and_wrong_use(tmp_path) -> None:
     assert invoke("data", "show", "--data", "shapes", "--count", 2, "--out", out).exit_code == 0
     for words, said in (
         ((), "name the annotations"),
-        (("--data", "cats"), "expected shapes"),
+        (("--data", "cats"), "expected one of shapes"),
         (("a.json",), "--images FOLDER is needed"),
         (("--data", "shapes", "--count", "0"), "--count: expected at least 1"),
     ):
@@ -82,3 +82,31 @@ def test_show_of_generated_images_and_wrong_use(tmp_path) -> None:
     result = invoke("data", "show", "--data", "shapes", "--out", tmp_path / "b.xyz")
     assert result.exit_code == 2 and "ends in .png" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_mask_folders_are_checked_and_shown(tmp_path) -> None:
+    folders = make_folders(tmp_path / "cells")
+    words = ("--data", "folder", "--images", folders)
+    result = invoke("data", "check", *words)
+    assert result.exit_code == 0, result.output
+    assert "3 images (0 without objects)" in result.stdout and "no problems" in result.stdout
+    out = tmp_path / "sheet.png"
+    result = invoke("data", "show", *words, "--classes", "cell", "--out", out)
+    assert result.exit_code == 0 and "3 images with cell" in result.stdout
+    next((folders / "cell1" / "masks").iterdir()).write_bytes(b"no image")
+    result = invoke("data", "check", *words)
+    assert result.exit_code == 1 and "cell1.png" in result.stdout and "1 error" in result.stdout
+
+
+def test_checks_that_make_no_sense(tmp_path) -> None:
+    for words, message in (
+        ((), "name the annotations"),
+        (("--data", "foldr"), "did you mean 'folder'"),
+        (("--data", "folder"), "--data folder needs --images"),
+        (("a.json",), "--data coco needs --images"),
+        (("a.json", "--data", "folder", "--images", tmp_path), "exclude each other"),
+        (("--data", "shapes"), "need no check"),
+    ):
+        result = invoke("data", "check", *words)
+        assert result.exit_code == 2 and message in result.stderr, result.output
+        assert result.stderr.count("\n") == 1

@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from runs import files_in, invoke, make_coco, make_run
+from runs import files_in, invoke, make_coco, make_folders, make_run
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,29 @@ def test_a_checkpoint_and_a_file_are_measured(run, tmp_path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["alone.safetensors"]  # nothing unasked
 
 
+def test_mask_folders_are_measured(tmp_path) -> None:
+    """Nothing in the files says what the objects are called: the run or --classes does."""
+    folders = make_folders(tmp_path / "cells", 2)
+    run = make_run(
+        tmp_path / "run",
+        classes=("cell",),
+        data="folder",
+        images=str(folders),
+        val_images=str(folders),
+    )
+    own = invoke("evaluate", run, "--quiet")
+    assert own.exit_code == 0, own.output
+    words = ("evaluate", run, "--data", "folder", "--images", folders, "--quiet")
+    named = invoke(*words)
+    assert named.exit_code == 0, named.output
+    same = ("2 images", "all, box", "all, mask")
+    assert [line for line in own.stdout.splitlines() if line.startswith(same)] == [
+        line for line in named.stdout.splitlines() if line.startswith(same)
+    ]
+    assert "2 images" in named.stdout
+    refused(invoke(*words, "--classes", "cat"), "no class in common", "'cell'", "'cat'")
+
+
 def test_results_can_be_written_and_measured_again(run, coco, tmp_path) -> None:
     results, out = tmp_path / "results.json", tmp_path / "out"
     files = ("--annotations", coco / "instances.json", "--images", coco / "images")
@@ -87,8 +110,11 @@ def test_existing_output_is_kept_without_force(run, tmp_path) -> None:
     ("words", "said"),
     [
         ((), "what is to be evaluated"),
-        (("RUN", "--data", "cats"), "expected shapes, got 'cats'"),
+        (("RUN", "--data", "cats"), "expected one of shapes, coco, folder, got 'cats'"),
         (("RUN", "--data", "shapes", "--annotations", "a.json", "--images", "b"), "exclude"),
+        (("RUN", "--data", "foldr", "--images", "b"), "did you mean 'folder'"),
+        (("RUN", "--data", "folder"), "--data folder needs --images"),
+        (("RUN", "--classes", "cat"), "--classes is for images that are named"),
         (("RUN", "--annotations", "a.json"), "belong together"),
         (("--detections", "a.json"), "needs --annotations"),
         (("RUN", "--detections", "a.json", "--annotations", "b.json"), "not both"),

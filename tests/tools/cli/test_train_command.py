@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+from runs import make_folders
 
 from minimask.tools.cli import make_app
 from minimask.tools.cli import train as train_command
@@ -227,6 +228,13 @@ def test_checkpoint_of_another_model(minimask, uninterrupted, coco, tmp_path):
         (["--data", "shapes", "--option", "fpn_chanels=8"], 1, "did you mean 'fpn_channels'"),
         (["--data", "shapes", "--weights", "no.pth"], 1, "no.pth"),
         (["--annotations", "no.json", "--images", "."], 1, "no.json"),
+        (["--data", "foldr", "--images", "."], 2, "did you mean 'folder'"),
+        (["--data", "folder"], 2, "--data folder needs --images"),
+        (["--data", "folder", "--images", "no"], 1, "no: no such folder"),
+        (["--data", "folder", "--images", "."], 1, "expected folders ID/images/ID.png"),
+        (["--data", "folder", "--images", ".", "--annotations", "a"], 2, "exclude each other"),
+        (["--data", "folder", "--images", ".", "--shapes-size", "64"], 2, "exclude each other"),
+        (["--recipe", "demo", "--images", "."], 2, "--images and --data shapes exclude"),
     ],
 )
 def test_bad_input_gets_a_sentence_and_leaves_nothing(minimask, tmp_path, words, code, message):
@@ -236,6 +244,24 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing(minimask, tmp_path, words,
     assert "Traceback" not in error
     assert "bug" not in error
     assert not (tmp_path / "run").exists()
+
+
+def test_training_on_mask_folders(minimask, tmp_path):
+    from minimask.train import open_run
+
+    folders, out = make_folders(tmp_path / "cells"), tmp_path / "run"
+    words = ["--data", "folder", "--images", folders, "--classes", "cell"]
+    small = ["--size", 64, "--anchors", "8,16,32,48,64", "--batch", 1, "--warmup", 0, "--quiet"]
+    small += ["--option", "fpn_channels=16", "--option", "box_head_width=32"]
+    code, _, error = minimask(*words, "--steps", 1, *small, "--val-images", folders, "--out", out)
+    assert code == 0, error
+    assert len((out / "log.csv").read_text().splitlines()) == 2
+    run = open_run(out)
+    assert run.model.classes == ("cell",)
+    assert (run.settings.data.data, run.settings.data.images) == ("folder", str(folders))
+    code, _, error = minimask("--out", out, "--resume")
+    assert code == 0, error
+    assert "were already done" in error
 
 
 def test_unreadable_images_are_named(minimask, coco, tmp_path):

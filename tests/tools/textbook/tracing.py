@@ -47,4 +47,4 @@ def small(name: str = "mask_rcnn", **options: Any) -> Any:
 def subject(seed: int = 5, size: Any = SIDE) -> tuple[np.ndarray, Target]:
     """A generated image and its objects."""
     sample = Shapes(None, size, seed)[0]
-    return sample.image, Target(sample.boxes, sample.labels, sample.masks)
+    return sample.image, sample.target

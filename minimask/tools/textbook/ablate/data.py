@@ -74,8 +74,8 @@ def open_data(
         train, val = (_coco(folder / part) for part in PARTS)
         count = settings["count"]
         return (train if count is None else Some(train, count, seed)), val
+    from minimask.data.registry import VALIDATION_SEED
     from minimask.data.shapes import Shapes
-    from minimask.train.run import VALIDATION_SEED
 
     options = {k: settings[k] for k in settings.keys() - {"kind", "count", "val_count"}}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 from minimask.tools.textbook.ablate.tables import WITHOUT_MASKS, Question, Row, Table, boxes, masks
@@ -257,3 +258,16 @@ TABLES = {
         PROPOSALS,
     )
 }
+
+
+def get_table(key: str) -> Table:
+    """The table of that name.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    if key not in TABLES:
+        close = difflib.get_close_matches(key, TABLES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"table: expected one of {', '.join(TABLES)}, got {key!r}{hint}")
+    return TABLES[key]

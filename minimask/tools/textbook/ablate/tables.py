@@ -6,7 +6,6 @@ row says otherwise.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -93,18 +92,3 @@ class Table:
                 return row
         known = ", ".join(row.key for row in self.rows)
         raise ValueError(f"table {self.key} has no row {key!r}; it has {known}")
-
-
-def get_table(key: str) -> Table:
-    """The table of that name.
-
-    Raises:
-        ValueError: there is none; the message lists those there are.
-    """
-    from minimask.tools.textbook.ablate.paper_tables import TABLES
-
-    if key not in TABLES:
-        close = difflib.get_close_matches(key, TABLES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"table: expected one of {', '.join(TABLES)}, got {key!r}{hint}")
-    return TABLES[key]

@@ -20,7 +20,7 @@ from minimask.models.mask_head import MaskPredictor, mask_channels, mask_loss
 from minimask.models.transform import Frame
 from minimask.nn import Conv2d, ConvTranspose2d, Linear
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
-from minimask.tools.textbook.claims.scenes import Listener, scene, small_network, target_of
+from minimask.tools.textbook.claims.scenes import Listener, scene, small_network
 from minimask.train.step import batch_losses
 
 CHAPTER = Chapter("Heads and losses")
@@ -167,7 +167,7 @@ def losses_of_the_second_stage(evidence: Evidence) -> None:
         for parameter in layer.parameters():
             parameter.data *= 0  # undecided
     rng = np.random.default_rng(0)
-    losses = network.losses([sample.image], [target_of(sample)], rng=rng)
+    losses = network.losses([sample.image], [sample.target], rng=rng)
     first, second = (float(losses[name].data) for name in ("loss_objectness", "loss_classifier"))
     evidence.equal("undecided, proposal network: ln 2", first, math.log(2), within=1e-4)
     evidence.equal("undecided, 4 classes and background: ln 5", second, math.log(5), within=1e-4)
@@ -245,7 +245,7 @@ def five_losses(evidence: Evidence) -> None:
     """Names and first values of the losses of a network with random weights."""
     network, sample = small_network(), scene()
     rng = np.random.default_rng(0)
-    losses = network.losses([sample.image], [target_of(sample)], rng=rng)
+    losses = network.losses([sample.image], [sample.target], rng=rng)
     names = ["loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"]
     evidence.equal("names", list(losses), names)
     for name, start in (("loss_objectness", 2), ("loss_mask", 2)):

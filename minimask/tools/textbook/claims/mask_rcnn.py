@@ -27,7 +27,6 @@ from minimask.tools.textbook.claims.scenes import (
     mask_iou,
     scene,
     small_network,
-    target_of,
 )
 
 CHAPTER = Chapter("The papers: masks")
@@ -49,7 +48,7 @@ def masks_learn_from_positives(evidence: Evidence) -> None:
             append_gt_boxes=bound < 1, box_fg_iou_thresh=bound, box_bg_iou_thresh=bound
         )
         rng = np.random.default_rng(0)
-        losses = network.losses([sample.image], [target_of(sample)], rng=rng)
+        losses = network.losses([sample.image], [sample.target], rng=rng)
         if losses["loss_mask"].requires_grad:
             losses["loss_mask"].backward()
         size = gradient_size(network.roi_heads.mask_head)

@@ -19,7 +19,6 @@ from minimask.tools.textbook.claims.scenes import (
     gradient_size,
     scene,
     small_network,
-    target_of,
     total,
 )
 
@@ -51,7 +50,7 @@ def two_stages_one_backbone(evidence: Evidence) -> None:
     ):
         clear_gradients(network)
         rng = np.random.default_rng(0)
-        losses = network.losses([sample.image], [target_of(sample)], rng=rng)
+        losses = network.losses([sample.image], [sample.target], rng=rng)
         total(losses, *names).backward()
         size = gradient_size(network.backbone.body.conv1)
         evidence.at_least(f"gradient of the {stage} stage's losses at the first layer", size, 1e-9)

@@ -16,7 +16,6 @@ from minimask.tools.textbook.claims.scenes import (
     Listener,
     scene,
     small_network,
-    target_of,
 )
 
 CHAPTER = Chapter("Regions of interest")
@@ -37,7 +36,7 @@ def masks_come_last_in_prediction(evidence: Evidence) -> None:
     training, predicting = Listener(), Listener()
     with training.listen():
         rng = np.random.default_rng(0)
-        network.losses([sample.image], [target_of(sample)], rng=rng)
+        network.losses([sample.image], [sample.target], rng=rng)
     with predicting.listen():
         (found,) = network.predict([sample.image])
     box, mask = (_as_set(training.rois()[side]) for side in (7, 14))

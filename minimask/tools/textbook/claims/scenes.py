@@ -18,7 +18,7 @@ from minimask.autograd.hooks import Hook, hooked
 from minimask.conventions import EXACT
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.data.shapes import Shapes
-from minimask.models import Detections, Target, maskrcnn_laptop
+from minimask.models import Detections, maskrcnn_laptop
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.tools.profile.costs import Call, cost_of
 
@@ -52,11 +52,6 @@ def small_network(**options: Any) -> MaskRCNN:
 def scene(index: int = 0, size: int = 96) -> Sample:
     """A generated image with three or four objects."""
     return Shapes(seed=3, size=size, objects=(3, 4))[index]
-
-
-def target_of(sample: Sample) -> Target:
-    """What a teacher says about an image."""
-    return Target(sample.boxes, sample.labels, sample.masks)
 
 
 def total(losses: dict[str, Tensor], *names: str) -> Tensor:

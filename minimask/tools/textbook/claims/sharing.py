@@ -21,7 +21,6 @@ from minimask.tools.textbook.claims.scenes import (
     gradient_size,
     scene,
     small_network,
-    target_of,
     total,
 )
 from minimask.train.four_step import four_step, part_hash
@@ -140,7 +139,7 @@ def approximate_joint_training(evidence: Evidence) -> None:
 
     def second_stage() -> Any:
         rng = np.random.default_rng(0)
-        losses = network.losses([sample.image], [target_of(sample)], rng=rng)
+        losses = network.losses([sample.image], [sample.target], rng=rng)
         return total(losses, "loss_classifier", "loss_box_reg", "loss_mask")
 
     loss = second_stage()

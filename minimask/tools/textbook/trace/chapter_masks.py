@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from minimask.autograd.arrays import sigmoid
+from minimask.data.sample import Target
 from minimask.draw import draw_target, overlay
 from minimask.kernels import box_iou
 from minimask.models import mask_head
 from minimask.models.box_head import network_labels
-from minimask.models.detections import Detections, Target
+from minimask.models.detections import Detections
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.paste import THRESHOLD, paste_mask
-from minimask.models.proposals import sigmoid
 from minimask.tools.textbook.trace.charts import matrix
 from minimask.tools.textbook.trace.context import TraceContext
 from minimask.tools.textbook.trace.drawing import MOST, Sheet, exact, gray, heat, photo, tiles

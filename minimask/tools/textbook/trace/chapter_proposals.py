@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from minimask.autograd.arrays import sigmoid
 from minimask.boxes import clip, decode
 from minimask.draw.colors import PALETTE
 from minimask.kernels import batched_nms
-from minimask.models.proposals import filter_proposals, sigmoid, topk
+from minimask.models.proposals import filter_proposals, topk
 from minimask.models.rpn import RPN, RPNHead
 from minimask.tools.textbook.trace.chapter_anchors import PART
 from minimask.tools.textbook.trace.charts import bars, histogram, scatter

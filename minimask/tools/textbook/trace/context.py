@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from minimask.data.sample import Target
 from minimask.models.box_head import background_class
-from minimask.models.detections import Target
 from minimask.models.roi_pooling import POOLED_LEVELS, pyramid_levels
 from minimask.models.transform import Batch, resize_target
 from minimask.tools.textbook.trace.decisions import Outcome, decide

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minimask.autograd.arrays import sigmoid
 from minimask.kernels import box_iou
-from minimask.models.proposals import sigmoid
 from minimask.models.rpn import flatten_level
 from minimask.tools.textbook.trace.record import Prediction
 

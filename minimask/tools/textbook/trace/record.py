@@ -15,8 +15,9 @@ import numpy as np
 
 from minimask.autograd import topological_order
 from minimask.autograd.hooks import hooked, stage
+from minimask.data.sample import Target
 from minimask.models.box_head import Candidates, SampledRoIs
-from minimask.models.detections import Detections, Target
+from minimask.models.detections import Detections
 from minimask.models.faster_rcnn import arrays_of
 from minimask.models.proposals import ProposalFilter
 from minimask.models.transform import Batch

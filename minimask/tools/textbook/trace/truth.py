@@ -12,8 +12,7 @@ import numpy as np
 
 from minimask.data import CocoDataset, read_image
 from minimask.data.images import missing_file, read_mask
-from minimask.data.sample import Sample, boxes_of_masks
-from minimask.models.detections import Target
+from minimask.data.sample import Sample, Target, boxes_of_masks
 from minimask.models.transform import ImageTransform, resize_target
 
 

@@ -34,7 +34,6 @@ from minimask.tools.textbook.claims.scenes import (
     rois_of,
     scene,
     small_network,
-    target_of,
 )
 
 
@@ -43,7 +42,7 @@ def who_sees_which_regions() -> Figure:
     network, sample = small_network(), scene()
     training, predicting = Listener(), Listener()
     with training.listen():
-        network.losses([sample.image], [target_of(sample)], rng=np.random.default_rng(0))
+        network.losses([sample.image], [sample.target], rng=np.random.default_rng(0))
     with predicting.listen():
         network.predict([sample.image])
     figure, axes = panels(4, width=2.1)

@@ -116,8 +116,8 @@ def _detection(
     return entry
 
 
-def judge(
-    truth: dict[str, Any],
+def run_cocoeval(
+    gt: dict[str, Any],
     results: list[dict[str, Any]],
     kind: str,
     max_detections: int,
@@ -133,16 +133,16 @@ def judge(
 
     if kind == "mask":
         results = [result for result in results if result.get("segmentation")]
-    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    sizes = {image["id"]: (image["height"], image["width"]) for image in gt["images"]}
     detections = [
         _detection(result, kind, i + 1, sizes[result["image_id"]])
         for i, result in enumerate(results)
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         sides = []
-        for annotations in ([dict(a) for a in truth["annotations"]], detections):
+        for annotations in ([dict(a) for a in gt["annotations"]], detections):
             side = COCO()
-            side.dataset = {**truth, "annotations": annotations}
+            side.dataset = {**gt, "annotations": annotations}
             side.createIndex()
             sides.append(side)
         scorer = COCOeval(*sides, iouType=KINDS[kind])

@@ -1,0 +1,88 @@
+"""What an evaluation found: the COCO metrics as numbers, curves, JSON and a table."""
+
+# T IoU thresholds .50 to .95   Q recall points 0 to 1   K classes
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """Precision over recall of one kind (boxes or masks).
+
+    Attributes:
+        recall: (Q,) 0, 0.01 ... 1.
+        ious: (T,) 0.5, 0.55 ... 0.95.
+        precision: (T, Q, K), -1 in classes without ground truth.
+        scores: (T, Q, K) score at which that recall is reached, 0 where it never is.
+        classes: the K names.
+    """
+
+    recall: np.ndarray
+    ious: np.ndarray
+    precision: np.ndarray
+    scores: np.ndarray
+    classes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """What an evaluation found.
+
+    Attributes:
+        box: AP, AP50, AP75, APs, APm, APl and AR of the boxes, 0 to 1; -1 where no object counts.
+        mask: the same for masks; None when the detections have no masks.
+        per_class: class name to {"box": ..., "mask": ..., "objects": n, "detections": n}.
+        curves: "box" and "mask" to a `Curve`.
+        images: number of images evaluated.
+        objects: number of annotated objects in them, crowds not counted.
+        detections: number of detections used.
+        max_detections: at most so many detections per image and class count.
+        explanation: sentences on why a number is 0 or -1; None when none is.
+        seconds_per_image: time the model took; None when only detections were given.
+        coco_results: the detections as COCO result dictionaries (RLE masks, xywh boxes).
+    """
+
+    box: dict[str, float]
+    mask: dict[str, float] | None
+    per_class: dict[str, dict[str, Any]]
+    curves: dict[str, Curve]
+    images: int
+    objects: int
+    detections: int
+    max_detections: int = 100
+    explanation: str | None = None
+    seconds_per_image: float | None = None
+    coco_results: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers as plain JSON; without the curves and the detections."""
+        skipped = ("curves", "coco_results")
+        fields = [field.name for field in dataclasses.fields(self) if field.name not in skipped]
+        return {name: getattr(self, name) for name in fields}
+
+    def table(self, *, per_class: bool = True) -> str:
+        """The numbers as aligned text for a terminal; a dash where there is nothing to measure."""
+        rows: list[tuple[str, ...]] = [("", "objects", *METRICS)]
+        rows += [
+            (f"all, {kind}", str(self.objects), *_cells(values))
+            for kind, values in (("box", self.box), ("mask", self.mask))
+            if values is not None
+        ]
+        if per_class and len(self.per_class) > 1:
+            for name, entry in self.per_class.items():
+                for kind in self.curves:
+                    rows.append((f"{name}, {kind}", str(entry["objects"]), *_cells(entry[kind])))
+        first = max(len(row[0]) for row in rows)
+        lines = [row[0].ljust(first) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows]
+        return "\n".join(lines)
+
+
+def _cells(values: dict[str, float]) -> list[str]:
+    return ["-" if values[name] < 0 else f"{values[name]:.3f}" for name in METRICS]
