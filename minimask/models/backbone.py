@@ -101,13 +101,14 @@ def check_backbone(backbone: Module, name: str = "backbone", side: int = 128) ->
             maps = backbone.eval()(Tensor(np.zeros((1, 3, side, side), np.float32)))
     finally:
         backbone.train(was_training)
-    if not isinstance(maps, list | tuple) or not maps or not isinstance(maps[0], Tensor):
+    are_maps = isinstance(maps, list | tuple) and all(isinstance(m, Tensor) for m in maps)
+    if not are_maps or not maps:
         raise ValueError(f"{name}: forward must return a list of Tensors, got {_kind(maps)}")
     for i, level in enumerate(maps):
         fits = level.ndim == 4 and level.shape[:2] == (1, channels)
         height, width = level.shape[2:] if fits else (0, 0)
         stride = side // max(height, 1)
-        if not fits or height != width or side % height or stride & (stride - 1):
+        if not height or height != width or side % height or stride & (stride - 1):
             raise ValueError(
                 f"{name}: feature map {i} of a {side} x {side} image should have the shape "
                 f"(1, {channels}, {side} / stride, {side} / stride) with a power of two as its "
@@ -120,5 +121,9 @@ def check_backbone(backbone: Module, name: str = "backbone", side: int = 128) ->
 
 
 def _kind(value: object) -> str:
-    inner = f" of {type(value[0]).__name__}" if isinstance(value, list | tuple) and value else ""
-    return f"{type(value).__name__}{inner}"
+    if not isinstance(value, list | tuple):
+        return type(value).__name__
+    if not value:
+        return f"an empty {type(value).__name__}"
+    kinds = dict.fromkeys(type(item).__name__ for item in value)
+    return f"{type(value).__name__} of {', '.join(kinds)}"
