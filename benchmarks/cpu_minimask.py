@@ -144,10 +144,11 @@ def box_iou(o: dict[str, Any], backward: bool) -> Call:
 
 def matching(o: dict[str, Any], backward: bool) -> Call:
     """Which object each anchor is to find, as the proposal network asks it."""
-    from minimask.models.rpn import assign_anchors
+    from minimask.models.matcher import Matcher
 
     a, b = cases.anchors(o["a"]), cases.objects(o["b"])
-    return lambda: [assign_anchors(a, b, TORCHVISION)]
+    matcher = Matcher(0.7, 0.3, best_iou_min=TORCHVISION.rpn_best_iou_min)
+    return lambda: [matcher(b, a)]
 
 
 # ---- whole models

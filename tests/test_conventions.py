@@ -1,13 +1,22 @@
 """The switches: names, overrides, and that each one is read somewhere."""
 
 import dataclasses
+import inspect
 import json
 import pathlib
 
 import pytest
 
 import minimask
-from minimask.conventions import CONVENTIONS, TORCHVISION, Convention, get_convention
+from minimask.conventions import (
+    CONVENTIONS,
+    HYPERPARAMETERS,
+    TORCHVISION,
+    Convention,
+    get_convention,
+)
+from minimask.models.roi_heads import RoIHeads
+from minimask.models.rpn import RPN
 
 
 def test_the_default_is_torchvisions():
@@ -33,7 +42,7 @@ def test_facts_that_decide_whether_weights_work():
     assert TORCHVISION.sampling_ratio == 2 and not TORCHVISION.roi_aligned
     assert d2.sampling_ratio == 0 and d2.roi_aligned and d2.channels == "bgr"
     assert mmdet.delta_clamp == "both" and mmdet.rpn_best_iou_min == 0.3
-    assert mp.box_score_thresh == 0.7 and mp.rpn_box_weights == (10, 10, 5, 5)
+    assert mp.hyperparameters["box_score_thresh"] == 0.7 and mp.rpn_box_weights == (10, 10, 5, 5)
     assert {c.background for c in (d2, mmdet)} == {"last"}
 
 
@@ -49,6 +58,8 @@ def test_unknown_names_get_a_hint():
         get_convention("detectron")
     with pytest.raises(ValueError, match="no such field: rio_aligned"):
         get_convention({"rio_aligned": True})
+    with pytest.raises(ValueError, match="no such field: rpn_nms_tresh"):
+        get_convention({"hyperparameters": {"rpn_nms_tresh": 0.5}})
     with pytest.raises(ValueError, match="delta_clamp: expected one of upper, both, none"):
         dataclasses.replace(TORCHVISION, delta_clamp="lower")
 
@@ -59,3 +70,26 @@ def test_no_switch_is_idle():
     code = "".join(p.read_text() for p in (package / "models").glob("*.py"))
     idle = [f.name for f in dataclasses.fields(Convention) if f".{f.name}" not in code]
     assert idle == []
+
+
+# Parts and sizes that a factory works out from the architecture: no options of their own
+OF_THE_ARCHITECTURE = {"pooled_size", "mask_head", "mask_predictor", "mask_size"}
+
+
+def keyword_only(function):
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+
+def test_every_hyperparameter_of_the_parts_is_an_option():
+    """A new one in a signature must be listed, and one that is gone must not."""
+    of_rpn = [f"rpn_{name}" for name in keyword_only(RPN.__init__)]
+    of_roi_heads = [
+        name if name.startswith(("roi_", "mask_")) else f"box_{name}"
+        for name in keyword_only(RoIHeads.__init__)
+        if name not in OF_THE_ARCHITECTURE
+    ]
+    assert len(of_rpn) == 9 and len(of_roi_heads) == 13
+    assert len(HYPERPARAMETERS) == len(set(HYPERPARAMETERS))
+    assert set(HYPERPARAMETERS) == {*of_rpn, *of_roi_heads}
+    assert not set(HYPERPARAMETERS) & {f.name for f in dataclasses.fields(Convention)}

@@ -29,7 +29,7 @@ def cell_anchors(
         sizes: square roots of the anchors' areas, in pixels.
         aspect_ratios: height / width; the area stays.
         round_corners: to whole pixels.
-        order: which runs slowest when device_like are several sizes: "ratio" or "size".
+        order: which runs slowest when there are several sizes: "ratio" or "size".
 
     Returns:
         (A, 4) float32 with A = len(sizes) * len(aspect_ratios).

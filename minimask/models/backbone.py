@@ -91,9 +91,11 @@ def check_backbone(
             f"of its feature maps; got {type(backbone).__name__} with {channels!r}"
         )
     was_training = backbone.training
-    with no_grad():
-        found = backbone.eval()(Tensor(np.zeros((1, 3, side, side), np.float32)))
-    backbone.train(was_training)
+    try:
+        with no_grad():
+            found = backbone.eval()(Tensor(np.zeros((1, 3, side, side), np.float32)))
+    finally:
+        backbone.train(was_training)
     if not isinstance(found, list | tuple) or not all(isinstance(m, Tensor) for m in found):
         raise ValueError(f"{name}: forward must return a list of Tensors, got {type(found)}")
     sides = [m.shape[-1] for m in found]

@@ -176,7 +176,7 @@ def postprocess_detections(
     """
     probabilities = softmax(logits)
     first = 1 if background == "first" else 0  # the network's index of label 0
-    per_class = deltas.reshape(len(deltas), -1, 4)
+    per_class = deltas.reshape(len(deltas), deltas.shape[1] // 4, 4)
     ends = np.cumsum([len(p) for p in proposals])
     candidates = []
     for rois, transform, end in zip(proposals, transforms, ends, strict=True):

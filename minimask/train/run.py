@@ -41,7 +41,7 @@ def open_run(path: str | Path) -> OpenedRun:
 
     Raises:
         FileNotFoundError: there is no run, or it has no weights yet.
-        ValueError: a file is damaged.
+        ValueError: a file is damaged, or the model was put together by hand.
     """
     path = Path(path)
     run = _run_of(path)
@@ -59,6 +59,11 @@ def open_run(path: str | Path) -> OpenedRun:
         config, step, weights = saved.state["model"], saved.step, found
         arrays = saved.arrays.get("ema", saved.arrays["model"])
         arrays = {name: a for name, a in arrays.items() if name != "ema.steps"}
+    if not config:
+        raise ValueError(
+            f"{run}: its model was put together by hand and has no config to build it from; make "
+            f"it again as you did, then mm.load_weights(model, {str(run / 'model.safetensors')!r})"
+        )
     from minimask.models import build
 
     model = build(config)

@@ -11,9 +11,11 @@ import pytest
 from minimask import functional as F
 from minimask import models
 from minimask.autograd import Tensor
+from minimask.autograd.hooks import Recorder, hooked
 from minimask.data import Shapes
 from minimask.kernels.host_shim import emulator
-from minimask.models import Samples, box_head, rpn
+from minimask.models import RecordedSampling
+from minimask.models.roi_heads import RoIHeads
 from minimask.system.device import count_transfers, download, upload
 from minimask.train.settings import TrainSettings
 from minimask.train.step import Trainer
@@ -67,37 +69,35 @@ def learn(model, samples, chosen=None):
 
 @pytest.fixture
 def draws(monkeypatch):
-    """What chance decides in the steps of a test, as lists: anchors, proposals, regions.
+    """What chance decides in the steps of a test: anchors, proposals and RoIs, a list of each.
 
-    A rounding may exchange two proposals of nearly one score, and then other regions are drawn;
-    so the two devices are compared on the same draws.
+    A rounding may exchange two proposals of nearly one score, and then other RoIs are drawn; so
+    the two devices are compared on the same draws.
     """
-    noted = {"anchors": [], "proposals": [], "regions": []}
+    rois, real = [], RoIHeads.build_targets
 
-    def note(owner, name, key, pick=lambda found: found):
-        original = getattr(owner, name)
+    def noting(self, candidates, matches, drawn, target):
+        rois.append(drawn)
+        return real(self, candidates, matches, drawn, target)
 
-        def noting(*arguments, **options):
-            found = original(*arguments, **options)
-            noted[key].append(pick(found))
-            return found
-
-        monkeypatch.setattr(owner, name, noting)
-
-    note(rpn, "sample_anchors", "anchors")
-    note(rpn.RPN, "propose", "proposals", lambda found: [boxes for boxes, _ in found])
-    note(box_head, "sample_regions", "regions")
-    return noted
+    monkeypatch.setattr(RoIHeads, "build_targets", noting)
+    with hooked(Recorder()) as recorder:
+        yield lambda: {
+            "anchors": recorder.values("rpn/sampled"),
+            "proposals": recorder.values("rpn/proposals"),
+            "rois": rois,
+        }
 
 
-def as_samples(noted):
+def as_samples(draws):
+    noted = draws()
     anchors = noted["anchors"][0]
-    return Samples(
+    return RecordedSampling(
         [positive for positive, _ in anchors],
         [negative for _, negative in anchors],
         noted["proposals"][0],
-        [positive for positive, _ in noted["regions"]],
-        [negative for _, negative in noted["regions"]],
+        [positive for positive, _ in noted["rois"]],
+        [negative for _, negative in noted["rois"]],
     )
 
 
@@ -133,10 +133,11 @@ def test_losses_and_gradients_are_the_cpus(cupy_stand_in, samples, draws, option
 def test_the_same_anchors_and_regions_are_drawn(cupy_stand_in, samples, draws):
     learn(tiny(), samples)
     learn(tiny().to("cuda"), samples)
-    for cpu, gpu in zip(*draws["anchors"], strict=True):
+    noted = draws()
+    for cpu, gpu in zip(*noted["anchors"], strict=True):
         for ours, theirs in zip(cpu, gpu, strict=True):
             np.testing.assert_array_equal(ours, theirs)
-    for cpu, gpu in zip(*draws["proposals"], strict=True):
+    for cpu, gpu in zip(*noted["proposals"], strict=True):
         assert len(cpu) == len(gpu) > 20
         near = np.abs(cpu[:, None] - gpu[None]).max(axis=2).min(axis=1)
         assert (near < 2e-3).mean() > 0.95  # pixels; the order of equals may differ

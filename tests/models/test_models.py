@@ -115,7 +115,7 @@ def test_config_rebuilds_the_same_model(name):
     model = MODELS[name](classes=CLASSES, seed=3, box_score_thresh=0.2, min_size=64, **small)
     again = build(json.loads(json.dumps(model.config)))
     assert again.config == model.config
-    assert again.convention == model.convention and again.convention.box_score_thresh == 0.2
+    assert again.convention == model.convention and again.roi_heads.score_thresh == 0.2
     assert again.classes == tuple(CLASSES) and again.min_size == 64
     ours, theirs = model.state_dict(), again.state_dict()
     assert ours.keys() == theirs.keys()

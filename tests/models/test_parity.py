@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from minimask.autograd import Tensor, no_grad
-from minimask.conventions import TORCHVISION
-from minimask.models import Samples, Target, box_head, mask_head, proposals, rpn
+from minimask.autograd.hooks import Recorder, hooked
+from minimask.models import RecordedSampling, Target, box_head, mask_head, proposals, rpn
 from minimask.models.paste import paste_mask
-from minimask.models.roi_pooling import as_rois
+from minimask.models.roi_pooling import RoIPooler, as_rois
 
 STAGE = 1e-4  # relative to the recorded standard deviation
 
@@ -33,14 +33,14 @@ def pyramid(recorded_forward):
 
 
 @pytest.fixture(scope="module")
-def frames(golden_model, recorded_forward):
-    return golden_model.prepare([recorded_forward["image_u8"]]).frames
+def transforms(golden_model, recorded_forward):
+    return golden_model.prepare([recorded_forward["image_u8"]]).transforms
 
 
 def test_transform(golden_model, recorded_forward):
     batch = golden_model.prepare([recorded_forward["image_u8"]])
     assert_stage("transform/image", batch.images, recorded_forward["transform/image"])
-    assert [f.resized for f in batch.frames] == [tuple(recorded_forward["transform/sizes"][0])]
+    assert [t.resized for t in batch.transforms] == [tuple(recorded_forward["transform/sizes"][0])]
 
 
 def test_backbone(golden_model, recorded_forward):
@@ -72,7 +72,7 @@ def test_proposal_network(golden_model, recorded_forward, pyramid):
 
 def anchors_of(model, recorded):
     shapes = [recorded[f"rpn/objectness/{i}"].shape[2:] for i in range(5)]
-    return model.rpn.anchors(shapes, recorded["transform/image"].shape[2:])
+    return model.rpn.anchor_generator(shapes, recorded["transform/image"].shape[2:])
 
 
 def test_anchors_are_equal(golden_model, recorded_forward):
@@ -80,11 +80,11 @@ def test_anchors_are_equal(golden_model, recorded_forward):
     np.testing.assert_array_equal(anchors, recorded_forward["rpn/anchors"])
 
 
-def test_proposals(golden_model, recorded_forward, frames):
+def test_proposals(golden_model, recorded_forward, transforms):
     objectness = [Tensor(recorded_forward[f"rpn/objectness/{i}"]) for i in range(5)]
     deltas = [Tensor(recorded_forward[f"rpn/deltas/{i}"]) for i in range(5)]
     anchors = anchors_of(golden_model, recorded_forward)
-    ((boxes, scores),) = golden_model.rpn.propose(objectness, deltas, anchors, frames)
+    ((boxes, scores),) = golden_model.rpn.propose(objectness, deltas, anchors, transforms)
     assert_stage("rpn/scores", scores, recorded_forward["rpn/scores"])
     theirs = recorded_forward["rpn/proposals"]
     distance = np.abs(boxes[:, None] - theirs).max(axis=2)
@@ -103,7 +103,7 @@ def test_box_branch(golden_model, recorded_forward, pyramid):
     rois = as_rois([recorded["rpn/proposals"][:count]])
     height = recorded["transform/image"].shape[2]
     with no_grad():
-        pooled = golden_model.pool_boxes(pyramid, rois, height)
+        pooled = heads.pool_boxes(pyramid, rois, height)
         features = heads.box_head(Tensor(recorded["box/pooled"]))
         logits, deltas = heads.box_predictor(Tensor(recorded["box/features"]))
     assert_stage("box/pooled", pooled, recorded["box/pooled"])
@@ -112,19 +112,18 @@ def test_box_branch(golden_model, recorded_forward, pyramid):
     assert_stage("box/deltas", deltas, recorded["box/deltas"])
 
 
-def test_detections(golden_model, recorded_forward, frames):
+def test_detections(golden_model, recorded_forward, transforms):
     recorded = recorded_forward
-    (found,) = box_head.find_objects(
+    (found,) = box_head.postprocess_detections(
         recorded["box/cls_logits"],
         recorded["box/deltas"],
         [recorded["rpn/proposals"]],
-        frames,
-        golden_model.convention,
+        transforms,
     )
     np.testing.assert_array_equal(found.labels, recorded["det/labels"] - 1)
     assert_stage("det/boxes", found.boxes, recorded["det/boxes"])
     assert_stage("det/scores", found.scores, recorded["det/scores"])
-    assert_stage("out/boxes", frames[0].to_image(found.boxes), recorded["out/boxes"])
+    assert_stage("out/boxes", transforms[0].to_image(found.boxes), recorded["out/boxes"])
 
 
 def test_mask_branch(golden_model, recorded_forward, pyramid):
@@ -133,7 +132,7 @@ def test_mask_branch(golden_model, recorded_forward, pyramid):
     count = len(recorded["mask/pooled"])
     rois = as_rois([recorded["det/boxes"][:count]])
     with no_grad():
-        pooled = golden_model.pool_masks(pyramid, rois, recorded["transform/image"].shape[2])
+        pooled = heads.pool_masks(pyramid, rois, recorded["transform/image"].shape[2])
         features = heads.mask_head(Tensor(recorded["mask/pooled"]))
         logits = heads.mask_predictor(Tensor(recorded["mask/features"]))
     assert_stage("mask/pooled", pooled, recorded["mask/pooled"])
@@ -144,7 +143,7 @@ def test_mask_branch(golden_model, recorded_forward, pyramid):
 def test_pasted_masks(recorded_forward):
     recorded = recorded_forward
     logits, labels = recorded["mask/logits"], recorded["det/labels"]
-    probs = mask_head.mask_probabilities(logits, labels[: len(logits)], TORCHVISION)
+    probs = mask_head.mask_probabilities(logits, labels[: len(logits)])
     shape = recorded["out/masks"].shape[2:]
     for i, prob in enumerate(probs):
         pasted = paste_mask(prob, recorded["out/boxes"][i], *shape)
@@ -194,7 +193,7 @@ def step(request, golden_model, recorded_step, recorded_forward):
     float32) and that turns some of the 64 x 88 largest-of-nine choices of the stem around.
     """
     recorded = recorded_step
-    samples = Samples(
+    samples = RecordedSampling(
         anchors_positive=[recorded["rpn_sample/positive"]],
         anchors_negative=[recorded["rpn_sample/negative"]],
         proposals=[recorded["fwd/rpn/proposals"]],
@@ -251,9 +250,9 @@ def test_proposals_of_a_training_step(golden_model, recorded_step):
     with no_grad():
         pyramid = golden_model.backbone(Tensor(batch.images))
         objectness, deltas = golden_model.rpn.head(pyramid)
-        anchors = golden_model.rpn.anchors([p.shape[2:] for p in pyramid], batch.shape)
+        anchors = golden_model.rpn.anchor_generator([p.shape[2:] for p in pyramid], batch.shape)
         ((boxes, _),) = golden_model.rpn.propose(
-            objectness, deltas, anchors, batch.frames, training=True
+            objectness, deltas, anchors, batch.transforms, training=True
         )
     theirs = recorded["fwd/rpn/proposals"]
     assert len(boxes) == len(theirs) == 2000
@@ -262,31 +261,27 @@ def test_proposals_of_a_training_step(golden_model, recorded_step):
 
 
 def test_regions_of_a_training_step(golden_model, recorded_step):
-    """Matching, labels and box targets of the sampled regions."""
-    recorded, c = recorded_step, golden_model.convention
-    frame = golden_model.prepare([recorded["image_u8"]]).frames[0]
-    true_boxes = frame.to_network(recorded["target/boxes"])
-    candidates = box_head.with_true_boxes(recorded["fwd/rpn/proposals"], true_boxes, c)
-    matches = box_head.assign_regions(candidates, true_boxes, c)
+    """Matching, labels and regression targets of the sampled RoIs."""
+    recorded, heads = recorded_step, golden_model.roi_heads
+    transform = golden_model.prepare([recorded["image_u8"]]).transforms[0]
+    gt_boxes = transform.to_network(recorded["target/boxes"])
+    target = Target(gt_boxes, recorded["target/labels"] - 1)
     positive, negative = recorded["roi_sample/positive"], recorded["roi_sample/negative"]
+    drawn = RecordedSampling([], [], [], [positive], [negative])
+    rng = np.random.default_rng(0)
+    with hooked(Recorder()) as recorder:
+        (sampled,) = heads.sample([recorded["fwd/rpn/proposals"]], [target], rng, drawn)
+    (((candidates, matches),),) = recorder.values("roi/candidates")
+    assert len(candidates) == len(recorded["fwd/rpn/proposals"]) + len(gt_boxes)
     assert (matches[positive] >= 0).all() and (matches[negative] == -1).all()
-    regions = box_head.make_regions(
-        candidates,
-        matches,
-        (positive, negative),
-        true_boxes,
-        recorded["target/labels"] - 1,
-        len(golden_model.classes) + 1,
-        c,
-    )
-    np.testing.assert_allclose(regions.boxes, recorded["roi/proposals"], rtol=1e-6, atol=1e-4)
-    np.testing.assert_array_equal(regions.labels, recorded["roi/labels"])
+    np.testing.assert_allclose(sampled.boxes, recorded["roi/proposals"], rtol=1e-6, atol=1e-4)
+    np.testing.assert_array_equal(sampled.labels, recorded["roi/labels"])
     np.testing.assert_array_equal(
-        regions.matched[regions.positive], recorded["roi/matched"][regions.positive]
+        sampled.matched[sampled.positive], recorded["roi/matched"][sampled.positive]
     )
     np.testing.assert_allclose(
-        regions.targets[regions.positive],
-        recorded["roi/targets"][regions.positive],
+        sampled.target_deltas[sampled.positive],
+        recorded["roi/targets"][sampled.positive],
         rtol=1e-5,
         atol=1e-5,
     )
@@ -294,10 +289,10 @@ def test_regions_of_a_training_step(golden_model, recorded_step):
 
 def test_anchor_matches_of_a_training_step(golden_model, recorded_step, recorded_forward):
     """The recorded positives and negatives are what matching allows, and every positive is one."""
-    recorded, c = recorded_step, golden_model.convention
-    frame = golden_model.prepare([recorded["image_u8"]]).frames[0]
+    recorded = recorded_step
+    transform = golden_model.prepare([recorded["image_u8"]]).transforms[0]
     anchors = recorded_forward["rpn/anchors"]  # of the same image
-    matches = rpn.assign_anchors(anchors, frame.to_network(recorded["target/boxes"]), c)
+    (matches,) = golden_model.rpn.match(anchors, [transform.to_network(recorded["target/boxes"])])
     np.testing.assert_array_equal(np.flatnonzero(matches >= 0), recorded["rpn_sample/positive"])
     assert (matches[recorded["rpn_sample/negative"]] == -1).all()
 
@@ -306,37 +301,36 @@ def test_anchor_matches_of_a_training_step(golden_model, recorded_step, recorded
     ("switch", "value", "stage"),
     [
         ("sampling_ratio", 1, "box/pooled"),
-        ("roi_aligned", True, "box/pooled"),
+        ("aligned", True, "box/pooled"),
         ("box_weights", (1.0, 1.0, 1.0, 1.0), "det/boxes"),
-        ("rpn_nms_thresh", 0.6, "rpn/scores"),
-        ("box_nms_thresh", 0.6, "det/scores"),
+        ("nms_thresh", 0.6, "rpn/scores"),
+        ("nms_thresh", 0.6, "det/scores"),
     ],
 )
 def test_the_bounds_notice_another_convention(
-    golden_model, recorded_forward, pyramid, frames, switch, value, stage
+    golden_model, recorded_forward, pyramid, transforms, switch, value, stage
 ):
     """A stage computed under another convention must not pass for torchvision's."""
     recorded = recorded_forward
-    model = golden_model
-    other = dataclasses.replace(model.convention, **{switch: value})
+    other = {switch: value}
     if stage == "box/pooled":
-        from minimask.models.roi_pooling import pool_regions
-
         rois = as_rois([recorded["rpn/proposals"][:64]])
-        result = pool_regions(pyramid[:4], rois, 7, recorded["transform/image"].shape[2], other)
+        result = RoIPooler(**other)(pyramid, rois, 7, recorded["transform/image"].shape[2])
     elif stage == "rpn/scores":
         logits = [rpn.flatten_level(recorded[f"rpn/objectness/{i}"], 1)[..., 0] for i in range(5)]
-        moves = [rpn.flatten_level(recorded[f"rpn/deltas/{i}"], 4) for i in range(5)]
-        anchors = anchors_of(model, recorded)
-        found = proposals.filter_proposals(logits, moves, anchors, frames, other, 1000, 1000)
-        ((_, result),) = found
+        deltas = [rpn.flatten_level(recorded[f"rpn/deltas/{i}"], 4) for i in range(5)]
+        anchors = anchors_of(golden_model, recorded)
+        limits = {"pre_nms_top_n": 1000, "post_nms_top_n": 1000}
+        ((_, result),) = proposals.filter_proposals(
+            logits, deltas, anchors, transforms, **limits, **other
+        )
     else:
-        (found,) = box_head.find_objects(
+        (found,) = box_head.postprocess_detections(
             recorded["box/cls_logits"],
             recorded["box/deltas"],
             [recorded["rpn/proposals"]],
-            frames,
-            other,
+            transforms,
+            **other,
         )
         result = found.boxes if stage == "det/boxes" else found.scores
     with pytest.raises(AssertionError):

@@ -5,7 +5,7 @@ import pytest
 
 from minimask.autograd import Tensor
 from minimask.kernels.roi_align import roi_align
-from minimask.models.roi_pooling import as_rois, pool_regions, pyramid_levels
+from minimask.models.roi_pooling import RoIPooler, as_rois, pyramid_levels
 from minimask.tools.testing import gradcheck
 
 
@@ -52,7 +52,7 @@ def test_each_region_is_cut_from_its_own_level_and_stays_in_place():
     ]
     boxes = np.array([[0, 0, 500, 490], [9, 9, 30, 40], [0, 5, 250, 260], [3, 3, 60, 50]], "f4")
     rois = as_rois([boxes[:3], boxes[3:]])
-    pooled = pool_regions([Tensor(p) for p in pyramid], rois, 7, 512).data
+    pooled = RoIPooler()([Tensor(p) for p in pyramid], rois, 7, 512).data
     for roi, result in zip(rois, pooled, strict=True):
         level = pyramid_levels(roi[None, 1:])[0] - 2
         alone = roi_align(
@@ -71,11 +71,11 @@ def test_gradient_reaches_every_level():
     rng = np.random.default_rng(0)
     pyramid = [rng.standard_normal((1, 2, 512 >> i, 512 >> i)) for i in range(4, 6)]
     rois = np.array([[0, 3, 3, 400, 390], [0, 9, 9, 30, 40], [0, 0, 5, 250, 260.0]])
-    gradcheck(lambda *levels: pool_regions(levels, rois, 2, 512), *pyramid)
+    gradcheck(lambda *levels: RoIPooler()(levels, rois, 2, 512), *pyramid)
 
 
 def test_no_regions():
-    pooled = pool_regions(
+    pooled = RoIPooler()(
         [Tensor(np.zeros((1, 3, 8, 8), np.float32))], np.zeros((0, 5), "f4"), 7, 32
     )
     assert pooled.shape == (0, 3, 7, 7)

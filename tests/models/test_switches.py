@@ -1,7 +1,5 @@
 """The switches of the paper's ablations: each builds, learns, predicts, and does what it says."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -9,14 +7,14 @@ import minimask as mm
 from minimask import functional as F
 from minimask import models
 from minimask.autograd import Tensor, ops
-from minimask.conventions import EXACT, TORCHVISION
 from minimask.data import Shapes
 from minimask.kernels.roi_align import roi_align
 from minimask.kernels.roi_pool import roi_pool
 from minimask.kernels.rois import quantize_rois
-from minimask.models import Target, box_head, mask_head
+from minimask.models import Target, mask_head
+from minimask.models.box_head import SampledRoIs
 from minimask.models.mask_head import mask_channels
-from minimask.models.roi_pooling import as_rois, pool_regions
+from minimask.models.roi_pooling import RoIPooler, as_rois
 from minimask.tools.testing import gradcheck
 
 SMALL = {
@@ -81,7 +79,7 @@ def test_one_level_has_its_stride_and_all_anchors(features, stride):
     model = small(features=features)
     (level,) = model.backbone(Tensor(np.zeros((1, 3, 128, 96), np.float32)))
     assert level.shape[2:] == (128 // stride, 96 // stride)
-    assert model.rpn.anchors.per_cell == 5 * 3
+    assert model.rpn.anchor_generator.per_cell == 5 * 3
 
 
 def test_c4_shares_its_last_stage_between_classes_and_masks():
@@ -106,10 +104,10 @@ def test_regions_of_a_pyramid_stay_in_place(op):
     pyramid = [rng.standard_normal((2, 3, 256 >> i, 256 >> i)) for i in range(2, 6)]
     boxes = np.array([[0, 0, 250, 240], [9, 9, 30, 40], [0, 5, 120, 130], [3, 3, 230, 250]], "f4")
     rois = as_rois([boxes[:2], boxes[2:]])
-    choice = dataclasses.replace(EXACT, roi_op=op, roi_reduce="max")
-    together = pool_regions([Tensor(p) for p in pyramid], rois, 7, 256, choice).data
+    pooler = RoIPooler(op, "max", aligned=True)
+    together = pooler([Tensor(p) for p in pyramid], rois, 7, 256).data
     for i in range(len(rois)):
-        alone = pool_regions([Tensor(p) for p in pyramid], rois[i : i + 1], 7, 256, choice).data
+        alone = pooler([Tensor(p) for p in pyramid], rois[i : i + 1], 7, 256).data
         np.testing.assert_array_equal(together[i], alone[0])
 
 
@@ -164,27 +162,27 @@ def test_a_region_that_is_not_finite_stays_so_and_gives_zero():
 def positives(labels):
     boxes = np.tile(np.array([[0, 0, 8, 8]], np.float32), (len(labels), 1))
     here = np.ones(len(labels), bool)
-    return box_head.Regions(boxes, np.asarray(labels), np.zeros(len(labels), int), boxes, here)
+    return SampledRoIs(boxes, np.asarray(labels), np.zeros(len(labels), int), boxes, here)
 
 
 @pytest.mark.parametrize("background", ["first", "last"])
 def test_softmax_masks_compete_with_background_and_each_other(background):
-    c = dataclasses.replace(TORCHVISION, mask_output="softmax", background=background)
-    assert mask_channels(3, c) == 3
+    how = {"output": "softmax", "background": background}
+    assert mask_channels(3, **how) == 3
     masks = np.zeros((1, 8, 8), np.uint8)
     masks[:, :, :4] = 1  # the left half
     own, outside = (2, 0) if background == "first" else (1, 2)
     logits = np.random.default_rng(0).standard_normal((1, 3, 4, 4))
     log_probs = np.log(np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True))
-    target = mask_head.mask_targets(masks, np.array([[0, 0, 8, 8]]), np.zeros(1, int), 4, c)
+    target = mask_head.mask_targets(masks, np.array([[0, 0, 8, 8]]), np.zeros(1, int), 4)
     by_hand = -np.mean(target * log_probs[:, own] + (1 - target) * log_probs[:, outside])
-    loss = mask_head.mask_loss(Tensor(logits), [positives([own])], [masks], c)
+    loss = mask_head.mask_loss(Tensor(logits), [positives([own])], [masks], **how)
     assert loss.item() == pytest.approx(by_hand, rel=1e-6)
-    gradcheck(lambda x: mask_head.mask_loss(x, [positives([own])], [masks], c), logits)
+    gradcheck(lambda x: mask_head.mask_loss(x, [positives([own])], [masks], **how), logits)
     x = Tensor(logits, requires_grad=True)
-    mask_head.mask_loss(x, [positives([own])], [masks], c).backward()
+    mask_head.mask_loss(x, [positives([own])], [masks], **how).backward()
     assert np.abs(x.grad).min() > 0  # every class's channel learns: they compete
-    probs = mask_head.mask_probabilities(logits, np.array([own]), c)
+    probs = mask_head.mask_probabilities(logits, np.array([own]), "softmax")
     share = np.exp(log_probs)
     rival = np.delete(share, own, axis=1).max(axis=1)
     np.testing.assert_allclose(probs, share[:, own] / (share[:, own] + rival), rtol=1e-6)
@@ -192,13 +190,12 @@ def test_softmax_masks_compete_with_background_and_each_other(background):
 
 
 def test_agnostic_masks_have_one_channel_for_all_classes():
-    c = dataclasses.replace(TORCHVISION, mask_output="agnostic")
-    assert mask_channels(91, c) == 1
+    assert mask_channels(91, "agnostic", "first") == mask_channels(91, "agnostic", "last") == 1
     masks = np.ones((1, 8, 8), np.uint8)
     logits = np.zeros((2, 1, 4, 4))
-    loss = mask_head.mask_loss(Tensor(logits), [positives([1, 2])], [masks], c)
+    loss = mask_head.mask_loss(Tensor(logits), [positives([1, 2])], [masks], output="agnostic")
     assert loss.item() == pytest.approx(np.log(2))
-    probs = mask_head.mask_probabilities(logits, np.array([2, 1]), c)
+    probs = mask_head.mask_probabilities(logits, np.array([2, 1]), "agnostic")
     np.testing.assert_allclose(probs, 0.5)
 
 

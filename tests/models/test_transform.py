@@ -11,7 +11,7 @@ from minimask.conventions import DETECTRON2, MATTERPORT, TORCHVISION
 from minimask.data.sample import check_target
 from minimask.models import Target
 from minimask.models.transform import (
-    Frame,
+    ImageTransform,
     as_rgb,
     make_batch,
     resize_target,
@@ -43,7 +43,7 @@ def test_matterport_pads_to_a_centered_square_of_black():
     image = np.full((50, 100, 3), 255, np.uint8)
     batch = make_batch([image], 64, 128, MATTERPORT)
     assert batch.images.shape == (1, 3, 128, 128)
-    assert batch.frames[0] == Frame((50, 100), (64, 128), (32, 0))
+    assert batch.transforms[0] == ImageTransform((50, 100), (64, 128), (32, 0))
     black = -np.array(MATTERPORT.pixel_mean, np.float32)
     np.testing.assert_allclose(batch.images[0, :, 0, 0], black)
     np.testing.assert_allclose(batch.images[0, :, 64, 64], 255 + black)
@@ -110,16 +110,16 @@ def test_what_is_no_image_is_refused(image, error, message):
 def test_boxes_survive_the_way_there_and_back(size, min_size, convention):
     image = np.zeros((*size, 3), np.uint8)
     batch = make_batch([image], min_size, 256, convention)
-    (frame,) = batch.frames
+    (transform,) = batch.transforms
     boxes = np.array([[0, 0, size[1], size[0]], [0.25, 0.5, 0.75, 1]], np.float32)
-    inside = frame.to_network(boxes)
-    np.testing.assert_allclose(frame.to_image(inside), boxes, rtol=1e-4, atol=1e-3)
-    y, x = frame.offset
+    inside = transform.to_network(boxes)
+    np.testing.assert_allclose(transform.to_image(inside), boxes, rtol=1e-4, atol=1e-3)
+    y, x = transform.offset
     np.testing.assert_allclose(
-        inside[0], [x, y, x + frame.resized[1], y + frame.resized[0]], rtol=1e-5
+        inside[0], [x, y, x + transform.resized[1], y + transform.resized[0]], rtol=1e-5
     )
     beyond = inside + np.array([-9, -7, 8, 9], np.float32)
-    np.testing.assert_allclose(frame.clip(beyond)[0], inside[0], rtol=1e-5)
+    np.testing.assert_allclose(transform.clip(beyond)[0], inside[0], rtol=1e-5)
     assert batch.shape[0] % convention.size_divisor == 0
 
 
@@ -127,12 +127,12 @@ def test_masks_follow_their_image():
     mask = np.zeros((1, 20, 30), bool)
     mask[0, 5:10, 6:18] = True
     target = Target(np.array([[6, 5, 18, 10]], np.float32), np.array([0]), mask)
-    frame = Frame((20, 30), (40, 60))
-    resized = resize_target(target, frame, (64, 64))
+    transform = ImageTransform((20, 30), (40, 60))
+    resized = resize_target(target, transform, (64, 64))
     assert resized.masks.dtype == np.uint8 and resized.masks.shape == (1, 40, 60)
     np.testing.assert_array_equal(resized.masks[0, ::2, ::2], mask[0])
     np.testing.assert_array_equal(resized.boxes, [[12, 10, 36, 20]])
-    moved = resize_target(target, Frame((20, 30), (40, 60), (4, 2)), (64, 64))
+    moved = resize_target(target, ImageTransform((20, 30), (40, 60), (4, 2)), (64, 64))
     assert moved.masks.shape == (1, 64, 64)
     np.testing.assert_array_equal(moved.masks[0, 4:44, 2:62], resized.masks[0])
     assert moved.masks.sum() == resized.masks.sum()

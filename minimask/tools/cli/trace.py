@@ -227,11 +227,8 @@ def _model_lines(network: Any, source: str) -> list[str]:
 
 def _threshold_lines(threshold: float) -> list[str]:
     return [
-        "import dataclasses",
         "# random weights are sure of nothing",
-        "model.convention = dataclasses.replace(",
-        f"    model.convention, box_score_thresh={threshold!r}",
-        ")",
+        f"model.roi_heads.score_thresh = {threshold!r}",
     ]
 
 

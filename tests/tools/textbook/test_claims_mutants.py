@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from minimask import boxes, functional
 from minimask.evaluate import coco_metric
 from minimask.functional.losses import BinaryCrossEntropyWithLogits, CrossEntropy, SmoothL1
 from minimask.kernels import roi_align, roi_pool
-from minimask.models import MaskRCNN, anchors, box_head, proposals, rpn
+from minimask.models import anchors, proposals
+from minimask.models.matcher import BalancedSampler, Matcher
+from minimask.models.roi_heads import RoIHeads
 from minimask.nn import Module
 from minimask.tools.textbook.claims import (
     faster_rcnn,
@@ -41,12 +44,12 @@ def no_limit_after_suppression(patch: Patch) -> None:
 
 
 def a_column_of_anchors_lost(patch: Patch) -> None:
-    real = anchors.AnchorGrid._level
+    real = anchors.AnchorGenerator._level
 
     def short(self: Any, cell: np.ndarray, shape: tuple[int, int], image: Any) -> np.ndarray:
         return real(self, cell, shape, image)[: -self.per_cell]
 
-    patch.setattr(anchors.AnchorGrid, "_level", short)
+    patch.setattr(anchors.AnchorGenerator, "_level", short)
 
 
 def convolution_sees_further(patch: Patch) -> None:
@@ -74,8 +77,12 @@ def smooth_l1_with_a_jump(patch: Patch) -> None:
 
 
 def best_anchor_ignored(patch: Patch) -> None:
-    real = rpn.match_boxes
-    patch.setattr(rpn, "match_boxes", lambda *a, best_iou_min: real(*a))
+    real = Matcher.__call__
+
+    def by_thresholds(self: Matcher, gt_boxes: Any, boxes: Any) -> Any:
+        return real(replace(self, best_iou_min=None), gt_boxes, boxes)
+
+    patch.setattr(Matcher, "__call__", by_thresholds)
 
 
 def masks_on_proposals(patch: Patch) -> None:
@@ -90,8 +97,12 @@ def maximum_by_default(patch: Patch) -> None:
 
 
 def bound_of_regions_moved(patch: Patch) -> None:
-    real = box_head.match_boxes
-    patch.setattr(box_head, "match_boxes", lambda a, b, high, low: real(a, b, high + 0.01, low))
+    real = Matcher.__call__
+
+    def stricter(self: Matcher, gt_boxes: Any, boxes: Any) -> Any:
+        return real(replace(self, fg_iou_thresh=self.fg_iou_thresh + 0.01), gt_boxes, boxes)
+
+    patch.setattr(Matcher, "__call__", stricter)
 
 
 def class_loss_of_positives_only(patch: Patch) -> None:
@@ -109,8 +120,8 @@ def class_loss_of_positives_only(patch: Patch) -> None:
 def mask_gradient_leaks(patch: Patch) -> None:
     real = heads.mask_loss
 
-    def leaking(logits: Any, *others: Any) -> Any:
-        return real(logits, *others) + (logits * logits).mean() * 1e-3
+    def leaking(logits: Any, *others: Any, **options: Any) -> Any:
+        return real(logits, *others, **options) + (logits * logits).mean() * 1e-3
 
     patch.setattr(heads, "mask_loss", leaking)
 
@@ -156,8 +167,12 @@ def encode_in_pixels(patch: Patch) -> None:
 
 
 def negatives_do_not_fill(patch: Patch) -> None:
-    real = rpn.sample
-    patch.setattr(rpn, "sample", lambda m, size, share, rng: real(m, size, share, rng, 1.0))
+    real = BalancedSampler.__call__
+
+    def one_to_one(self: BalancedSampler, matches: Any, rng: Any) -> Any:
+        return real(replace(self, negatives_per_positive=1.0), matches, rng)
+
+    patch.setattr(BalancedSampler, "__call__", one_to_one)
 
 
 def frozen_layers_learn(patch: Patch) -> None:
@@ -172,8 +187,12 @@ def align_rounds(patch: Patch) -> None:
 
 
 def half_of_the_regions_positive(patch: Patch) -> None:
-    real = box_head.sample
-    patch.setattr(box_head, "sample", lambda m, size, share, *rest: real(m, size, 0.5, *rest))
+    real = BalancedSampler.__call__
+
+    def halves(self: BalancedSampler, matches: Any, rng: Any) -> Any:
+        return real(replace(self, positive_fraction=0.5), matches, rng)
+
+    patch.setattr(BalancedSampler, "__call__", halves)
 
 
 def levels_rounded(patch: Patch) -> None:
@@ -182,13 +201,13 @@ def levels_rounded(patch: Patch) -> None:
 
 
 def masks_learn_from_all(patch: Patch) -> None:
-    real = MaskRCNN._mask_loss
+    real = RoIHeads.mask_losses
 
-    def more(self: Any, lesson: Any, rng: Any) -> Any:
-        weights = list(self.roi_heads.mask_head.parameters())
-        return real(self, lesson, rng) + (weights[0] * weights[0]).sum()
+    def more(self: Any, *others: Any) -> Any:
+        weights = list(self.mask_head.parameters())
+        return {"loss_mask": real(self, *others)["loss_mask"] + (weights[0] * weights[0]).sum()}
 
-    patch.setattr(MaskRCNN, "_mask_loss", more)
+    patch.setattr(RoIHeads, "mask_losses", more)
 
 
 def regressors_share(patch: Patch) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -122,12 +121,12 @@ def _train(cell: Cell, model: Any, dataset: Any, run: Path, progress: bool) -> f
 @contextlib.contextmanager
 def masks_predicted_on(model: Any, which: str) -> Iterator[None]:
     """Inside the block the model predicts masks on "detections" or on "proposals"."""
-    before = model.convention
-    model.convention = dataclasses.replace(before, mask_on=which)
+    before = model.roi_heads.mask_on
+    model.roi_heads.mask_on = which
     try:
         yield
     finally:
-        model.convention = before
+        model.roi_heads.mask_on = before
 
 
 def _in_percent(kind: str, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from minimask import boxes as box_ops
@@ -14,14 +12,14 @@ from minimask.autograd import Tensor, no_grad
 from minimask.conventions import PAPER
 from minimask.data.shapes import Shapes
 from minimask.kernels import box_iou
-from minimask.models.anchors import AnchorGrid
-from minimask.models.matching import BACKGROUND
+from minimask.models.anchors import AnchorGenerator
+from minimask.models.matcher import BACKGROUND
 from minimask.models.proposals import filter_proposals
-from minimask.models.rpn import RPNHead, assign_anchors, sample_anchors
-from minimask.models.transform import Frame
+from minimask.models.rpn import RPNHead
+from minimask.models.transform import ImageTransform
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, Chapter, Evidence
 from minimask.tools.textbook.claims.proposals import paper_grid
-from minimask.tools.textbook.claims.scenes import gradient_size
+from minimask.tools.textbook.claims.scenes import gradient_size, network_of
 
 CHAPTER = Chapter("The papers: proposals")
 
@@ -76,7 +74,7 @@ def anchors_inside_the_image(evidence: Evidence) -> None:
         evidence.equal(f"anchors, 600 x {width}", len(anchors), total, within=0.1 * total)
         evidence.equal("of them inside", int(inside.sum()), expected, within=0.05 * expected)
     at_the_border = np.array([[0, 200, 120, 340]], np.float32)
-    labels = assign_anchors(anchors, at_the_border, PAPER)
+    labels = network_of("paper").rpn.matcher(at_the_border, anchors)
     evidence.at_least("minimask's positives that cross", int(((labels >= 0) & ~inside).sum()), 1)
 
 
@@ -205,10 +203,11 @@ def smooth_l1_is_robust(evidence: Evidence) -> None:
 )
 def negatives_fill_up(evidence: Evidence) -> None:
     """Draws with many, few and no positives."""
+    sampler = network_of("paper").rpn.sampler
     for objects, expected in ((500, (128, 128)), (12, (12, 244)), (0, (0, 256))):
         matches = np.full(20_000, BACKGROUND)
         matches[:objects] = 0
-        ((positive, negative),) = sample_anchors([matches], PAPER, np.random.default_rng(0))
+        positive, negative = sampler(matches, np.random.default_rng(0))
         drawn = (len(positive), len(negative))
         evidence.equal(f"drawn with {objects} positives of 20 000", drawn, expected)
     evidence.show("share of positives without sampling, 12 of 20 000", 12 / 20_000)
@@ -225,15 +224,16 @@ def negatives_fill_up(evidence: Evidence) -> None:
 )
 def some_objects_need_their_best(evidence: Evidence) -> None:
     """Generated objects and the anchors of the small network, with the rule and without."""
-    grid = AnchorGrid((8, 16, 32, 64, 128), (0.5, 1.0, 2.0), PAPER)
-    anchors = grid.together([(128 // s, 128 // s) for s in (4, 8, 16, 32, 64)], (128, 128))
+    grid = AnchorGenerator((8, 16, 32, 64, 128), convention=PAPER)
+    anchors = grid.flat([(128 // s, 128 // s) for s in (4, 8, 16, 32, 64)], (128, 128))
     shapes = Shapes(seed=4, size=128)
     objects = np.concatenate([shapes[i].boxes for i in range(12)])
     overlap = box_iou(objects, anchors).max(axis=1)
-    without = int((overlap < PAPER.rpn_fg_iou_thresh).sum())
+    matcher = network_of("paper").rpn.matcher
+    without = int((overlap < matcher.fg_iou_thresh).sum())
     evidence.show("objects", len(objects))
     evidence.at_least("without an anchor of IoU 0.7", without, 1)
-    found = sum((assign_anchors(anchors, box[None], PAPER) >= 0).any() for box in objects)
+    found = sum((matcher(box[None], anchors) >= 0).any() for box in objects)
     evidence.equal("with a positive anchor by the rule", int(found), len(objects))
 
 
@@ -251,10 +251,15 @@ def recall_of_proposals(limit: int, threshold: float = 0.7) -> tuple[float, int]
     logits = 8 * overlap.max(axis=0) + rng.normal(0, 0.7, len(anchors))
     deltas = box_ops.encode(nearest, anchors) + rng.normal(0, 0.12, anchors.shape)
     deltas[overlap.max(axis=0) < 0.3] = 0  # nothing near: it stays where it is
-    frames = [Frame((600, 1000), (600, 1000))]
-    convention = replace(PAPER, rpn_nms_thresh=threshold)
     ((boxes, _),) = filter_proposals(
-        [logits[None]], [deltas[None]], [anchors], frames, convention, 12_000, limit
+        [logits[None]],
+        [deltas[None]],
+        [anchors],
+        [ImageTransform((600, 1000), (600, 1000))],
+        pre_nms_top_n=12_000,
+        post_nms_top_n=limit,
+        nms_thresh=threshold,
+        min_size=PAPER.rpn_min_size,
     )
     recall = float((box_iou(objects, boxes).max(axis=1) >= 0.5).mean())
     return recall, len(boxes)

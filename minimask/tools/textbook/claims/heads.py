@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import Any
 
@@ -14,10 +13,10 @@ from minimask import boxes as box_ops
 from minimask.autograd import Tensor
 from minimask.conventions import DETECTRON2, PAPER, TORCHVISION
 from minimask.models import mask_rcnn
-from minimask.models.box_head import Regions, find_objects
+from minimask.models.box_head import BoxPredictor, SampledRoIs, postprocess_detections
 from minimask.models.coco_classes import COCO_91
 from minimask.models.mask_head import MaskPredictor, mask_channels, mask_loss
-from minimask.models.transform import Frame
+from minimask.models.transform import ImageTransform
 from minimask.nn import Conv2d, ConvTranspose2d, Linear
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import Listener, scene, small_network
@@ -92,9 +91,8 @@ def mask_gradient(output: str = "sigmoid") -> tuple[np.ndarray, np.ndarray]:
     boxes = np.array([[4, 4, 40, 40], [10, 8, 60, 50], [0, 0, 64, 64]], np.float32)
     truth[:, 12:36, 12:36] = 1
     ones = np.ones(3, bool)
-    regions = Regions(boxes, labels, np.arange(3), np.zeros((3, 4), np.float32), ones)
-    convention = dataclasses.replace(PAPER, mask_output=output)
-    mask_loss(logits, [regions], [truth], convention).backward()
+    sampled = SampledRoIs(boxes, labels, np.arange(3), np.zeros((3, 4), np.float32), ones)
+    mask_loss(logits, [sampled], [truth], output=output, target="hard").backward()
     assert logits.grad is not None
     return logits.grad, labels
 
@@ -121,14 +119,14 @@ def other_masks_get_nothing(evidence: Evidence) -> None:
     gradient, _ = mask_gradient("softmax")
     evidence.at_least("the same with a softmax", float(np.abs(gradient[~own]).max()), 1e-6)
     flat = Tensor(np.zeros((1, 5, 28, 28)))
-    region = Regions(
+    sampled = SampledRoIs(
         np.array([[0, 0, 8, 8]], np.float32),
         np.array([1]),
         np.array([0]),
         np.zeros((1, 4)),
         np.ones(1, bool),
     )
-    loss = float(mask_loss(flat, [region], [np.ones((1, 8, 8), np.uint8)], PAPER).data)
+    loss = float(mask_loss(flat, [sampled], [np.ones((1, 8, 8), np.uint8)], target="hard").data)
     evidence.equal("loss of an undecided mask, ln 2", loss, math.log(2), within=1e-6)
 
 
@@ -163,7 +161,9 @@ def losses_weigh_one(evidence: Evidence) -> None:
 def losses_of_the_second_stage(evidence: Evidence) -> None:
     """Losses before training, and the targets of one and the same move in both stages."""
     network, sample = small_network(), scene()
-    for layer in (network.rpn.head.cls_logits, network.roi_heads.box_predictor.cls_score):
+    predictor = network.roi_heads.box_predictor
+    assert isinstance(predictor, BoxPredictor)
+    for layer in (network.rpn.head.cls_logits, predictor.cls_score):
         for parameter in layer.parameters():
             parameter.data *= 0  # undecided
     rng = np.random.default_rng(0)
@@ -177,7 +177,7 @@ def losses_of_the_second_stage(evidence: Evidence) -> None:
         box, region, PAPER.rpn_box_weights
     )
     evidence.equal("targets, second stage / first", ratio[0].round(9).tolist(), [10, 10, 5, 5])
-    deltas = network.roi_heads.box_predictor.bbox_pred.weight.shape[0]
+    deltas = predictor.bbox_pred.weight.shape[0]
     anchors = network.rpn.head.bbox_pred.weight.shape[0]
     evidence.equal("box outputs, first and second stage", (anchors, deltas), (4 * 3, 4 * 5))
 
@@ -194,9 +194,9 @@ def background_is_a_class(evidence: Evidence) -> None:
     """Two regions, one of them surely background."""
     logits = np.array([[9.0, 0, 0, 0, 0], [0, 0, 9.0, 0, 0]], np.float32)
     regions = np.array([[4, 4, 30, 30], [40, 40, 80, 90]], np.float32)
-    frames = [Frame((96, 96), (96, 96))]
+    transforms = [ImageTransform((96, 96), (96, 96))]
     deltas = np.zeros((2, 20), np.float32)
-    (found,) = find_objects(logits, deltas, [regions], frames, TORCHVISION)
+    (found,) = postprocess_detections(logits, deltas, [regions], transforms)
     evidence.show("scores for 4 classes", logits.shape[1])
     evidence.equal("objects of two regions", len(found.boxes), 1)
     evidence.quote()
@@ -222,11 +222,13 @@ def eighty_one_or_ninety_one(evidence: Evidence) -> None:
     evidence.equal("highest id and background", len(COCO_91) + 1, 91)
     evidence.equal(
         "masks with background first, torchvision and matterport",
-        mask_channels(81, TORCHVISION),
+        mask_channels(81, "sigmoid", TORCHVISION.background),
         81,
     )
     evidence.equal(
-        "masks with background last, detectron2 and mmdetection", mask_channels(81, DETECTRON2), 80
+        "masks with background last, detectron2 and mmdetection",
+        mask_channels(81, "sigmoid", DETECTRON2.background),
+        80,
     )
     evidence.equal(
         "where background is", (TORCHVISION.background, DETECTRON2.background), ("first", "last")

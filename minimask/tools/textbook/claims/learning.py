@@ -11,11 +11,12 @@ from minimask.autograd import Tensor
 from minimask.autograd.arrays import sigmoid
 from minimask.conventions import PAPER
 from minimask.kernels import box_iou
-from minimask.models.matching import BACKGROUND, IGNORED
-from minimask.models.rpn import assign_anchors, rpn_loss, sample_anchors
+from minimask.models.matcher import BACKGROUND, IGNORED
+from minimask.models.rpn import rpn_loss
 from minimask.tools.profile.costs import Call, cost_of
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import IMPRECISE, WRONG, Chapter, Evidence
+from minimask.tools.textbook.claims.scenes import network_of
 
 CHAPTER = Chapter("Learning to propose")
 
@@ -109,8 +110,15 @@ def loss_has_divisors(evidence: Evidence) -> None:
     losses = []
     for times in (1, 2):
         one = [np.tile(np.arange(4), times), np.tile(np.arange(4, 8), times)]
-        wanted = [np.tile(targets, (times, 1))]
-        pair = rpn_loss(Tensor(logits), Tensor(deltas), [(one[0], one[1])], wanted, PAPER)
+        target_deltas = [np.tile(targets, (times, 1))]
+        pair = rpn_loss(
+            Tensor(logits),
+            Tensor(deltas),
+            [(one[0], one[1])],
+            target_deltas,
+            divisor=PAPER.rpn_loss_divisor,
+            beta=PAPER.rpn_loss_beta,
+        )
         losses.append([float(loss.data) for loss in pair])
     evidence.at_most(
         "change when all anchors count twice", float(np.ptp(losses, axis=0).max()), 1e-12
@@ -146,18 +154,19 @@ def which_anchor_is_positive(evidence: Evidence) -> None:
     anchors = np.array([shifted(x) for x in (10, 30, 60, 90)], np.float32)
     overlaps = [round(float(v), 3) for v in box_iou(OBJECT, anchors)[0]]
     evidence.show("overlaps", overlaps)
-    labels = assign_anchors(anchors, OBJECT, PAPER).tolist()
+    rpn = network_of("paper").rpn
+    labels = rpn.matcher(OBJECT, anchors).tolist()
     evidence.equal(
         "labels (-1 background, -2 ignored)", labels, [0, IGNORED, BACKGROUND, BACKGROUND]
     )
     poor = anchors[1:]
-    labels = assign_anchors(poor, OBJECT, PAPER).tolist()
+    labels = rpn.matcher(OBJECT, poor).tolist()
     evidence.equal("labels without the first: the best counts", labels, [0, BACKGROUND, BACKGROUND])
     tie = np.array([shifted(-40), shifted(40), shifted(90)], np.float32)
-    labels = assign_anchors(tie, OBJECT, PAPER).tolist()
+    labels = rpn.matcher(OBJECT, tie).tolist()
     evidence.equal("labels where two are best", labels, [0, 0, BACKGROUND])
     matches = np.r_[np.zeros(500, np.int64), np.full(900, BACKGROUND), np.full(300, IGNORED)]
-    ((positive, negative),) = sample_anchors([matches], PAPER, np.random.default_rng(0))
+    positive, negative = rpn.sampler(matches, np.random.default_rng(0))
     evidence.equal("drawn, objects and background", (len(positive), len(negative)), (128, 128))
     drawn = np.concatenate([positive, negative])
     evidence.equal("ignored ones among them", int((matches[drawn] == IGNORED).sum()), 0)

@@ -11,11 +11,15 @@ from itertools import pairwise
 import numpy as np
 
 from minimask.autograd import Tensor
-from minimask.conventions import DETECTRON2, EXACT, PAPER
-from minimask.models.box_head import sample_regions
-from minimask.models.mask_head import MaskHead, MaskPredictor, mask_targets
-from minimask.models.mask_mlp import MaskMLP, MaskMLPPredictor
-from minimask.models.matching import BACKGROUND
+from minimask.conventions import EXACT, PAPER
+from minimask.models.mask_head import (
+    MaskHead,
+    MaskMLP,
+    MaskMLPPredictor,
+    MaskPredictor,
+    mask_targets,
+)
+from minimask.models.matcher import BACKGROUND
 from minimask.models.paste import paste_mask
 from minimask.models.roi_pooling import pyramid_levels
 from minimask.models.transform import resized_size
@@ -25,6 +29,7 @@ from minimask.tools.textbook.claims.scenes import (
     disk,
     gradient_size,
     mask_iou,
+    network_of,
     scene,
     small_network,
 )
@@ -108,16 +113,17 @@ def convolutions_need_fewer(evidence: Evidence) -> None:
 )
 def a_quarter_positive(evidence: Evidence) -> None:
     """Draws from many positives and from few."""
+    of_the_paper = network_of("paper").roi_heads.sampler
     for size in (512, 64):
-        convention = dataclasses.replace(PAPER, box_batch_size_per_image=size)
+        sampler = dataclasses.replace(of_the_paper, batch_size_per_image=size)
         for positives in (400, 5):
             matches = np.full(2000, BACKGROUND)
             matches[:positives] = 0
-            positive, negative = sample_regions(matches, convention, np.random.default_rng(0))
+            positive, negative = sampler(matches, np.random.default_rng(0))
             kept = min(positives, size // 4)
             drawn = (len(positive), len(negative))
             evidence.equal(f"of {size}, {positives} positives", drawn, (kept, size - kept))
-    evidence.equal("in the paper's convention", PAPER.box_batch_size_per_image, 512)
+    evidence.equal("in the paper's convention", of_the_paper.batch_size_per_image, 512)
 
 
 @CHAPTER.claim(
@@ -188,7 +194,9 @@ def resized_and_cut(evidence: Evidence) -> None:
         true = disk(size, size, 120.3, 119.6, diameter / 2)
         low = np.array([120.3, 119.6]) - diameter / 2
         box = np.r_[low, low + diameter].astype(np.float32)
-        cells = mask_targets(true[None].astype(np.uint8), box[None], np.array([0]), 28, EXACT)[0]
+        cells = mask_targets(
+            true[None].astype(np.uint8), box[None], np.array([0]), 28, aligned=True
+        )[0]
         for cut in (0.5, 0.2):
             mask = paste_mask(cells, box, size, size, EXACT.paste) >= cut
             radius = float(np.sqrt(mask.sum() / np.pi))
@@ -214,13 +222,15 @@ def targets_are_cut_by_regions(evidence: Evidence) -> None:
     truth = np.zeros((1, 64, 64), np.uint8)
     truth[0, 16:48, 16:48] = 1
     boxes = np.array([[16, 16, 48, 48], [32, 16, 64, 48], [48, 48, 64, 64]], np.float32)
-    targets = mask_targets(truth, boxes, np.zeros(3, np.int64), 28, DETECTRON2)
+    targets = mask_targets(truth, boxes, np.zeros(3, np.int64), 28, target="hard", aligned=True)
     shares = [round(float(t.mean()), 6) for t in targets]
     evidence.equal("share of the target that is object", shares, [1.0, 0.5, 0.0])
     evidence.true("the half lies on the left", (targets[1][:, :14] == 1).all())
     changed = truth.copy()
     changed[0, 16:48, 0:32] = 1 - changed[0, 16:48, 0:32]  # outside the second region
-    again = mask_targets(changed, boxes[1:2], np.zeros(1, np.int64), 28, DETECTRON2)
+    again = mask_targets(
+        changed, boxes[1:2], np.zeros(1, np.int64), 28, target="hard", aligned=True
+    )
     evidence.equal(
         "change when the object changes outside", float(np.abs(again - targets[1]).max()), 0.0
     )

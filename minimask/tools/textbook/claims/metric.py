@@ -27,7 +27,12 @@ def through_a_grid(shapes: Shapes, side: int) -> list[dict]:
     for index in range(len(shapes)):
         sample = shapes[index]
         cells = mask_targets(
-            sample.masks.astype(np.uint8), sample.boxes, np.arange(len(sample)), side, EXACT
+            sample.masks.astype(np.uint8),
+            sample.boxes,
+            np.arange(len(sample)),
+            side,
+            target=EXACT.mask_target,
+            aligned=EXACT.mask_target_aligned,
         )
         height, width = sample.image.shape[:2]
         masks = [

@@ -8,13 +8,13 @@ import numpy as np
 
 from minimask import functional as F
 from minimask.autograd import Tensor
-from minimask.conventions import PAPER
 from minimask.kernels import roi_align, roi_pool
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import (
     disk,
     mask_iou,
+    network_of,
     ramp,
     rois_of,
 )
@@ -123,7 +123,7 @@ def average_not_maximum(evidence: Evidence) -> None:
     evidence.equal("default less average", float(np.abs(usual - mean).max()), 0.0)
     evidence.at_least("default less maximum, smallest", float((most - usual).min()), 1e-6)
     evidence.quote()
-    evidence.equal("convention of the paper", PAPER.roi_reduce, "mean")
+    evidence.equal("convention of the paper", network_of("paper").roi_heads.pooler.reduce, "mean")
     centers = 2.3 + (np.arange(4) + 0.5) * 10.1 / 4
     for how in ("mean", "max"):
         values = roi_align(ramp(16, 16), rois, 4, sampling_ratio=2, reduce=how)[0, 0, 0]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minimask.models.fpn import FeaturePyramid
+from minimask.models.fpn import FPN
 from minimask.models.resnet import ResNet
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
@@ -39,7 +39,7 @@ def any_backbone(evidence: Evidence) -> None:
         learned = sum(p.size for p in body.parameters())
         scales = sum(b.size for n, b in body.named_buffers() if n.endswith(("weight", "bias")))
         evidence.equal(f"{name} without its last layer", learned + scales, expected, "parameters")
-        outputs = _pyramid_channels(FeaturePyramid(body.out_channels, 16, rng))
+        outputs = _pyramid_channels(FPN(body.out_channels, 16, rng))
         evidence.equal(f"channels of its pyramid, of {body.out_channels[-1]}", outputs, [16] * 4)
     for features, sizes in (("fpn", 5), ("c4", 1), ("c5", 1)):
         network = small_network(features=features)
@@ -47,7 +47,7 @@ def any_backbone(evidence: Evidence) -> None:
         evidence.equal(f"levels for the proposal network, {features}", len(stages), sizes)
 
 
-def _pyramid_channels(pyramid: FeaturePyramid) -> list[int]:
+def _pyramid_channels(pyramid: FPN) -> list[int]:
     """Output channels of the layers that join the pyramid to its body."""
     weights = [next(block.parameters()) for block in pyramid.inner_blocks]
     return [weight.shape[0] for weight in weights]

@@ -8,15 +8,17 @@ import numpy as np
 
 from minimask import boxes as box_ops
 from minimask.autograd import Tensor, no_grad, ops
-from minimask.conventions import MATTERPORT, PAPER, TORCHVISION
+from minimask.conventions import PAPER
 from minimask.kernels import box_iou, nms
-from minimask.models.anchors import AnchorGrid
+from minimask.models.anchors import AnchorGenerator
+from minimask.models.fpn import ResNetFPN
 from minimask.models.rpn import RPNHead, flatten_level
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import (
     Listener,
     clear_gradients,
     gradient_size,
+    network_of,
     scene,
     small_network,
     total,
@@ -40,6 +42,7 @@ PAPER_SIZES, PAPER_RATIOS = (128, 256, 512), (0.5, 1.0, 2.0)  # Faster R-CNN, se
 def two_stages_one_backbone(evidence: Evidence) -> None:
     """Which modules run, and whose loss reaches the first convolution."""
     network, sample, heard = small_network(), scene(), Listener()
+    assert isinstance(network.backbone, ResNetFPN)
     with heard.listen():
         network.predict([sample.image])
     for name in ("ResNet", "RPNHead", "BoxHead"):
@@ -59,8 +62,8 @@ def two_stages_one_backbone(evidence: Evidence) -> None:
 
 def paper_grid(height: int, width: int) -> np.ndarray:
     """Faster R-CNN's anchors on a map of `height` x `width` cells of 16 pixels: (R, 4)."""
-    grid = AnchorGrid([PAPER_SIZES], PAPER_RATIOS, PAPER)
-    return grid.together([(height, width)], (16 * height, 16 * width))
+    grid = AnchorGenerator([PAPER_SIZES], PAPER_RATIOS, convention=PAPER)
+    return grid.flat([(height, width)], (16 * height, 16 * width))
 
 
 @CHAPTER.claim(
@@ -97,11 +100,12 @@ def anchors_of_a_map(evidence: Evidence) -> None:
 )
 def suppression_at_0_7(evidence: Evidence) -> None:
     """300 random boxes: what is kept, what is dropped, and the same by the definition."""
+    torchvision, matterport = network_of("torchvision"), network_of("matterport")
     rng = np.random.default_rng(0)
     corners = rng.uniform(0, 60, (300, 2))
     boxes = np.concatenate([corners, corners + rng.uniform(15, 50, (300, 2))], axis=1)
     scores = rng.random(300)
-    kept = nms(boxes, scores, TORCHVISION.rpn_nms_thresh)
+    kept = nms(boxes, scores, torchvision.rpn.nms_thresh)
     iou = box_iou(boxes, boxes)
     dropped = np.setdiff1d(np.arange(300), kept)
     among = iou[np.ix_(kept, kept)] - np.eye(len(kept))
@@ -112,8 +116,8 @@ def suppression_at_0_7(evidence: Evidence) -> None:
     better = iou[np.ix_(dropped, kept)] * (scores[kept] > scores[dropped][:, None])
     evidence.at_least("smallest IoU of a dropped box with a better one", better.max(1).min(), 0.7)
     evidence.true("the same as by the definition", kept.tolist() == _by_definition(iou, scores))
-    evidence.equal("thresholds, proposals", TORCHVISION.rpn_nms_thresh, 0.7)
-    finals = (TORCHVISION.box_nms_thresh, MATTERPORT.box_nms_thresh)
+    evidence.equal("thresholds, proposals", torchvision.rpn.nms_thresh, 0.7)
+    finals = (torchvision.roi_heads.nms_thresh, matterport.roi_heads.nms_thresh)
     evidence.equal("thresholds, final boxes, torchvision and matterport", finals, (0.5, 0.3))
 
 
@@ -161,10 +165,10 @@ def best_n(evidence: Evidence) -> None:
     evidence.equal("proposals with N = 40", len(proposals), 40)
     evidence.true("they are the first 40 without a limit", np.array_equal(proposals, best))
     evidence.at_least("survivors without a limit", counts["after suppression"], 41)
-    c = TORCHVISION
+    rpn = network_of("torchvision").rpn
     evidence.equal(
         "N in training and testing",
-        (c.rpn_post_nms_top_n_train, c.rpn_post_nms_top_n_test),
+        (rpn.post_nms_top_n_train, rpn.post_nms_top_n_test),
         (2000, 1000),
     )
 
@@ -234,13 +238,14 @@ def outputs_per_place(evidence: Evidence) -> None:
 )
 def nine_or_three(evidence: Evidence) -> None:
     """Count the anchors of a cell and of whole images in both designs."""
-    single = AnchorGrid([PAPER_SIZES], PAPER_RATIOS, PAPER)
-    pyramid = AnchorGrid((32, 64, 128, 256, 512), PAPER_RATIOS, PAPER)
+    single = AnchorGenerator([PAPER_SIZES], PAPER_RATIOS, convention=PAPER)
+    sizes = (32, 64, 128, 256, 512)
+    pyramid = AnchorGenerator(sizes, PAPER_RATIOS, convention=PAPER)
     evidence.equal("anchors of a cell, one map", single.per_cell, 9)
     evidence.equal("anchors of a cell, pyramid", pyramid.per_cell, 3)
     areas: list[float] = np.sqrt(box_ops.area(single.cells[0])).round(3).tolist()
     evidence.equal("their sizes", sorted(set(areas)), [128.0, 256.0, 512.0], "pixels")
     for size, expected in (((800, 1344), 268_569), ((1024, 1024), 261_888)):
         shapes = [(-(-size[0] // s), -(-size[1] // s)) for s in (4, 8, 16, 32, 64)]
-        count = len(pyramid.together(shapes, size))
+        count = len(pyramid.flat(shapes, size))
         evidence.equal(f"anchors of {size[0]} x {size[1]} pixels, pyramid", count, expected)

@@ -7,13 +7,14 @@ from __future__ import annotations
 import numpy as np
 
 from minimask.autograd import Tensor
-from minimask.conventions import PAPER
 from minimask.kernels import box_iou
-from minimask.models import box_head
+from minimask.models import Target
+from minimask.models.box_head import box_loss
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import IMPRECISE, OPINION, WRONG, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import (
     Listener,
+    network_of,
     scene,
     small_network,
 )
@@ -47,8 +48,8 @@ def masks_come_last_in_prediction(evidence: Evidence) -> None:
     evidence.equal("prediction: mask regions that are among them", len(mask & box), 0)
     evidence.quote()
     evidence.true("they are the detections", mask == _as_set(_with_index(found.boxes)))
-    evidence.at_most("how many", len(mask), network.convention.box_detections_per_img)
-    evidence.equal("at most, in the paper", PAPER.box_detections_per_img, 100)
+    evidence.at_most("how many", len(mask), network.roi_heads.detections_per_img)
+    evidence.equal("at most, in the paper", network_of("paper").roi_heads.detections_per_img, 100)
 
 
 def _as_set(rois: np.ndarray) -> set[tuple[float, ...]]:
@@ -121,15 +122,15 @@ def negatives_are_not_neglected(evidence: Evidence) -> None:
     )
     overlaps = [round(float(v), 3) for v in box_iou(truth, candidates)[0]]
     evidence.show("overlaps", overlaps)
-    matches = box_head.assign_regions(candidates, truth, PAPER)
+    heads = network_of("paper").roi_heads
+    matches = heads.matcher(truth, candidates)
     evidence.equal("objects (-1: background)", matches.tolist(), [0, 0, -1, -1])
-    chosen = np.flatnonzero(matches >= 0), np.flatnonzero(matches < 0)
-    labels = np.array([2])
-    regions = box_head.make_regions(candidates, matches, chosen, truth, labels, 5, PAPER)
+    drawn = np.flatnonzero(matches >= 0), np.flatnonzero(matches < 0)
+    sampled = heads.build_targets(candidates, matches, drawn, Target(truth, np.array([2])))
     rng = np.random.default_rng(0)
     logits = Tensor(rng.standard_normal((4, 5)), requires_grad=True)
     deltas = Tensor(rng.standard_normal((4, 20)), requires_grad=True)
-    classifier, box = box_head.box_loss(logits, deltas, [regions], PAPER)
+    classifier, box = box_loss(logits, deltas, [sampled], beta=heads.loss_beta)
     (classifier + box).backward()
     assert logits.grad is not None and deltas.grad is not None
     from_class = np.abs(logits.grad[2:]).max(axis=1)

@@ -15,10 +15,10 @@ import numpy as np
 
 from minimask.autograd import Context, Tensor
 from minimask.autograd.hooks import Hook, hooked
-from minimask.conventions import EXACT
+from minimask.conventions import EXACT, HYPERPARAMETERS
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.data.shapes import Shapes
-from minimask.models import Detections, maskrcnn_laptop
+from minimask.models import Detections, mask_rcnn, maskrcnn_laptop
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.tools.profile.costs import Call, cost_of
 
@@ -47,6 +47,13 @@ NARROW: dict[str, Any] = {
 def small_network(**options: Any) -> MaskRCNN:
     """A Mask R-CNN of four shapes with random weights; options replace those of `NARROW`."""
     return maskrcnn_laptop(CLASSES, **{**NARROW, **options})
+
+
+def network_of(system: str) -> MaskRCNN:
+    """As narrow, but with every choice, threshold and count of a system: "paper", "matterport"."""
+    widths = {name: value for name, value in NARROW.items() if name not in HYPERPARAMETERS}
+    network: MaskRCNN = mask_rcnn(classes=CLASSES, convention=system, **widths)
+    return network
 
 
 def scene(index: int = 0, size: int = 96) -> Sample:
@@ -120,7 +127,13 @@ class Listener(Hook):
         }
 
     def flop(self, module: str = "") -> float:
-        """Of all operations, or of those inside modules of that class."""
+        """Of all operations, or of those inside modules of that class.
+
+        Raises:
+            ValueError: no such module has run: its work would be 0 without a word.
+        """
+        if module and module not in self.modules:
+            raise ValueError(f"no {module} has run, only {', '.join(sorted(self.modules))}")
         return sum(c.flop for c in self.calls if not module or module in c.inside)
 
     def forward(self, ctx: Context, arrays: list[Any], options: dict[str, Any]) -> Any:

@@ -11,7 +11,6 @@ from minimask.autograd import Tensor
 from minimask.conventions import PAPER
 from minimask.kernels import box_iou, nms
 from minimask.models.anchors import cell_anchors
-from minimask.models.rpn import assign_anchors
 from minimask.tools.textbook.claims.faster_rcnn import is_inside, recall_of_proposals
 from minimask.tools.textbook.claims.learning import OBJECT, as_printed, shifted
 from minimask.tools.textbook.claims.pictures.canvas import (
@@ -32,7 +31,7 @@ from minimask.tools.textbook.claims.pictures.canvas import (
 )
 from minimask.tools.textbook.claims.proposals import PAPER_RATIOS, PAPER_SIZES, funnel, paper_grid
 from minimask.tools.textbook.claims.receptive_field import VGG16, footprint
-from minimask.tools.textbook.claims.scenes import scene
+from minimask.tools.textbook.claims.scenes import network_of, scene
 
 
 def anchors_on_the_map() -> Figure:
@@ -132,7 +131,7 @@ def three_answers() -> Figure:
     shifts = np.linspace(0, 100, 201)
     anchors = np.array([shifted(x) for x in shifts], np.float32)
     overlap = box_iou(OBJECT, anchors)[0]
-    labels = assign_anchors(anchors, OBJECT, PAPER)
+    labels = network_of("paper").rpn.matcher(OBJECT, anchors)
     figure, (a,) = panels(1, width=6, height=2.8)
     for value, name, color in (
         (0, "object", GREEN),
@@ -158,7 +157,7 @@ def nine_and_three() -> Figure:
         strict=True,
     ):
         for i, size in enumerate(sizes):
-            for box in cell_anchors([size], PAPER_RATIOS, PAPER):
+            for box in cell_anchors([size], PAPER_RATIOS, round_corners=PAPER.round_anchors):
                 frame(each, box, SERIES[i])
         each.set(xlim=(-400, 400), ylim=(400, -400), aspect="equal", xlabel="pixels")
         title(each, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from minimask.conventions import DETECTRON2, EXACT
+from minimask.conventions import EXACT
 from minimask.evaluate import evaluate_detections
 from minimask.models.mask_head import mask_targets
 from minimask.models.paste import paste_mask
@@ -118,7 +118,7 @@ def cut_at_half() -> Figure:
     """91: a disk as 28 x 28 cells, enlarged, and cut at 0.5."""
     true = disk(120, 120, 60.3, 59.6, 45)
     box = np.array([15.3, 14.6, 105.3, 104.6], np.float32)
-    cells = mask_targets(true[None].astype(np.uint8), box[None], np.array([0]), 28, EXACT)[0]
+    cells = mask_targets(true[None].astype(np.uint8), box[None], np.array([0]), 28, aligned=True)[0]
     soft = paste_mask(cells, box, 120, 120, EXACT.paste)
     figure, (a, b, c) = panels(3)
     show(a, cells, "28 x 28 cells")
@@ -136,7 +136,7 @@ def cut_targets() -> Figure:
     truth = np.zeros((1, 64, 64), np.uint8)
     truth[0] = disk(64, 64, 32, 32, 18)
     boxes = np.array([[13, 13, 51, 51], [32, 14, 64, 46], [4, 30, 40, 62]], np.float32)
-    targets = mask_targets(truth, boxes, np.zeros(3, np.int64), 28, DETECTRON2)
+    targets = mask_targets(truth, boxes, np.zeros(3, np.int64), 28, target="hard", aligned=True)
     figure, axes = panels(4, width=2.1)
     show(axes[0], colored([truth[0] > 0]), "object and regions")
     for i, box in enumerate(boxes):
