@@ -1,4 +1,8 @@
-"""A convolution, its norm, a sum and ReLU as one operation, where the norm allows it."""
+"""The sequence conv -> norm -> (+ residual) -> ReLU, computed in one pass where the norm allows it.
+
+`conv_norm(conv, norm, x, relu=True)` means `relu(norm(conv(x)))`, in that order, and gives the same
+up to rounding.  It is here because three passes over an output cost more than the arithmetic.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from minimask.nn.module import Module
 def conv_norm(
     conv: Conv2d, norm: Module, x: Any, *, residual: Any = None, relu: bool = False
 ) -> Tensor:
-    """`norm(conv(x)) + residual`, and of that the positive part if `relu`.
+    """First `conv`, then `norm`, then + `residual`, then ReLU if `relu`: the last two if asked for.
 
     A batch norm with given statistics is a scale and a shift of every channel, and a scaled
     convolution is the convolution with scaled weights:
