@@ -91,9 +91,9 @@ def structure_problems(content: dict[str, Any]) -> Iterator[tuple[str, int | Non
             for name, kind in needed.items():
                 value = entry.get(name)
                 if not isinstance(value, kind) or isinstance(value, bool):
-                    wanted = "a whole number" if kind is int else "text"
+                    expected = "a whole number" if kind is int else "text"
                     got = f"{value!r}" if name in entry else "nothing"
-                    yield f"{where}.{name}", mine, f"expected {wanted}, got {got}"
+                    yield f"{where}.{name}", mine, f"expected {expected}, got {got}"
                 elif name in ("width", "height") and not 1 <= entry[name] <= LARGEST:
                     yield f"{where}.{name}", mine, f"expected 1 to {LARGEST} pixels, got {value}"
 
@@ -176,7 +176,7 @@ class CocoDataset:
                 raise self._error(f"images[{i}].id", f"{image['id']} is there twice")
             self._of_image[image["id"]] = []
         seen: set[int] = set()
-        wanted = set(self.category_ids)
+        kept = set(self.category_ids)
         for i, annotation in enumerate(self._content["annotations"]):
             if annotation["id"] in seen:
                 raise self._error(f"annotations[{i}].id", f"{annotation['id']} is there twice")
@@ -187,7 +187,7 @@ class CocoDataset:
             if annotation["category_id"] not in self._every_category:
                 problem = f"no category has the id {annotation['category_id']}"
                 raise self._error(f"annotations[{i}].category_id", problem)
-            if annotation["category_id"] in wanted:
+            if annotation["category_id"] in kept:
                 self._of_image[annotation["image_id"]].append(i)
 
     def __len__(self) -> int:

@@ -99,7 +99,7 @@ def resize(sample: Sample, height: int, width: int, *, antialias: bool = True) -
 
     Args:
         sample: what to resize.
-        height: wanted, in pixels.
+        height: the new one, in pixels.
         width: the same.
         antialias: average over the pixels that become one when shrinking, as Pillow and
             detectron2 do; False: interpolate between four pixels, as torchvision does.

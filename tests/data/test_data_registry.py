@@ -88,6 +88,11 @@ def test_settings_of_coco_files_keep_the_classes_of_training(folders) -> None:
     train, val = open_data(RunSettings.of({**values, "classes": ["star", "circle"]}))
     assert train.classes == val.classes == ("star", "circle")
     assert not train.boxes_only
+    content = json.loads((folders / "a.json").read_text())
+    content["categories"].append({"id": 9, "name": "moon"})
+    (folders / "more.json").write_text(json.dumps(content))
+    train, val = open_data(RunSettings.of({**values, "val_annotations": f"{folders}/more.json"}))
+    assert train.classes == val.classes and "moon" not in val.classes
     train, val = open_data(RunSettings.of({**values, "model": "fasterrcnn_laptop"}))
     assert train.boxes_only and val.boxes_only and len(val.classes) == 4
 
@@ -147,6 +152,13 @@ def test_a_data_set_of_ones_own(stripes, tmp_path) -> None:
             open_data(settings)
     finally:
         register("stripes", stripes)
+
+
+@pytest.mark.parametrize("white", [0, -1, 4095.5, "bright"])
+def test_a_white_that_cannot_be(folders, white) -> None:
+    data = open_dataset("folder", images=folders, white=white)
+    with pytest.raises(ValueError, match=r"white: expected a whole number above 0.*got"):
+        data[0]
 
 
 def test_checking_reads_every_image(folders) -> None:

@@ -62,10 +62,10 @@ def claims(
 ) -> None:
     """Check what five textbooks and two papers say of Mask R-CNN, and show what was measured."""
     _check_files({"--picture": picture, "--html": html, "--json": as_file}, force)
-    chosen = _choose(numbers or [], only)
+    selected = _choose(numbers or [], only)
     if picture is not None:
-        _save_picture(chosen, picture)
-    outcomes = _run(chosen)
+        _save_picture(selected, picture)
+    outcomes = _run(selected)
     if numbers and not as_markdown:
         _explain(outcomes)
     else:
@@ -112,14 +112,14 @@ def _choose(numbers: list[int], only: str | None) -> list[Claim]:
         claims = [find(number) for number in dict.fromkeys(numbers)] or list(all_claims())
     except ValueError as error:
         raise WrongUse(str(error)) from None
-    chosen = [claim for claim in claims if only is None or claim.verdict == only]
-    if not chosen:
+    selected = [claim for claim in claims if only is None or claim.verdict == only]
+    if not selected:
         raise WrongUse(f"--only {only}: none of the claims named has this verdict")
-    return chosen
+    return selected
 
 
-def _save_picture(chosen: list[Claim], path: Path) -> None:
-    """Draw the picture of the one claim chosen into a file.
+def _save_picture(selected: list[Claim], path: Path) -> None:
+    """Draw the picture of the one selected claim into a file.
 
     Raises:
         WrongUse: several claims, or one without a picture.
@@ -128,9 +128,9 @@ def _save_picture(chosen: list[Claim], path: Path) -> None:
     from minimask.tools.textbook.claims.pictures import all_pictures, caption
 
     drawn = all_pictures()
-    if len(chosen) != 1:
+    if len(selected) != 1:
         raise WrongUse("--picture: name one claim, for example: minimask claims 13 --picture a.png")
-    number = chosen[0].number
+    number = selected[0].number
     if number not in drawn:
         having = ", ".join(map(str, sorted(drawn)))
         raise WrongUse(f"--picture: claim {number} has no picture; these have one: {having}")
@@ -140,14 +140,14 @@ def _save_picture(chosen: list[Claim], path: Path) -> None:
     typer.echo(f"{path}: {caption(number)}", err=True)
 
 
-def _run(chosen: list[Claim]) -> list[Outcome]:
+def _run(selected: list[Claim]) -> list[Outcome]:
     """Check the claims, with a progress bar where somebody looks on."""
     from tqdm import tqdm
 
     from minimask.tools.textbook.claims import run_all
 
-    with tqdm(total=len(chosen), unit="claim", leave=False, disable=None) as progress:
-        return run_all(chosen, lambda outcome: progress.update())
+    with tqdm(total=len(selected), unit="claim", leave=False, disable=None) as progress:
+        return run_all(selected, lambda outcome: progress.update())
 
 
 def _explain(outcomes: list[Outcome]) -> None:

@@ -254,10 +254,10 @@ def _measure(detections: Path, annotations: Path, max_detections: int) -> Result
     from minimask.data.coco import read_json, structure_problems
     from minimask.evaluate import evaluate_detections, read_results
 
-    truth = read_json(annotations)
-    for where, _, problem in structure_problems(truth):
+    gt = read_json(annotations)
+    for where, _, problem in structure_problems(gt):
         raise ValueError(f"{annotations}: {where}: {problem} (`minimask data check` lists all)")
-    return evaluate_detections(truth, read_results(detections), max_detections=max_detections)
+    return evaluate_detections(gt, read_results(detections), max_detections=max_detections)
 
 
 def _finish(found: Results, folder: Path | None, results: Path | None) -> None:

@@ -77,9 +77,9 @@ def explore(
     from minimask.tools.textbook.explore import Scene
 
     try:
-        chosen = {} if box is None else {"box": box}
+        own_box = {} if box is None else {"box": box}
         scene = Scene(
-            stride=stride, size=size, ratio=2 if ratio is None else ratio, map=map, **chosen
+            stride=stride, size=size, ratio=2 if ratio is None else ratio, map=map, **own_box
         )
     except ValueError as error:
         raise WrongUse(f"--{error}") from None

@@ -130,8 +130,8 @@ def _check_rungs(
         raise ValueError(f"{op}: its rungs run on the CPU only, and the tests check them")
     for name in names:
         if op is None or name not in values.variants(op):
-            there = ", ".join(values.variants(op)) if op else "name its operation"
-            raise WrongUse(f"--variant {name}: {there}")
+            known = ", ".join(values.variants(op)) if op else "name its operation"
+            raise WrongUse(f"--variant {name}: {known}")
     rungs = [rung for rung in parallel.rungs(ops) if not names or rung[1] in names]
     results = []
     for place, result in parallel.check(rungs, only, jobs):

@@ -219,8 +219,8 @@ class Writer:
         coco = detections.to_coco(number, self.ids.categories)
         self.results += coco
         name = self._free_name(path.stem)
-        chosen = [i for i in range(len(detections)) if detections.scores[i] >= self.score]
-        kept = detections.keep(chosen)
+        indices = [i for i in range(len(detections)) if detections.scores[i] >= self.score]
+        kept = detections.keep(indices)
         height, width = detections.image_size
         self.entries.append(
             {
@@ -230,7 +230,7 @@ class Writer:
                 "width": width,
                 "height": height,
                 "objects": [
-                    _entry(kept, i, coco[j].get("segmentation")) for i, j in enumerate(chosen)
+                    _entry(kept, i, coco[j].get("segmentation")) for i, j in enumerate(indices)
                 ],
             }
         )

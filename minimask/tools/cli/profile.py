@@ -76,18 +76,20 @@ def profile(
     as_file: Annotated[
         Path | None, typer.Option("--json", help="Write everything into this JSON file.")
     ] = None,
-    trace: Annotated[
+    chrome_trace: Annotated[
         Path | None, typer.Option(help="Write one step as a Chrome trace into this file.")
     ] = None,
+    trace: Annotated[Path | None, typer.Option(hidden=True)] = None,  # the older name
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the files of --json and --trace.")
+        bool, typer.Option("--force", help="Replace the files of --json and --chrome-trace.")
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not say what is being done.")] = False,
 ) -> None:
     """Show where the time and memory of one step go, by stage and operation, beside the floor."""
     height_width = _check(size, batch, repeat, top, threads)
     settings = choose_settings(weights, model, recipe, option)
-    _check_files(as_file, trace, force)
+    chrome_trace = chrome_trace or trace
+    _check_files(as_file, chrome_trace, force)
     runtime.use_threads(threads)
     from minimask.tools import profile as profiling
 
@@ -104,8 +106,8 @@ def profile(
     if as_file is not None:
         mode = "train" if train else "infer"
         _write_json(as_file, {"mode": mode, "about": about, **profiling.as_json(found, measured)})
-    if trace is not None:
-        _write_json(trace, profiling.as_trace(measured.observer))
+    if chrome_trace is not None:
+        _write_json(chrome_trace, profiling.as_trace(measured.observer))
 
 
 def _check(
@@ -143,14 +145,14 @@ def parse_size(size: str | None) -> tuple[int, ...]:
     return sides
 
 
-def _check_files(as_file: Path | None, trace: Path | None, force: bool) -> None:
+def _check_files(as_file: Path | None, chrome_trace: Path | None, force: bool) -> None:
     """Raise unless the files can be written, before anything slow."""
-    for option, path in (("--json", as_file), ("--trace", trace)):
+    for option, path in (("--json", as_file), ("--chrome-trace", chrome_trace)):
         if path is not None and path.is_dir():
             raise WrongUse(f"{option} {path} is a folder; name a file")
-    if as_file is not None and as_file == trace:
-        raise WrongUse(f"--json and --trace are both {trace}; name two files")
-    keep_existing((as_file, trace), force)
+    if as_file is not None and as_file == chrome_trace:
+        raise WrongUse(f"--json and --chrome-trace are both {chrome_trace}; name two files")
+    keep_existing((as_file, chrome_trace), force)
 
 
 def choose_settings(
@@ -244,8 +246,8 @@ def _prepare(
     height, width = network.prepare(images).shape
     words = f"{network.config.get('model', 'model')}, {source}, {count} x {height} x {width} pixels"
     if train:
-        chosen = settings.train if settings is not None else TrainSettings()
-        return training_step(network, chosen, samples), f"training step of {words}"
+        training = settings.train if settings is not None else TrainSettings()
+        return training_step(network, training, samples), f"training step of {words}"
     if source == "random weights":
         threshold = work.find_something(network, images[0])
         words += f", score threshold {threshold:.2g}"
@@ -258,10 +260,10 @@ def image_size(
     """Height and width of generated images, before the network resizes them."""
     if len(size) == 2:
         return size[0], size[1]
-    chosen = settings.model.min_size if settings is not None else None
-    if network.min_size is not None and not chosen:
+    sizes = settings.model.min_size if settings is not None else None
+    if network.min_size is not None and not sizes:
         return PHOTO
-    side = max(chosen) if chosen else settings.data.shapes_size if settings is not None else 128
+    side = max(sizes) if sizes else settings.data.shapes_size if settings is not None else 128
     side = size[0] if size else side
     return side, side
 

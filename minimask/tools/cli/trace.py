@@ -130,10 +130,10 @@ def trace(
     out.mkdir(parents=True, exist_ok=True)  # before what takes long, in case it cannot be
     if not quiet:
         typer.echo(f"{about}: tracing {subject.name}", err=True)
-    made = make_trace(
+    traced = make_trace(
         network, subject.image, subject.target, seed=seed, title=subject.name, about=about
     )
-    _write(made, out, lines if notebook else None, seed)
+    _write(traced, out, lines if notebook else None, seed)
 
 
 def _subject(
@@ -238,16 +238,16 @@ def _imports_first(lines: list[str]) -> list[str]:
     return [*sorted(set(imports)), "", *(line for line in lines if line not in imports)]
 
 
-def _write(made: Any, out: Path, lines: list[str] | None, seed: int) -> None:
+def _write(traced: Any, out: Path, lines: list[str] | None, seed: int) -> None:
     """The files of --out, and a sentence about each."""
     page = out / PAGE
-    made.write(page)
+    traced.write(page)
     size = page.stat().st_size / 1e6
-    typer.echo(f"{len(made.steps)} steps, {size:.1f} MB: {page}")
-    if made.context.target is None:
+    typer.echo(f"{len(traced.steps)} steps, {size:.1f} MB: {page}")
+    if traced.context.target is None:
         typer.echo("the true objects are not known (--gt): the training half is left out")
     if lines is not None:
         from minimask.tools.textbook.trace.notebook import write_notebook
 
-        write_notebook(out / NOTEBOOK, made, _imports_first(lines), seed)
+        write_notebook(out / NOTEBOOK, traced, _imports_first(lines), seed)
         typer.echo(f"the same as objects: {out / NOTEBOOK}")

@@ -36,7 +36,7 @@ def stages_of(content) -> set[str]:
 
 def test_without_a_model(tmp_path) -> None:
     out, trace = tmp_path / "new" / "profile.json", tmp_path / "trace.json"
-    result = invoke("profile", "--repeat", 1, "--json", out, "--trace", trace, "--top", 2)
+    result = invoke("profile", "--repeat", 1, "--json", out, "--chrome-trace", trace, "--top", 2)
     assert result.exit_code == 0, result.output
     assert "training step of maskrcnn_laptop, random weights, 8 x 128 x 128" in result.stdout
     assert max(map(len, result.stdout.splitlines())) <= 100
@@ -100,7 +100,7 @@ def test_an_untrained_network_finds_something_to_measure(tmp_path) -> None:
         (["--option", "fpn_channel=8"], "did you mean 'fpn_channels'"),
         (["--weights", "x", "--option", "norm=batch"], "--option is for random weights"),
         (["--json", "."], "--json . is a folder"),
-        (["--json", "new", "--trace", "new"], "name two files"),
+        (["--json", "new", "--chrome-trace", "new"], "name two files"),
     ],
 )
 def test_wrong_use(words, said) -> None:
@@ -114,7 +114,8 @@ def test_what_is_not_there_or_there_already(tmp_path) -> None:
     existing.write_text("mine")
     for words, said in (
         (["--json", existing], "exists already"),
-        (["--trace", existing], "exists already"),
+        (["--chrome-trace", existing], "exists already"),
+        (["--trace", existing], "exists already"),  # the older name
         (["--weights", tmp_path / "nowhere"], "no such run or weights"),
         ([tmp_path / "nothing.png", "--model", "maskrcnn_laptop"], "no such file"),
     ):

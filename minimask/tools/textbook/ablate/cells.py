@@ -147,8 +147,8 @@ class Store:
         path = self._path(cell, "lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            there = self.claimed_by(cell)
-            if there is not None and (there.ended or take_over):
+            claim = self.claimed_by(cell)
+            if claim is not None and (claim.ended or take_over):
                 path.unlink()
             mine = Claim.mine()
             taken = _create(path, mine)

@@ -160,13 +160,13 @@ def sentence(
         f"seed{'' if count == 1 else 's'}"
     )
     if question.paper is not None:
-        said = f"the paper has {points(question.paper)}"
+        expectation = f"the paper has {points(question.paper)}"
     elif question.direction:
-        said = f"the text expects it {'higher' if question.direction > 0 else 'lower'}"
+        expectation = f"the text expects it {'higher' if question.direction > 0 else 'lower'}"
     else:
-        said = "no direction is expected"
-    said += f" ({question.source})" if question.source else ""
-    return f"{measured}; {said}. {untold or _judgement(question, difference)}"
+        expectation = "no direction is expected"
+    expectation += f" ({question.source})" if question.source else ""
+    return f"{measured}; {expectation}. {untold or _judgement(question, difference)}"
 
 
 def _judgement(question: Question, difference: Estimate) -> str:
