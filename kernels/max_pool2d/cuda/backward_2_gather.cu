@@ -1,4 +1,4 @@
-// Max pooling, rung 2, backward: one thread a pixel, which collects what is its own.
+// Max pooling, backward, rung 2, backward: one thread a pixel, which collects what is its own.
 //
 // Letters: planes are the N images times the C channels, each H x W pixels and OH x OW outputs.
 //

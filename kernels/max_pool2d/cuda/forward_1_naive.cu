@@ -1,14 +1,9 @@
-// Max pooling, rung 1: one thread an output value, and backward by atomic additions.
+// Max pooling, forward, rung 1: one thread an output value.
 //
 // Letters: planes are the N images times the C channels, each H x W pixels and OH x OW outputs.
 //
-// Forward: threads of a warp take neighbors along a row, so that writes are contiguous and reads
-// nearly.  With windows of 3 x 3, 2 apart, each pixel is loaded 2.25 times, from the cache but for
+// Threads of a warp take neighbors along a row, so that writes are contiguous and reads nearly.  With windows of 3 x 3, 2 apart, each pixel is loaded 2.25 times, from the cache but for
 // the first.  Expected limit: the instructions of the loops, whose borders only the launch knows.
-//
-// Backward: each gradient goes to its winner.  Windows overlap, so that several threads may add to
-// one pixel: the additions are atomic, their order and so the last bit of a sum varies from run to
-// run, and the result must be filled with zeros before.
 #include "device.cuh"
 
 // Whether a value takes the place of the largest so far: it is larger, or the first NaN.
@@ -35,13 +30,4 @@ extern "C" __global__ void __launch_bounds__(256)
     }
   out[t] = best;
   argmax[t] = winner;
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    max_pool_backward(const float* grad, const int* argmax, int planes, i64 outputs, int pixels,
-                      float* dx) {
-  const i64 t = global_thread();
-  if (t >= planes * outputs) return;
-  const int winner = argmax[t];
-  if (winner >= 0 && winner < pixels) atomicAdd(dx + t / outputs * pixels + winner, grad[t]);
 }

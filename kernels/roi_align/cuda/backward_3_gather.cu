@@ -1,4 +1,4 @@
-// RoIAlign, rung 6, the gradient only: a block owns cells of the map, and nobody else adds to them.
+// RoIAlign, backward, rung 3: a block owns cells of the map, and nobody else adds to them.
 //
 // Letters: N images, C channels, L levels, H W height and width of a level, R regions of interest,
 // P pooled size (PH rows, PW columns), p q a bin, x y a cell.

@@ -1,29 +1,15 @@
-// RoIAlign, rung 1: one thread per output, every sample interpolated as the definition reads.
+// RoIAlign, forward, rung 1: one thread per output, every sample interpolated as the definition reads.
 //
 // Letters: N images, C channels, H W height and width, R regions of interest, P pooled size (PH
 // rows, PW columns), p q a bin, n samples a bin along an axis.
 //
-// Forward: a thread owns one of the R C PH PW outputs and reads four cells for each of its n x n
+// A thread owns one of the R C PH PW outputs and reads four cells for each of its n x n
 // samples.  Threads of a warp are neighbors in q, so they read the same few rows of a feature
 // plane, at scattered places: of every 32 bytes that come from memory a thread uses 4.  And every
 // channel works out the same positions anew.
-//
-// Backward: a thread owns one gradient of an output and adds its share to the cells it was read
-// from.  Boxes overlap, so the additions are atomic, and their order, hence the last bits of the
-// sums, is different in every run.
 #include "device.cuh"
 #include "sampling.cuh"
-
-struct Output {  // an index into (R, C, PH, PW)
-  i64 roi;
-  int channel, p, q;
-};
-
-__device__ inline Output output_at(i64 i, int channels, int bins_y, int bins_x) {
-  const i64 plane = i / (bins_y * bins_x);
-  const int bin = int(i % (bins_y * bins_x));
-  return {plane / channels, int(plane % channels), bin / bins_x, bin % bins_x};
-}
+#include "outputs.cuh"
 
 __device__ inline float interpolate(const float* plane, int width, Between y, Between x) {
   const float* above = plane + i64(y.near) * width;
@@ -58,30 +44,4 @@ extern "C" __global__ void pool(const float* features, const float* rois, i64 ou
     }
   }
   out[index] = largest ? most : sum / (float(roi.rows.samples) * float(roi.columns.samples));
-}
-
-extern "C" __global__ void spread(const float* grad, const float* rois, i64 outputs, int images,
-                                  int channels, int height, int width, int bins_y, int bins_x,
-                                  float scale, int ratio, bool aligned, float* out) {
-  const i64 index = global_thread();
-  if (index >= outputs) return;
-  const Output o = output_at(index, channels, bins_y, bins_x);
-  const Roi roi =
-      make_roi(rois + 5 * o.roi, images, height, width, bins_y, bins_x, scale, ratio, aligned);
-  if (roi.image < 0) return;
-  float* plane = out + (i64(roi.image) * channels + o.channel) * height * width;
-  const Range ys = samples_inside(roi.rows, o.p), xs = samples_inside(roi.columns, o.q);
-  const float share = grad[index] / (float(roi.rows.samples) * float(roi.columns.samples));
-  for (i64 i = ys.first; i < ys.end; ++i) {
-    const Between y = cells_around(roi.rows, sample_position(roi.rows, o.p, i));
-    float* above = plane + i64(y.near) * width;
-    float* below = plane + i64(y.far) * width;
-    for (i64 j = xs.first; j < xs.end; ++j) {
-      const Between x = cells_around(roi.columns, sample_position(roi.columns, o.q, j));
-      atomicAdd(above + x.near, share * (1 - y.part) * (1 - x.part));
-      atomicAdd(above + x.far, share * (1 - y.part) * x.part);
-      atomicAdd(below + x.near, share * y.part * (1 - x.part));
-      atomicAdd(below + x.far, share * y.part * x.part);
-    }
-  }
 }

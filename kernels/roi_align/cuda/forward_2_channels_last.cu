@@ -1,4 +1,4 @@
-// RoIAlign, rung 2: as cuda_1_naive, but with the channels of a cell side by side in memory.
+// RoIAlign, forward, rung 2: as rung 1, but with the channels of a cell side by side in memory.
 //
 // Letters: N images, C channels, H W height and width, R regions of interest, P pooled size (PH
 // rows, PW columns), p q a bin, n samples a bin along an axis.

@@ -1,4 +1,4 @@
-// RoIAlign, rung 5: as cuda_4_levels, with features and output in float16, sums in float32.
+// RoIAlign, forward, rung 3, a form: features and output in float16, sums in float32.
 //
 // Letters: N images, C channels, L levels, H W height and width of a level, R regions of interest,
 // P pooled size (PH rows, PW columns).

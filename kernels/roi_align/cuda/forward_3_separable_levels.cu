@@ -1,4 +1,4 @@
-// RoIAlign, rung 4: as cuda_3_separable, for all levels of a feature pyramid in one launch.
+// RoIAlign, forward, rung 3, a form: all levels of a feature pyramid in one launch.
 //
 // Letters: N images, C channels, L levels, H W height and width of a level, R regions of interest,
 // P pooled size (PH rows, PW columns).

@@ -1,4 +1,4 @@
-// RoIPool, rung 3, backward: a block owns a tile of a feature plane; no atomics on the result.
+// RoIPool, backward, rung 2: a block owns a tile of a feature plane; no atomics on the result.
 //
 // Letters: C channels, R regions of interest (RoIs), a plane is one channel of one image.
 //

@@ -1,16 +1,12 @@
-// RoIPool, rung 1: one thread an output value, and backward by atomic additions.
+// RoIPool, forward, rung 1: one thread an output value.
 //
 // Letters: N images, C channels, H W height and width, R regions of interest (RoIs), P pooled size
 // (PH rows, PW columns).
 //
-// Forward: every thread works out its bin's borders anew, with four divisions of 64-bit integers,
+// Every thread works out its bin's borders anew, with four divisions of 64-bit integers,
 // and reads the bin cell by cell.  Neighbors in a warp have neighboring bins, so that one load of
 // a warp gathers from several rows, at steps of a bin's width.  Writes are contiguous.  Expected
 // limit: requests to the cache, and the divisions where bins are small.
-//
-// Backward: each gradient is added to the cell that won.  Bins share cells and RoIs overlap, so the
-// additions are atomic: their order and with it the last bits of a sum vary from run to run, and
-// the result must be filled with zeros before.
 #include "bins.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -30,16 +26,4 @@ extern "C" __global__ void __launch_bounds__(256)
   }
   const i64 plane = i64(max(roi.image, 0)) * channels + (crop - r * channels);
   pool_bin(features + plane * pixels, width, rows, columns, out + t, argmax + t);
-}
-
-extern "C" __global__ void __launch_bounds__(256)
-    roi_pool_backward(const float* grad, const float* rois, const int* argmax, int images,
-                      int channels, int pixels, i64 outputs, int bins, float* dx) {
-  const i64 t = global_thread();
-  if (t >= outputs) return;
-  const i64 crop = t / bins, r = crop / channels;
-  const int image = image_of(rois + 5 * r, images), winner = argmax[t];
-  if (image < 0 || winner < 0 || winner >= pixels) return;
-  const i64 plane = i64(image) * channels + (crop - r * channels);
-  atomicAdd(dx + plane * pixels + winner, grad[t]);
 }

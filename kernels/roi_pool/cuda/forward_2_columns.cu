@@ -1,4 +1,4 @@
-// RoIPool, rung 2, forward: a block owns one RoI and a slice of channels, and pools columns first.
+// RoIPool, forward, rung 2: a block owns one RoI and a slice of channels, and pools columns first.
 //
 // Letters: C channels, R regions of interest (RoIs), P pooled size (PH rows, PW columns).  A strip
 // is one row of bins in one channel, over all columns of the RoI.
