@@ -17,9 +17,9 @@ from minimask.kernels.dispatch import Variant
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the formula, one array operation after another"),
-    "cpu": Variant("cpu", "cpu", "one pass for sum and maximum, on all cores"),
-    "numba_1_naive": Variant("numba_1_naive", "gpu", "one thread a value"),
-    "cuda_1_naive": Variant("cuda", "gpu", "one thread a value", rung="naive"),
+    "cpu": Variant("cpu.compiled", "cpu", "one pass for sum and maximum, on all cores"),
+    "numba_1_naive": Variant("numba.rung_1_naive", "gpu", "one thread a value"),
+    "cuda_1_naive": Variant("cuda.launch", "gpu", "one thread a value", rung="naive"),
 }
 
 

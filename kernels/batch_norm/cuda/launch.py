@@ -16,7 +16,9 @@ def channel_moments_channels(x: Any) -> tuple[Any, Any]:
     """One block a channel."""
     require_float32(x=x)
     mean, var = (empty(x.shape[1], x.dtype, x) for _ in range(2))
-    CHANNELS.launch("moments", x.shape[1], 256, contiguous("x", x), *_sizes(x), mean, var)
+    CHANNELS.launch(
+        "batch_norm_moments", x.shape[1], 256, contiguous("x", x), *_sizes(x), mean, var
+    )
     return mean, var
 
 
@@ -31,7 +33,7 @@ def batch_norm_backward_channels(
     """One block a channel."""
     arrays = _ready(grad=grad, x=x, weight=weight, mean=mean, rstd=rstd)
     dx, dweight, dbias = _gradients(grad)
-    CHANNELS.launch("backward", x.shape[1], 256, *arrays, *_sizes(x), dx, dweight, dbias)
+    CHANNELS.launch("batch_norm_backward", x.shape[1], 256, *arrays, *_sizes(x), dx, dweight, dbias)
     return dx, dweight, dbias
 
 
@@ -41,10 +43,10 @@ def channel_moments_slices(x: Any) -> tuple[Any, Any]:
     x = contiguous("x", x)
     grid = _slices(x)
     means, missed, squares = (empty((grid[0], x.shape[1]), x.dtype, x) for _ in range(3))
-    SLICES.launch("slice_moments", grid, 256, x, *_sizes(x), means, missed, squares)
+    SLICES.launch("batch_norm_slice_moments", grid, 256, x, *_sizes(x), means, missed, squares)
     mean, var = (empty(x.shape[1], x.dtype, x) for _ in range(2))
     joined = (means, missed, squares, grid[0], *_sizes(x), mean, var)
-    SLICES.launch("join_moments", blocks(x.shape[1], 256), 256, *joined)
+    SLICES.launch("batch_norm_join_moments", blocks(x.shape[1], 256), 256, *joined)
     return mean, var
 
 
@@ -61,13 +63,17 @@ def batch_norm_backward_slices(
     dx, dweight, dbias = _gradients(grad)
     channels, grid = x.shape[1], _slices(x)
     sums, products = (empty((grid[0], channels), x.dtype, x) for _ in range(2))
-    SLICES.launch("slice_sums", grid, 256, grad, x, mean, *_sizes(x), sums, products)
+    SLICES.launch(
+        "batch_norm_backward_slice_sums", grid, 256, grad, x, mean, *_sizes(x), sums, products
+    )
     factors = empty((3, channels), x.dtype, x)
     joined = (sums, products, weight, rstd, grid[0], *_sizes(x), factors, dweight, dbias)
-    SLICES.launch("join_sums", blocks(channels, 256), 256, *joined)
+    SLICES.launch("batch_norm_backward_join_sums", blocks(channels, 256), 256, *joined)
     sizes = (x.size, *_sizes(x)[1:])
     grid_of_fours = blocks(x.size, 4 * 256)
-    SLICES.launch("input_gradient", grid_of_fours, 256, grad, x, mean, factors, *sizes, dx)
+    SLICES.launch(
+        "batch_norm_backward_input", grid_of_fours, 256, grad, x, mean, factors, *sizes, dx
+    )
     return dx, dweight, dbias
 
 
@@ -96,7 +102,7 @@ def _scale_shift(rung: Program, together: int, x: Any, scale: Any, shift: Any) -
     x, scale, shift = _ready(x=x, scale=scale, shift=shift)
     y, sizes = empty(x.shape, x.dtype, x), (x.size, *_sizes(x)[1:])
     grid = blocks(math.prod(x.shape), 256 * together)
-    rung.launch("scale_shift", grid, 256, x, scale, shift, *sizes, y)
+    rung.launch("batch_norm_scale_shift", grid, 256, x, scale, shift, *sizes, y)
     return y
 
 

@@ -26,7 +26,8 @@ __device__ inline float block_sum(float value, float* shared) {
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    moments(const float* x, int images, int channels, int positions, float* mean, float* var) {
+    batch_norm_moments(const float* x, int images, int channels, int positions, float* mean,
+                       float* var) {
   __shared__ float shared[256];
   const i64 c = blockIdx.x;
   const float count = float(i64(images) * positions);
@@ -57,8 +58,8 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    scale_shift(const float* x, const float* scale, const float* shift, i64 count, int channels,
-                int positions, float* y) {
+    batch_norm_scale_shift(const float* x, const float* scale, const float* shift, i64 count,
+                           int channels, int positions, float* y) {
   const i64 i = global_thread();
   if (i >= count) return;
   const int c = int(i / positions % channels);
@@ -66,9 +67,9 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward(const float* grad, const float* x, const float* weight, const float* mean,
-             const float* rstd, int images, int channels, int positions, float* dx, float* dweight,
-             float* dbias) {
+    batch_norm_backward(const float* grad, const float* x, const float* weight, const float* mean,
+                        const float* rstd, int images, int channels, int positions, float* dx,
+                        float* dweight, float* dbias) {
   __shared__ float shared[256];
   const i64 c = blockIdx.x;
   const float center = mean[c];

@@ -64,8 +64,8 @@ __device__ inline float own_sum(float (&values)[MINE]) {
 // means, missed and squares: (slices, C).  The slice's mean is mean + missed: two numbers, because
 // one rounds a large mean by more than the slices' means differ.
 extern "C" __global__ void __launch_bounds__(256)
-    slice_moments(const float* x, int images, int channels, int positions, float* means, float* missed,
-                  float* squares) {
+    batch_norm_slice_moments(const float* x, int images, int channels, int positions, float* means,
+                             float* missed, float* squares) {
   __shared__ float shared[8];
   const u32 left = u32(images) * positions - blockIdx.x * SLICE;
   const float count = float(min(left, u32(SLICE)));
@@ -93,8 +93,9 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // One thread a channel: the moments of all slices, from those of each.
 extern "C" __global__ void __launch_bounds__(256)
-    join_moments(const float* means, const float* missed, const float* squares, int slices, int images,
-                 int channels, int positions, float* mean, float* var) {
+    batch_norm_join_moments(const float* means, const float* missed, const float* squares,
+                            int slices, int images, int channels, int positions, float* mean,
+                            float* var) {
   const i64 c = global_thread();
   if (c >= channels) return;
   const float origin = means[c];
@@ -114,8 +115,8 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // sums and products: (slices, C), of grad and of grad (x - mean)
 extern "C" __global__ void __launch_bounds__(256)
-    slice_sums(const float* grad, const float* x, const float* mean, int images, int channels,
-               int positions, float* sums, float* products) {
+    batch_norm_backward_slice_sums(const float* grad, const float* x, const float* mean, int images,
+                                   int channels, int positions, float* sums, float* products) {
   __shared__ float shared[8];
   const i64 c = blockIdx.y;
   const float center = mean[c];
@@ -132,9 +133,9 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // One thread a channel: dbias, dweight, and dx = factors[0] grad + factors[1] x + factors[2] of it.
 extern "C" __global__ void __launch_bounds__(256)
-    join_sums(const float* sums, const float* products, const float* weight, const float* rstd,
-              int slices, int images, int channels, int positions, float* factors, float* dweight,
-              float* dbias) {
+    batch_norm_backward_join_sums(const float* sums, const float* products, const float* weight,
+                                  const float* rstd, int slices, int images, int channels,
+                                  int positions, float* factors, float* dweight, float* dbias) {
   const i64 c = global_thread();
   if (c >= channels) return;
   float total = 0, product = 0;
@@ -185,8 +186,8 @@ __device__ inline void write4(float* to, i64 i, int count, const float (&values)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    scale_shift(const float* x, const float* scale, const float* shift, i64 count, int channels,
-                int positions, float* y) {
+    batch_norm_scale_shift(const float* x, const float* scale, const float* shift, i64 count,
+                           int channels, int positions, float* y) {
   const i64 i = 4 * global_thread();
   if (i >= count) return;
   Channel c(i, channels, positions);
@@ -198,8 +199,9 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    input_gradient(const float* grad, const float* x, const float* mean, const float* factors, i64 count,
-                   int channels, int positions, float* dx) {
+    batch_norm_backward_input(const float* grad, const float* x, const float* mean,
+                              const float* factors, i64 count, int channels, int positions,
+                              float* dx) {
   const i64 i = 4 * global_thread();
   if (i >= count) return;
   Channel c(i, channels, positions);

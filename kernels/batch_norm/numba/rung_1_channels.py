@@ -1,4 +1,4 @@
-"""Batch normalization in Numba-CUDA: one block a channel, the twin of rung_1_channels.cu.
+"""Batch normalization in Numba-CUDA: one block a channel, twin of rung_1_channels.cu.
 
 Letters: N images, C channels, P positions of a plane (H W).
 """
@@ -33,7 +33,7 @@ def block_sum(value, shared):
 
 
 @jit
-def moments(x, mean, var):
+def batch_norm_moments_kernel(x, mean, var):
     """One block a channel of x (N, C, P): the mean, then what it missed and the squares."""
     shared = cuda.shared.array(64, float32)
     t, c = cuda.threadIdx.x, cuda.blockIdx.x
@@ -65,7 +65,7 @@ def moments(x, mean, var):
 
 
 @jit
-def scaled(x, scale, shift, y):
+def batch_norm_scale_shift_kernel(x, scale, shift, y):
     """One thread a value of x (N, C, P)."""
     index = cuda.grid(1)
     if index < x.size:
@@ -75,7 +75,7 @@ def scaled(x, scale, shift, y):
 
 
 @jit
-def gradients(grad, x, weight, mean, rstd, dx, dweight, dbias):
+def batch_norm_backward_kernel(grad, x, weight, mean, rstd, dx, dweight, dbias):
     """One block a channel: both sums, then its part of dx."""
     shared = cuda.shared.array(64, float32)
     t, c = cuda.threadIdx.x, cuda.blockIdx.x
@@ -109,7 +109,7 @@ def channel_moments(x: Any) -> tuple[Any, Any]:
     """(N, C, H, W) -> mean (C,), var (C,)."""
     (x,) = ready(x=x)
     mean, var = (empty(x.shape[1], x.dtype, x) for _ in range(2))
-    launch(moments, x.shape[1], THREADS, planes_of(x), mean, var)
+    launch(batch_norm_moments_kernel, x.shape[1], THREADS, planes_of(x), mean, var)
     return mean, var
 
 
@@ -117,7 +117,15 @@ def scale_shift(x: Any, scale: Any, shift: Any) -> Any:
     """(N, C, H, W), (C,), (C,) -> (N, C, H, W)."""
     x, scale, shift = ready(x=x, scale=scale, shift=shift)
     y = empty(x.shape, x.dtype, x)
-    launch(scaled, blocks(x.size, THREADS), THREADS, planes_of(x), scale, shift, planes_of(y))
+    launch(
+        batch_norm_scale_shift_kernel,
+        blocks(x.size, THREADS),
+        THREADS,
+        planes_of(x),
+        scale,
+        shift,
+        planes_of(y),
+    )
     return y
 
 
@@ -129,7 +137,7 @@ def batch_norm_backward(
     dx = empty(x.shape, x.dtype, x)
     dweight, dbias = (empty(x.shape[1], x.dtype, x) for _ in range(2))
     arrays = (planes_of(grad), planes_of(x), *vectors, planes_of(dx), dweight, dbias)
-    launch(gradients, x.shape[1], THREADS, *arrays)
+    launch(batch_norm_backward_kernel, x.shape[1], THREADS, *arrays)
     return dx, dweight, dbias
 
 

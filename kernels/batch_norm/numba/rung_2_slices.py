@@ -29,7 +29,7 @@ SLICE = 256  # values of a block: THREADS * MINE
 
 
 @jit
-def slice_moments(x, means, missed, squares):
+def batch_norm_slice_moments_kernel(x, means, missed, squares):
     """One block a slice of a channel of x (N, C, P); its mean is mean + missed."""
     shared = cuda.shared.array(64, float32)
     values = cuda.local.array(4, float32)
@@ -61,7 +61,7 @@ def slice_moments(x, means, missed, squares):
 
 
 @jit
-def join_moments(means, missed, squares, count, mean, var):
+def batch_norm_join_moments_kernel(means, missed, squares, count, mean, var):
     """One thread a channel: the slices' moments, joined from first to last."""
     c = cuda.grid(1)
     if c >= mean.size:
@@ -81,7 +81,7 @@ def join_moments(means, missed, squares, count, mean, var):
 
 
 @jit
-def slice_sums(grad, x, mean, sums, products):
+def batch_norm_backward_slice_sums_kernel(grad, x, mean, sums, products):
     """One block a slice: its sums of grad and of grad (x - mean)."""
     shared = cuda.shared.array(64, float32)
     t, c, first = cuda.threadIdx.x, cuda.blockIdx.y, cuda.blockIdx.x * SLICE
@@ -101,7 +101,9 @@ def slice_sums(grad, x, mean, sums, products):
 
 
 @jit
-def join_sums(sums, products, weight, rstd, count, factors, dweight, dbias):
+def batch_norm_backward_join_sums_kernel(
+    sums, products, weight, rstd, count, factors, dweight, dbias
+):
     """One thread a channel: both sums, and what dx is made of."""
     c = cuda.grid(1)
     if c >= weight.size:
@@ -122,7 +124,7 @@ def join_sums(sums, products, weight, rstd, count, factors, dweight, dbias):
 
 
 @jit
-def input_gradient(grad, x, mean, factors, dx):
+def batch_norm_backward_input_kernel(grad, x, mean, factors, dx):
     """One thread a value."""
     index = cuda.grid(1)
     if index < x.size:
@@ -139,9 +141,11 @@ def channel_moments(x: Any) -> tuple[Any, Any]:
     count = x.shape[0] * planes.shape[2]
     slices = blocks(count, SLICE)
     parts = [empty((slices, channels), x.dtype, x) for _ in range(3)]
-    launch(slice_moments, (slices, channels), THREADS, planes, *parts)
+    launch(batch_norm_slice_moments_kernel, (slices, channels), THREADS, planes, *parts)
     mean, var = (empty(channels, x.dtype, x) for _ in range(2))
-    launch(join_moments, blocks(channels, THREADS), THREADS, *parts, count, mean, var)
+    launch(
+        batch_norm_join_moments_kernel, blocks(channels, THREADS), THREADS, *parts, count, mean, var
+    )
     return mean, var
 
 
@@ -156,9 +160,25 @@ def batch_norm_backward(
     slices = blocks(count, SLICE)
     sums, products = (empty((slices, channels), x.dtype, x) for _ in range(2))
     pair = (planes_of(grad), planes_of(x))
-    launch(slice_sums, (slices, channels), THREADS, *pair, mean, sums, products)
+    launch(
+        batch_norm_backward_slice_sums_kernel,
+        (slices, channels),
+        THREADS,
+        *pair,
+        mean,
+        sums,
+        products,
+    )
     factors = empty((3, channels), x.dtype, x)
     joined = (sums, products, weight, rstd, count, factors, dweight, dbias)
-    launch(join_sums, blocks(channels, THREADS), THREADS, *joined)
-    launch(input_gradient, blocks(x.size, THREADS), THREADS, *pair, mean, factors, planes_of(dx))
+    launch(batch_norm_backward_join_sums_kernel, blocks(channels, THREADS), THREADS, *joined)
+    launch(
+        batch_norm_backward_input_kernel,
+        blocks(x.size, THREADS),
+        THREADS,
+        *pair,
+        mean,
+        factors,
+        planes_of(dx),
+    )
     return dx, dweight, dbias

@@ -1,4 +1,4 @@
-"""IoU of all pairs in Numba-CUDA: one thread a pair, the twin of rung_1_naive.cu.
+"""IoU of all pairs in Numba-CUDA: one thread a pair, twin of rung_1_naive.cu.
 
 Letters: A boxes in the first list, B in the second.
 """
@@ -15,7 +15,7 @@ from minimask.kernels.numba_cuda import cuda, jit, launch
 
 
 @jit
-def all_pairs(boxes_a, boxes_b, out):
+def box_iou_kernel(boxes_a, boxes_b, out):
     """One thread a pair; threads of a warp take neighbors in B, so that they write side by side."""
     j, i = cuda.grid(2)
     if i >= out.shape[0] or j >= out.shape[1]:
@@ -36,5 +36,5 @@ def box_iou(boxes_a: Any, boxes_b: Any) -> Any:
     require_float32(boxes_a=boxes_a, boxes_b=boxes_b)
     a, b = contiguous("boxes_a", boxes_a), contiguous("boxes_b", boxes_b)
     out = empty((len(a), len(b)), a.dtype, a)
-    launch(all_pairs, (blocks(len(b), 16), blocks(len(a), 4)), (16, 4), a, b, out)
+    launch(box_iou_kernel, (blocks(len(b), 16), blocks(len(a), 4)), (16, 4), a, b, out)
     return out

@@ -20,7 +20,7 @@ THREADS = 64  # of a block, and rows of A in its tile
 
 
 @jit
-def tiled(boxes_a, boxes_b, out):
+def box_iou_kernel(boxes_a, boxes_b, out):
     """A block owns 64 rows and 64 columns; one thread a column."""
     tile = cuda.shared.array((THREADS, 5), float32)  # x0 y0 x1 y1 and the area
     me = cuda.threadIdx.x
@@ -50,5 +50,5 @@ def box_iou(boxes_a: Any, boxes_b: Any) -> Any:
     require_float32(boxes_a=boxes_a, boxes_b=boxes_b)
     a, b = contiguous("boxes_a", boxes_a), contiguous("boxes_b", boxes_b)
     out = empty((len(a), len(b)), a.dtype, a)
-    launch(tiled, (blocks(len(b), THREADS), blocks(len(a), THREADS)), THREADS, a, b, out)
+    launch(box_iou_kernel, (blocks(len(b), THREADS), blocks(len(a), THREADS)), THREADS, a, b, out)
     return out

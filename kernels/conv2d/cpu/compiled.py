@@ -16,8 +16,7 @@ import functools
 import numba
 import numpy as np
 
-from minimask.kernels.conv2d.cpu.compiled import compiled_loops
-from minimask.kernels.conv2d.geometry import Geometry
+from minimask.kernels.conv2d.cpu import compiled_loops
 from minimask.kernels.conv2d.cpu.plan import (
     Plan,
     Tiling,
@@ -26,6 +25,7 @@ from minimask.kernels.conv2d.cpu.plan import (
     parts_of,
     tiling,
 )
+from minimask.kernels.conv2d.geometry import Geometry
 from minimask.kernels.vectors import ROWS, lanes
 
 
@@ -68,12 +68,14 @@ def correlate_tiles(
     filters = y.shape[1] // groups
     panels = -(-filters // (2 * lane))
     packed = scratch("packed", 1, groups * panels * len(plan.order) * 2 * lane, x.dtype)[0]
-    cpu_loops.pack_filters(flat(weight), weight_steps, plan.order, groups, filters, packed, lane)
+    compiled_loops.pack_filters(
+        flat(weight), weight_steps, plan.order, groups, filters, packed, lane
+    )
     pixels = tile.images * tile.rows * plan.grid[1] + ROWS
     padded = tile.images * (x.shape[1] // groups) * tile.plane_rows * tile.pitch
     tasks = -(-x.shape[0] // tile.images) * -(-plan.grid[0] // tile.rows) * groups
     parts = parts_of(tasks, panels, workers)
-    cpu_loops.correlate(
+    compiled_loops.correlate(
         flat(x),
         x.shape,
         packed,
@@ -107,13 +109,13 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
     panels = -(-filters // (2 * lane))
     positions = g.images * g.output_size[0] * g.output_size[1]
     packed = scratch("packed", 1, g.groups * panels * positions * 2 * lane, x.dtype)[0]
-    cpu_loops.pack_grad(flat(grad), grad.shape, g.groups, panels, packed, lane)
+    compiled_loops.pack_grad(flat(grad), grad.shape, g.groups, panels, packed, lane)
     parts = -(-workers // g.groups)
     taps = -(-g.inner // parts) + 2 * ROWS
     pixels = tile.images * tile.rows * g.output_size[1] + ROWS
     channels = taps // (g.window[0] * g.window[1]) + 2
     padded = tile.images * channels * tile.plane_rows * tile.pitch
-    cpu_loops.correlate_weights(
+    compiled_loops.correlate_weights(
         flat(x),
         x.shape,
         packed,
@@ -139,7 +141,7 @@ def conv2d_backward_bias(grad: np.ndarray) -> np.ndarray:
     if grad.size:
         images, filters, height, width = grad.shape
         flat = np.ascontiguousarray(grad).reshape(images, filters, height * width)
-        cpu_loops.channel_sums(flat, total)
+        compiled_loops.channel_sums(flat, total)
     return total
 
 

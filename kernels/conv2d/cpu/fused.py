@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 
 from minimask.kernels.conv2d.cpu import compiled, winograd
-from minimask.kernels.conv2d.geometry import Geometry
 from minimask.kernels.conv2d.cpu.plan import backward_plan, forward_plan
 from minimask.kernels.conv2d.cpu.winograd import (
     conv2d,
@@ -21,6 +20,7 @@ from minimask.kernels.conv2d.cpu.winograd import (
     conv2d_backward_input,
     conv2d_backward_weight,
 )
+from minimask.kernels.conv2d.geometry import Geometry
 
 __all__ = [
     "conv2d",
@@ -50,7 +50,9 @@ def conv2d_fused(
         )  # fmt: skip
     else:
         steps = (g.filters // g.groups * g.inner, g.inner, 1)
-        cpu.correlate_tiles(x, weight, steps, bias, y, forward_plan(g), g.groups, residual, relu)
+        compiled.correlate_tiles(
+            x, weight, steps, bias, y, forward_plan(g), g.groups, residual, relu
+        )
     return y
 
 
@@ -60,5 +62,5 @@ def conv_transpose2d_fused(
     """The transposed convolution, and of that the positive part; g of the plain convolution."""
     y = np.empty(g.input_shape, x.dtype)
     steps = (g.filters // g.groups * g.inner, g.window[0] * g.window[1], 0)
-    cpu.correlate_tiles(x, weight, steps, bias, y, backward_plan(g), g.groups, None, relu)
+    compiled.correlate_tiles(x, weight, steps, bias, y, backward_plan(g), g.groups, None, relu)
     return y

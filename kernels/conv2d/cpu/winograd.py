@@ -19,9 +19,9 @@ import numpy as np
 
 from minimask.kernels.conv2d.cpu import compiled, winograd_loops
 from minimask.kernels.conv2d.cpu.compiled import conv2d_backward_bias, flat, scratch, starts_of
-from minimask.kernels.conv2d.geometry import Geometry
 from minimask.kernels.conv2d.cpu.plan import backward_plan, forward_plan, parts_of
 from minimask.kernels.conv2d.cpu.transforms import ELEMENTS, OUT, TILE
+from minimask.kernels.conv2d.geometry import Geometry
 from minimask.kernels.vectors import ROWS, lanes
 
 __all__ = ["conv2d", "conv2d_backward_bias", "conv2d_backward_input", "conv2d_backward_weight"]
@@ -73,7 +73,7 @@ def conv2d(
 ) -> np.ndarray:
     """For every tile d of x: y = A [(G w G') * (B d B')] A'."""
     if not fits(g, x.dtype):
-        return cpu.conv2d(x, weight, bias, g=g)
+        return compiled.conv2d(x, weight, bias, g=g)
     y = np.empty(g.output_shape, x.dtype)
     convolve_tiles(x, weight, (g.inner, 1), forward_plan(g).order, False, bias, y, g.padding)
     return y
@@ -84,7 +84,7 @@ def conv2d_backward_input(
 ) -> np.ndarray:
     """The same, of grad under the flipped windows."""
     if not fits(g, grad.dtype):
-        return cpu.conv2d_backward_input(grad, weight, bias, g=g)
+        return compiled.conv2d_backward_input(grad, weight, bias, g=g)
     dx = np.empty(g.input_shape, grad.dtype)
     plan = backward_plan(g)
     convolve_tiles(grad, weight, (9, 0), plan.order, True, bias, dx, plan.border)
@@ -139,7 +139,7 @@ def convolve_tiles(
 def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> np.ndarray:
     """Over all tiles: dw = G' [sum of (A' dy A) * (B d B')] G."""
     if not fits(g, grad.dtype):
-        return cpu.conv2d_backward_weight(grad, x, g=g)
+        return compiled.conv2d_backward_weight(grad, x, g=g)
     workers, lane = numba.get_num_threads(), lanes(4)
     dweight = np.empty(g.weight_shape, grad.dtype)
     blocks = _blocks(g.images, *g.output_size, workers)

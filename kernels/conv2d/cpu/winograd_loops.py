@@ -18,7 +18,13 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from minimask.kernels.conv2d.cpu.compiled_loops import compiled, pack_panel, parallel, store_tile, transpose
+from minimask.kernels.conv2d.cpu.compiled_loops import (
+    compiled,
+    pack_panel,
+    parallel,
+    store_tile,
+    transpose,
+)
 from minimask.kernels.conv2d.cpu.registers import multiply_1, multiply_2
 from minimask.kernels.conv2d.cpu.transforms import (
     ELEMENTS,

@@ -3,8 +3,8 @@
 
 // One thread a value of y: the sum of its parts in their order, so always the same, and the bias.
 extern "C" __global__ void __launch_bounds__(256)
-    add_parts(const float* parts, int count, const float* bias, bool has_bias, i64 size, int plane,
-              int filters, float* y) {
+    conv2d_add_parts(const float* parts, int count, const float* bias, bool has_bias, i64 size,
+                     int plane, int filters, float* y) {
   const i64 i = global_thread();
   if (i >= size) return;
   float sum = parts[i];

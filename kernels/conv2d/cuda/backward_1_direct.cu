@@ -17,10 +17,11 @@
 #include "gradients.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward_input(const float* grad, const float* weight, const float* bias, bool has_bias, int images,
-                   int channels, int height, int width, int filters, int window_h, int window_w,
-                   int out_h, int out_w, int stride_h, int stride_w, int pad_h, int pad_w,
-                   int dilation_h, int dilation_w, int groups, float* dx) {
+    conv2d_backward_input(const float* grad, const float* weight, const float* bias, bool has_bias,
+                          int images, int channels, int height, int width, int filters,
+                          int window_h, int window_w, int out_h, int out_w, int stride_h,
+                          int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w,
+                          int groups, float* dx) {
   const i64 index = global_thread();
   if (index >= i64(images) * channels * height * width) return;
   const Axis down = {height, window_h, out_h, stride_h, pad_h, dilation_h};
@@ -46,10 +47,10 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward_weight(const float* grad, const float* x, int images, int channels, int height, int width,
-                    int filters, int window_h, int window_w, int out_h, int out_w, int stride_h,
-                    int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups,
-                    float* dweight) {
+    conv2d_backward_weight(const float* grad, const float* x, int images, int channels, int height,
+                           int width, int filters, int window_h, int window_w, int out_h, int out_w,
+                           int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
+                           int dilation_w, int groups, float* dweight) {
   const i64 index = global_thread();
   const int depth = channels / groups, share = filters / groups;
   if (index >= i64(filters) * depth * window_h * window_w) return;
@@ -77,7 +78,8 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward_bias(const float* grad, int images, int filters, int out_h, int out_w, float* dbias) {
+    conv2d_backward_bias(const float* grad, int images, int filters, int out_h, int out_w,
+                         float* dbias) {
   const i64 k = global_thread();
   if (k >= filters) return;
   float sum = 0;

@@ -36,10 +36,11 @@ __device__ inline void multiply_tile(const float (*rows)[PADDED], const float (*
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward_input(const float* grad, const float* weight, const float* bias, bool has_bias, int images,
-                   int channels, int height, int width, int filters, int window_h, int window_w,
-                   int out_h, int out_w, int stride_h, int stride_w, int pad_h, int pad_w,
-                   int dilation_h, int dilation_w, int groups, float* dx) {
+    conv2d_backward_input(const float* grad, const float* weight, const float* bias, bool has_bias,
+                          int images, int channels, int height, int width, int filters,
+                          int window_h, int window_w, int out_h, int out_w, int stride_h,
+                          int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w,
+                          int groups, float* dx) {
   __shared__ float rows[DEPTH][PADDED], columns[DEPTH][PADDED];
   const Axis down = {height, window_h, out_h, stride_h, pad_h, dilation_h};
   const Axis across = {width, window_w, out_w, stride_w, pad_w, dilation_w};
@@ -82,10 +83,10 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward_weight(const float* grad, const float* x, int images, int channels, int height, int width,
-                    int filters, int window_h, int window_w, int out_h, int out_w, int stride_h,
-                    int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups,
-                    float* dweight) {
+    conv2d_backward_weight(const float* grad, const float* x, int images, int channels, int height,
+                           int width, int filters, int window_h, int window_w, int out_h, int out_w,
+                           int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
+                           int dilation_w, int groups, float* dweight) {
   __shared__ float rows[DEPTH][PADDED], columns[DEPTH][PADDED];
   const Axis down = {height, window_h, out_h, stride_h, pad_h, dilation_h};
   const Axis across = {width, window_w, out_w, stride_w, pad_w, dilation_w};

@@ -182,7 +182,8 @@ __device__ inline void input_tile(const float* grad, const float4* packed, const
 // weight (K, C / G, kh, kw) as (G, kh kw, K / G, C / G rounded up to a multiple of 4): one thread a
 // number.  Reads are kh kw numbers apart; the next taps find them in the cache.
 extern "C" __global__ void __launch_bounds__(256)
-    transpose_filters(const float* weight, int filters, int depth, int taps, int groups, float* packed) {
+    conv2d_transpose_filters(const float* weight, int filters, int depth, int taps, int groups,
+                             float* packed) {
   const int padded = (depth + 3) / 4 * 4, share = filters / groups;
   const i64 index = global_thread(), line = index / padded;
   if (line >= i64(filters) * taps) return;
@@ -192,11 +193,12 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    backward_input_128(const float* grad, const float4* packed, const float* bias, bool has_bias,
-                       int images, int channels, int height, int width, int filters, int window_h,
-                       int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
-                       int pad_w, int dilation_h, int dilation_w, int groups, int step_h, int step_w,
-                       int chunks, float* dx) {
+    conv2d_backward_input_128(const float* grad, const float4* packed, const float* bias,
+                              bool has_bias, int images, int channels, int height, int width,
+                              int filters, int window_h, int window_w, int out_h, int out_w,
+                              int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
+                              int dilation_w, int groups, int step_h, int step_w, int chunks,
+                              float* dx) {
   __shared__ float4 rows[CHUNK / 2], columns[CHUNK / 2];  // two buffers each
   __shared__ Classes here;
   const Sizes s = {images, channels, filters, groups,
@@ -206,11 +208,12 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward_input_64(const float* grad, const float4* packed, const float* bias, bool has_bias,
-                      int images, int channels, int height, int width, int filters, int window_h,
-                      int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
-                      int pad_w, int dilation_h, int dilation_w, int groups, int step_h, int step_w,
-                      int chunks, float* dx) {
+    conv2d_backward_input_64(const float* grad, const float4* packed, const float* bias,
+                             bool has_bias, int images, int channels, int height, int width,
+                             int filters, int window_h, int window_w, int out_h, int out_w,
+                             int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
+                             int dilation_w, int groups, int step_h, int step_w, int chunks,
+                             float* dx) {
   __shared__ float4 rows[CHUNK / 2], columns[CHUNK / 2];
   __shared__ Classes here;
   const Sizes s = {images, channels, filters, groups,

@@ -146,10 +146,11 @@ __device__ inline void weight_tile(const float* grad, const float* x, const Size
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    backward_weight_128(const float* grad, const float* x, int images, int channels, int height,
-                        int width, int filters, int window_h, int window_w, int out_h, int out_w,
-                        int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
-                        int dilation_w, int groups, int chunks, float* partial) {
+    conv2d_backward_weight_128(const float* grad, const float* x, int images, int channels,
+                               int height, int width, int filters, int window_h, int window_w,
+                               int out_h, int out_w, int stride_h, int stride_w, int pad_h,
+                               int pad_w, int dilation_h, int dilation_w, int groups, int chunks,
+                               float* partial) {
   __shared__ float4 rows[DEPTH * 132 / 2], columns[DEPTH * 132 / 2];  // two buffers each
   __shared__ Tables tables;
   const Sizes s = {images, channels, filters, groups,
@@ -159,10 +160,11 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward_weight_64(const float* grad, const float* x, int images, int channels, int height,
-                       int width, int filters, int window_h, int window_w, int out_h, int out_w,
-                       int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
-                       int dilation_w, int groups, int chunks, float* partial) {
+    conv2d_backward_weight_64(const float* grad, const float* x, int images, int channels,
+                              int height, int width, int filters, int window_h, int window_w,
+                              int out_h, int out_w, int stride_h, int stride_w, int pad_h,
+                              int pad_w, int dilation_h, int dilation_w, int groups, int chunks,
+                              float* partial) {
   __shared__ float4 rows[DEPTH * 68 / 2], columns[DEPTH * 68 / 2];
   __shared__ Tables tables;
   const Sizes s = {images, channels, filters, groups,
@@ -173,7 +175,7 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // The slices' sum, first to last: one thread a value.
 extern "C" __global__ void __launch_bounds__(256)
-    add_slices(const float* partial, int slices, i64 count, float* total) {
+    conv2d_add_slices(const float* partial, int slices, i64 count, float* total) {
   const i64 i = global_thread();
   if (i >= count) return;
   float sum = 0;
@@ -183,8 +185,8 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // One warp a piece of a plane: partial[(n * pieces + p) * filters + k].
 extern "C" __global__ void __launch_bounds__(256)
-    sum_pieces(const float* grad, int planes, int filters, int positions, int pieces, int piece,
-               float* partial) {
+    conv2d_backward_bias_sum_pieces(const float* grad, int planes, int filters, int positions,
+                                    int pieces, int piece, float* partial) {
   const i64 task = global_thread() / 32, plane = task / pieces;
   const int lane = threadIdx.x % 32, begin = int(task % pieces) * piece;
   if (plane >= planes) return;  // the whole warp
@@ -207,7 +209,7 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // Block (32, 8): 32 channels; eight threads share the pieces of each.
 extern "C" __global__ void __launch_bounds__(256)
-    add_pieces(const float* partial, int count, int filters, float* dbias) {
+    conv2d_backward_bias_add_pieces(const float* partial, int count, int filters, float* dbias) {
   __shared__ float sums[8][32];
   const int k = blockIdx.x * 32 + threadIdx.x;
   float sum = 0;

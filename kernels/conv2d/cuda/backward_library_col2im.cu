@@ -10,9 +10,10 @@
 #include "gradients.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    col2im(const float* columns, const float* bias, bool has_bias, int images, int channels, int height,
-           int width, int filters, int window_h, int window_w, int out_h, int out_w, int stride_h,
-           int stride_w, int pad_h, int pad_w, int dilation_h, int dilation_w, int groups, float* dx) {
+    conv2d_col2im(const float* columns, const float* bias, bool has_bias, int images, int channels,
+                  int height, int width, int filters, int window_h, int window_w, int out_h,
+                  int out_w, int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
+                  int dilation_w, int groups, float* dx) {
   const i64 index = global_thread(), plane = index / width / height;
   if (plane >= i64(images) * channels) return;
   const Axis down = {height, window_h, out_h, stride_h, pad_h, dilation_h};

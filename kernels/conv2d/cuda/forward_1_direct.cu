@@ -9,10 +9,10 @@
 #include "device.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    conv2d(const float* x, const float* weight, const float* bias, bool has_bias, int images,
-           int channels, int height, int width, int filters, int window_h, int window_w, int out_h,
-           int out_w, int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
-           int dilation_w, int groups, float* y) {
+    conv2d_forward(const float* x, const float* weight, const float* bias, bool has_bias,
+                   int images, int channels, int height, int width, int filters, int window_h,
+                   int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
+                   int pad_w, int dilation_h, int dilation_w, int groups, float* y) {
   const i64 m = global_thread();
   const int plane = out_h * out_w, k = blockIdx.y;
   if (m >= i64(images) * plane) return;

@@ -202,11 +202,12 @@ __device__ inline void convolve(const Geometry& g, const float* x, const float* 
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    gathered_128x128(const float* x, const float* weight, const float* bias, bool has_bias,
-                     int images, int channels, int height, int width, int filters, int window_h,
-                     int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
-                     int pad_w, int dilation_h, int dilation_w, int groups, int parts, int steps,
-                     float* y) {
+    conv2d_forward_gathered_128x128(const float* x, const float* weight, const float* bias,
+                                    bool has_bias, int images, int channels, int height, int width,
+                                    int filters, int window_h, int window_w, int out_h, int out_w,
+                                    int stride_h, int stride_w, int pad_h, int pad_w,
+                                    int dilation_h, int dilation_w, int groups, int parts,
+                                    int steps, float* y) {
   const Geometry g = {images,   channels, height, width, filters, window_h,   window_w,   out_h,
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
   __shared__ float4 weights[2 * ROWS * 33], columns[2 * ROWS * 32];
@@ -216,11 +217,11 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    gathered_64x256(const float* x, const float* weight, const float* bias, bool has_bias,
-                    int images, int channels, int height, int width, int filters, int window_h,
-                    int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
-                    int pad_w, int dilation_h, int dilation_w, int groups, int parts, int steps,
-                    float* y) {
+    conv2d_forward_gathered_64x256(const float* x, const float* weight, const float* bias,
+                                   bool has_bias, int images, int channels, int height, int width,
+                                   int filters, int window_h, int window_w, int out_h, int out_w,
+                                   int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
+                                   int dilation_w, int groups, int parts, int steps, float* y) {
   const Geometry g = {images,   channels, height, width, filters, window_h,   window_w,   out_h,
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
   __shared__ float4 weights[2 * ROWS * 17], columns[2 * ROWS * 64];
@@ -230,9 +231,9 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    pointwise_128x128(const float* x, const float* weight, const float* bias, bool has_bias,
-                      int images, int channels, int plane, int filters, int groups, int parts,
-                      int steps, float* y) {
+    conv2d_forward_pointwise_128x128(const float* x, const float* weight, const float* bias,
+                                     bool has_bias, int images, int channels, int plane,
+                                     int filters, int groups, int parts, int steps, float* y) {
   const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1,
                       plane,  1,        1, 0,     0,       1, 1, groups};
   __shared__ float4 weights[2 * ROWS * 33], columns[2 * ROWS * 32];
@@ -241,9 +242,9 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    pointwise_64x256(const float* x, const float* weight, const float* bias, bool has_bias,
-                     int images, int channels, int plane, int filters, int groups, int parts,
-                     int steps, float* y) {
+    conv2d_forward_pointwise_64x256(const float* x, const float* weight, const float* bias,
+                                    bool has_bias, int images, int channels, int plane, int filters,
+                                    int groups, int parts, int steps, float* y) {
   const Geometry g = {images, channels, 1, plane, filters, 1, 1, 1,
                       plane,  1,        1, 0,     0,       1, 1, groups};
   __shared__ float4 weights[2 * ROWS * 17], columns[2 * ROWS * 64];

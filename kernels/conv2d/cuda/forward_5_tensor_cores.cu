@@ -89,10 +89,11 @@ __device__ inline void store(const Geometry& g, const Target& target, int first_
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    conv2d(const float* x, const float* weight, const float* bias, bool has_bias, int images,
-           int channels, int height, int width, int filters, int window_h, int window_w, int out_h,
-           int out_w, int stride_h, int stride_w, int pad_h, int pad_w, int dilation_h,
-           int dilation_w, int groups, int parts, int steps, float* y) {
+    conv2d_forward(const float* x, const float* weight, const float* bias, bool has_bias,
+                   int images, int channels, int height, int width, int filters, int window_h,
+                   int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
+                   int pad_w, int dilation_h, int dilation_w, int groups, int parts, int steps,
+                   float* y) {
   const Geometry g = {images,   channels, height, width, filters, window_h,   window_w,   out_h,
                       out_w,    stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups};
   __shared__ uint4 weight_tiles[2][SIDE * ROWS / 4], column_tiles[2][SIDE * ROWS / 4];

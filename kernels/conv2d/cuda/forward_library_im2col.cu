@@ -10,9 +10,9 @@
 #include "device.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    im2col(const float* x, int first_image, int images, int channels, int height, int width,
-           int window_h, int window_w, int out_h, int out_w, int stride_h, int stride_w, int pad_h,
-           int pad_w, int dilation_h, int dilation_w, float* columns) {
+    conv2d_im2col(const float* x, int first_image, int images, int channels, int height, int width,
+                  int window_h, int window_w, int out_h, int out_w, int stride_h, int stride_w,
+                  int pad_h, int pad_w, int dilation_h, int dilation_w, float* columns) {
   const int plane = out_h * out_w, p = int(global_thread());
   if (p >= plane) return;
   const int rows = channels * window_h * window_w;

@@ -27,12 +27,12 @@ from minimask.kernels.conv2d.cuda.launch_backward import (
     instead,
     numbers,
 )
-from minimask.kernels.conv2d.geometry import Geometry
 from minimask.kernels.conv2d.cuda.launch_library_backward import (
     conv2d_backward_bias_library,
     conv2d_backward_input_library,
     conv2d_backward_weight_library,
 )
+from minimask.kernels.conv2d.geometry import Geometry
 from minimask.kernels.launch import (
     Program,
     array_module,
@@ -110,7 +110,7 @@ def conv2d_direct(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     """One thread an output value."""
     x, weight, bias, y = _arrays(x, weight, bias, g)
     grid = (blocks(g.images * math.prod(g.output_size), 256), g.filters)
-    DIRECT.launch("conv2d", grid, 256, x, weight, *instead(bias, weight), *numbers(g), y)
+    DIRECT.launch("conv2d_forward", grid, 256, x, weight, *instead(bias, weight), *numbers(g), y)
     return y
 
 
@@ -120,7 +120,9 @@ def conv2d_shared(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
         return conv2d_direct(x, weight, bias, g=g)
     x, weight, bias, y = _arrays(x, weight, bias, g)
     grid = _tiles(g, 16, 16)
-    SHARED.launch("conv2d", grid, (16, 16), x, weight, *instead(bias, weight), *numbers(g), y)
+    SHARED.launch(
+        "conv2d_forward", grid, (16, 16), x, weight, *instead(bias, weight), *numbers(g), y
+    )
     return y
 
 
@@ -130,7 +132,7 @@ def conv2d_registers(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
         return conv2d_direct(x, weight, bias, g=g)
     x, weight, bias, y = _arrays(x, weight, bias, g)
     grid = _tiles(g, 64, 128)
-    REGISTERS.launch("conv2d", grid, 256, x, weight, *instead(bias, weight), *numbers(g), y)
+    REGISTERS.launch("conv2d_forward", grid, 256, x, weight, *instead(bias, weight), *numbers(g), y)
     return y
 
 
@@ -149,9 +151,11 @@ def conv2d_vectorized(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     name, pixels = f"{tile.filters}x{tile.pixels}", math.prod(g.output_size)
     if g.is_pointwise and pixels % 4 == 0:
         sizes = (g.images, g.channels, pixels, g.filters, g.groups)
-        _in_parts(VECTORIZED, f"pointwise_{name}", x, weight, bias, y, g, tile, sizes, 0)
+        _in_parts(
+            VECTORIZED, f"conv2d_forward_pointwise_{name}", x, weight, bias, y, g, tile, sizes, 0
+        )
     else:
-        kernel, table = f"gathered_{name}", tile.table(g)
+        kernel, table = f"conv2d_forward_gathered_{name}", tile.table(g)
         _in_parts(VECTORIZED, kernel, x, weight, bias, y, g, tile, numbers(g), table)
     return y
 
@@ -161,7 +165,9 @@ def conv2d_tensor_cores(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     if not _fits_tables(g):
         return _more_general(x, weight, bias, g)
     x, weight, bias, y = _arrays(x, weight, bias, g)
-    _in_parts(TENSOR_CORES, "conv2d", x, weight, bias, y, g, TF32, numbers(g), TF32.table(g))
+    _in_parts(
+        TENSOR_CORES, "conv2d_forward", x, weight, bias, y, g, TF32, numbers(g), TF32.table(g)
+    )
     return y
 
 
@@ -184,7 +190,7 @@ def conv2d_library(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
             grid = (blocks(pixels, 256), min(rows, 65535), min(images, 65535))
             sizes = (first, images, g.channels, *g.size, *g.window, *g.output_size)
             steps = (*g.stride, *g.padding, *g.dilation)
-            IM2COL.launch("im2col", grid, 256, x, *sizes, *steps, columns)
+            IM2COL.launch("conv2d_im2col", grid, 256, x, *sizes, *steps, columns)
         product = xp.matmul(filters, columns.reshape(images, g.groups, g.inner, pixels))
         y[first : first + images] = product.reshape(images, *g.output_shape[1:])
     if bias is not None:
@@ -214,7 +220,7 @@ def _in_parts(
     code.launch(kernel, grid, 256, x, weight, *term, *sizes, parts, steps, out, shared=table)
     if parts > 1:
         end = (y.size, math.prod(g.output_size), g.filters)
-        code.launch("add_parts", blocks(y.size, 256), 256, out, parts, *term, *end, y)
+        code.launch("conv2d_add_parts", blocks(y.size, 256), 256, out, parts, *term, *end, y)
 
 
 @functools.lru_cache(maxsize=1024)

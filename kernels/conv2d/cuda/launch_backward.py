@@ -39,7 +39,7 @@ def conv2d_backward_input_direct(grad: Any, weight: Any, bias: Any, *, g: Geomet
     grad, weight, bias, dx = input_arrays(grad, weight, bias, g)
     grid = blocks(dx.size, 256)
     DIRECT.launch(
-        "backward_input", grid, 256, grad, weight, *instead(bias, weight), *numbers(g), dx
+        "conv2d_backward_input", grid, 256, grad, weight, *instead(bias, weight), *numbers(g), dx
     )
     return dx
 
@@ -48,14 +48,14 @@ def conv2d_backward_weight_direct(grad: Any, x: Any, *, g: Geometry) -> Any:
     """One thread a weight."""
     grad, x, dweight = weight_arrays(grad, x, g)
     grid = blocks(dweight.size, 256)
-    DIRECT.launch("backward_weight", grid, 256, grad, x, *numbers(g), dweight)
+    DIRECT.launch("conv2d_backward_weight", grid, 256, grad, x, *numbers(g), dweight)
     return dweight
 
 
 def conv2d_backward_bias_direct(grad: Any) -> Any:
     """One thread a filter."""
     grad, dbias = _bias_arrays(grad)
-    DIRECT.launch("backward_bias", blocks(dbias.size, 256), 256, grad, *grad.shape, dbias)
+    DIRECT.launch("conv2d_backward_bias", blocks(dbias.size, 256), 256, grad, *grad.shape, dbias)
     return dbias
 
 
@@ -73,7 +73,9 @@ def conv2d_backward_bias_shared(grad: Any) -> Any:
     """One block a filter."""
     grad, dbias = _bias_arrays(grad)
     images, filters, height, width = grad.shape
-    SHARED.launch("backward_bias", filters, 256, grad, images, filters, height * width, dbias)
+    SHARED.launch(
+        "conv2d_backward_bias", filters, 256, grad, images, filters, height * width, dbias
+    )
     return dbias
 
 
@@ -101,7 +103,7 @@ def conv2d_backward_input_vectorized(grad: Any, weight: Any, bias: Any, *, g: Ge
     packed = empty((g.filters * taps, blocks(depth, 4) * 4), dx.dtype, dx)
     count = (g.filters, depth, taps, g.groups)
     VECTORIZED_INPUT.launch(
-        "transpose_filters", blocks(packed.size, 256), 256, weight, *count, packed
+        "conv2d_transpose_filters", blocks(packed.size, 256), 256, weight, *count, packed
     )
     layers = g.groups * math.prod(g.stride)
     side = _tile(depth, largest, layers)
@@ -109,7 +111,7 @@ def conv2d_backward_input_vectorized(grad: Any, weight: Any, bias: Any, *, g: Ge
     steps = tuple(s // math.gcd(s, d) for s, d in zip(g.stride, g.dilation, strict=True))
     chunks, parts = input_parts(side, math.prod(tiles) * layers, steps, g)
     out = empty((parts, *g.input_shape), dx.dtype, dx) if parts > 1 else dx
-    grid, name = (*tiles, layers * parts), f"backward_input_{side}"
+    grid, name = (*tiles, layers * parts), f"conv2d_backward_input_{side}"
     sizes = (*instead(bias, weight), *numbers(g), *steps, chunks)
     VECTORIZED_INPUT.launch(name, grid, 256, grad, packed, *sizes, out)
     if parts > 1:
@@ -132,7 +134,9 @@ def input_parts(side: int, tiles: int, steps: Sequence[int], g: Geometry) -> tup
 def _add(partial: Any, slices: int, total: Any) -> None:
     """The sum of partial results, first to last."""
     size = total.size
-    VECTORIZED_WEIGHT.launch("add_slices", blocks(size, 256), 256, partial, slices, size, total)
+    VECTORIZED_WEIGHT.launch(
+        "conv2d_add_slices", blocks(size, 256), 256, partial, slices, size, total
+    )
 
 
 def conv2d_backward_weight_vectorized(grad: Any, x: Any, *, g: Geometry) -> Any:
@@ -152,7 +156,7 @@ def conv2d_backward_weight_vectorized(grad: Any, x: Any, *, g: Geometry) -> Any:
     chunks, slices = slicing(positions, math.prod(tiles) * g.groups, g)
     partial = empty((slices, *g.weight_shape), dweight.dtype, dweight) if slices > 1 else dweight
     grid = (*tiles, slices * g.groups)
-    name = f"backward_weight_{side}"
+    name = f"conv2d_backward_weight_{side}"
     VECTORIZED_WEIGHT.launch(name, grid, 256, grad, x, *numbers(g), chunks, partial)
     if slices > 1:
         _add(partial, slices, dweight)
@@ -179,9 +183,11 @@ def conv2d_backward_bias_vectorized(grad: Any) -> Any:
     partial = empty((images * pieces, filters), dbias.dtype, dbias)
     sizes = (images * filters, filters, positions, pieces, PIECE)
     grid = blocks(images * filters * pieces, 8)
-    VECTORIZED_WEIGHT.launch("sum_pieces", grid, 256, grad, *sizes, partial)
+    VECTORIZED_WEIGHT.launch("conv2d_backward_bias_sum_pieces", grid, 256, grad, *sizes, partial)
     grid, count = blocks(filters, 32), images * pieces
-    VECTORIZED_WEIGHT.launch("add_pieces", grid, (32, 8), partial, count, filters, dbias)
+    VECTORIZED_WEIGHT.launch(
+        "conv2d_backward_bias_add_pieces", grid, (32, 8), partial, count, filters, dbias
+    )
     return dbias
 
 
@@ -192,7 +198,7 @@ def _input_in_tiles(
     pixels = blocks(g.images * math.prod(g.size), side)
     grid = (pixels, blocks(g.channels // g.groups, side), g.groups)
     sizes = (*instead(bias, weight), *numbers(g))
-    rung.launch("backward_input", grid, block, grad, weight, *sizes, dx)
+    rung.launch("conv2d_backward_input", grid, block, grad, weight, *sizes, dx)
     return dx
 
 
@@ -201,7 +207,7 @@ def _weight_in_tiles(
 ) -> Any:
     grad, x, dweight = weight_arrays(grad, x, g)
     grid = (blocks(g.inner, side), blocks(g.filters // g.groups, side), g.groups)
-    rung.launch("backward_weight", grid, block, grad, x, *numbers(g), dweight)
+    rung.launch("conv2d_backward_weight", grid, block, grad, x, *numbers(g), dweight)
     return dweight
 
 

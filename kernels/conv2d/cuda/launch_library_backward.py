@@ -10,7 +10,12 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from minimask.kernels.conv2d.cuda.launch_backward import input_arrays, instead, numbers, weight_arrays
+from minimask.kernels.conv2d.cuda.launch_backward import (
+    input_arrays,
+    instead,
+    numbers,
+    weight_arrays,
+)
 from minimask.kernels.conv2d.geometry import Geometry
 from minimask.kernels.launch import array_module, blocks, empty, program, require_float32
 
@@ -28,7 +33,7 @@ def conv2d_backward_input_library(grad: Any, weight: Any, bias: Any, *, g: Geome
         d = grad[here].reshape(part.images, g.groups, share, positions)
         columns, out = array_module(grad).matmul(turned, d), dx[here]
         sizes = (*instead(bias, weight), *numbers(part))
-        COL2IM.launch("col2im", blocks(out.size, 256), 256, columns, *sizes, out)
+        COL2IM.launch("conv2d_col2im", blocks(out.size, 256), 256, columns, *sizes, out)
     return dx
 
 
@@ -43,7 +48,9 @@ def conv2d_backward_weight_library(grad: Any, x: Any, *, g: Geometry) -> Any:
         columns = empty((part.images, rows, positions), x.dtype, x)
         grid = (blocks(positions, 256), min(rows, 65535), min(part.images, 65535))
         sizes = (here.start, part.images, g.channels, *g.size, *g.window, *g.output_size)
-        IM2COL.launch("im2col", grid, 256, x, *sizes, *g.stride, *g.padding, *g.dilation, columns)
+        IM2COL.launch(
+            "conv2d_im2col", grid, 256, x, *sizes, *g.stride, *g.padding, *g.dilation, columns
+        )
         d = grad[here].reshape(part.images, g.groups, share, positions)
         turned = columns.reshape(part.images, g.groups, g.inner, positions).swapaxes(2, 3)
         total += array_module(x).matmul(d, turned).sum(axis=0)

@@ -28,7 +28,7 @@ def position(distance, stride, positions):
 
 
 @jit
-def input_gradient(grad, weight, bias, has_bias, share, steps, dx):
+def conv2d_backward_input_kernel(grad, weight, bias, has_bias, share, steps, dx):
     """One thread a value of dx; threads of a warp walk along a row of the image."""
     index = cuda.grid(1)
     if index >= dx.size:
@@ -50,7 +50,7 @@ def input_gradient(grad, weight, bias, has_bias, share, steps, dx):
 
 
 @jit
-def weight_gradient(grad, x, share, steps, dweight):
+def conv2d_backward_weight_kernel(grad, x, share, steps, dweight):
     """One thread a weight; rows are summed up apart, which rounds less than one long sum."""
     index = cuda.grid(1)
     if index >= dweight.size:
@@ -75,7 +75,7 @@ def weight_gradient(grad, x, share, steps, dweight):
 
 
 @jit
-def bias_gradient(grad, dbias):
+def conv2d_backward_bias_kernel(grad, dbias):
     """One thread a filter."""
     k = cuda.grid(1)
     if k >= dbias.size:
@@ -101,7 +101,17 @@ def conv2d_backward_input(grad: Any, weight: Any, bias: Any, *, g: Geometry) -> 
     term = zeros(1, grad.dtype, grad) if bias is None else bias
     sizes = (g.filters // g.groups, steps_of(g))
     grid = blocks(dx.size, THREADS)
-    launch(input_gradient, grid, THREADS, grad, weight, term, bias is not None, *sizes, dx)
+    launch(
+        conv2d_backward_input_kernel,
+        grid,
+        THREADS,
+        grad,
+        weight,
+        term,
+        bias is not None,
+        *sizes,
+        dx,
+    )
     return dx
 
 
@@ -109,7 +119,16 @@ def conv2d_backward_weight(grad: Any, x: Any, *, g: Geometry) -> Any:
     """(N, K, OH, OW), (N, C, H, W) -> (K, C / G, kh, kw)."""
     grad, x, dweight = weight_arrays(grad, x, g)
     grid = blocks(dweight.size, THREADS)
-    launch(weight_gradient, grid, THREADS, grad, x, g.filters // g.groups, steps_of(g), dweight)
+    launch(
+        conv2d_backward_weight_kernel,
+        grid,
+        THREADS,
+        grad,
+        x,
+        g.filters // g.groups,
+        steps_of(g),
+        dweight,
+    )
     return dweight
 
 
@@ -117,5 +136,5 @@ def conv2d_backward_bias(grad: Any) -> Any:
     """(N, K, OH, OW) -> (K,)."""
     require_float32(grad=grad)
     grad, dbias = contiguous("grad", grad), zeros(grad.shape[1], grad.dtype, grad)
-    launch(bias_gradient, blocks(dbias.size, THREADS), THREADS, grad, dbias)
+    launch(conv2d_backward_bias_kernel, blocks(dbias.size, THREADS), THREADS, grad, dbias)
     return dbias

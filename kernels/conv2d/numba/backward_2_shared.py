@@ -1,7 +1,7 @@
 """Gradients of a convolution in Numba-CUDA, rung 2: tiles of matrix products in shared memory.
 
 The twin of backward_2_shared.cu, in tiles of 8 x 8; for the weight it shows what
-backward_4_vectorized_weight.cu adds: sums cut into slices, whose parts a second kernel adds in order.
+backward_4_vectorized_weight.cu adds: sums cut into slices, whose parts a second kernel adds up.
 
 Letters: N images, C input channels, K filters, G groups, H W height and width of the input, OH OW
 of the output.
@@ -26,7 +26,7 @@ SLICE = 16  # positions; a GPU would want hundreds: this size shows the second p
 
 
 @jit
-def input_gradient(grad, weight, bias, has_bias, share, steps, dx):
+def conv2d_backward_input_kernel(grad, weight, bias, has_bias, share, steps, dx):
     """One block 8 channels of a group times 8 pixels; one thread a value."""
     rows = cuda.shared.array((8, 9), float32)  # 9: a column of 8 lies in different banks
     columns = cuda.shared.array((8, 9), float32)
@@ -60,7 +60,7 @@ def input_gradient(grad, weight, bias, has_bias, share, steps, dx):
 
 
 @jit
-def partial_weight_gradient(grad, x, share, window, steps, groups, partial):
+def conv2d_backward_weight_kernel(grad, x, share, window, steps, groups, partial):
     """One block 8 filters of a group times 8 of their weights, over one slice of positions.
 
     partial: (slices, K, C / G * kh * kw).
@@ -98,7 +98,7 @@ def partial_weight_gradient(grad, x, share, window, steps, groups, partial):
 
 
 @jit
-def add_slices(partial, dweight):
+def conv2d_add_slices_kernel(partial, dweight):
     """One thread a weight: the slices' sum, first to last."""
     k, column = cuda.grid(2)
     if k >= partial.shape[1] or column >= partial.shape[2]:
@@ -110,7 +110,7 @@ def add_slices(partial, dweight):
 
 
 @jit
-def bias_gradient(grad, dbias):
+def conv2d_backward_bias_kernel(grad, dbias):
     """One block a filter, whose threads' sums are added up in a tree."""
     sums = cuda.shared.array(64, float32)
     t, k = cuda.threadIdx.x, cuda.blockIdx.x
@@ -137,7 +137,17 @@ def conv2d_backward_input(grad: Any, weight: Any, bias: Any, *, g: Geometry) -> 
     pixels = blocks(g.images * math.prod(g.size), TILE)
     grid = (pixels, blocks(g.channels // g.groups, TILE), g.groups)
     sizes = (g.filters // g.groups, steps_of(g))
-    launch(input_gradient, grid, (TILE, TILE), grad, weight, term, bias is not None, *sizes, dx)
+    launch(
+        conv2d_backward_input_kernel,
+        grid,
+        (TILE, TILE),
+        grad,
+        weight,
+        term,
+        bias is not None,
+        *sizes,
+        dx,
+    )
     return dx
 
 
@@ -149,9 +159,11 @@ def conv2d_backward_weight(grad: Any, x: Any, *, g: Geometry) -> Any:
     partial = empty((slices, g.filters, g.inner), grad.dtype, grad)
     grid = (blocks(g.inner, TILE), blocks(share, TILE), slices * g.groups)
     sizes = (share, g.window, steps_of(g), g.groups)
-    launch(partial_weight_gradient, grid, (TILE, TILE), grad, x, *sizes, partial)
+    launch(conv2d_backward_weight_kernel, grid, (TILE, TILE), grad, x, *sizes, partial)
     tiles = (blocks(g.filters, TILE), blocks(g.inner, TILE))
-    launch(add_slices, tiles, (TILE, TILE), partial, dweight.reshape(g.filters, g.inner))
+    launch(
+        conv2d_add_slices_kernel, tiles, (TILE, TILE), partial, dweight.reshape(g.filters, g.inner)
+    )
     return dweight
 
 
@@ -159,5 +171,5 @@ def conv2d_backward_bias(grad: Any) -> Any:
     """(N, K, OH, OW) -> (K,)."""
     require_float32(grad=grad)
     grad, dbias = contiguous("grad", grad), zeros(grad.shape[1], grad.dtype, grad)
-    launch(bias_gradient, dbias.size, 64, grad, dbias)
+    launch(conv2d_backward_bias_kernel, dbias.size, 64, grad, dbias)
     return dbias

@@ -1,4 +1,4 @@
-"""Convolution in Numba-CUDA: one thread an output value, the twin of forward_1_direct.cu.
+"""Convolution in Numba-CUDA: one thread an output value, twin of forward_1_direct.cu.
 
 Letters: N images, C input channels, K filters, G groups, OH OW height and width of the output.
 """
@@ -33,7 +33,9 @@ __all__ = [
 
 
 @jit
-def direct(x, weight, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups, y):
+def conv2d_forward_kernel(
+    x, weight, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups, y
+):
     """One thread a value: pixels of all images along x, filters along y of the grid."""
     m, k = cuda.grid(2)
     plane = y.shape[2] * y.shape[3]
@@ -59,7 +61,7 @@ def conv2d(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     """(N, C, H, W), (K, C / G, kh, kw), (K,) or None -> (N, K, OH, OW)."""
     x, weight, bias, y = arrays(x, weight, bias, g)
     grid = (blocks(g.images * math.prod(g.output_size), 64), g.filters)
-    launch(direct, grid, (64, 1), x, weight, bias, *options(g), y)
+    launch(conv2d_forward_kernel, grid, (64, 1), x, weight, bias, *options(g), y)
     return y
 
 

@@ -1,4 +1,4 @@
-"""Convolution in Numba-CUDA: tiles in shared memory, the twin of forward_2_shared.cu.
+"""Convolution in Numba-CUDA: tiles in shared memory, twin of forward_2_shared.cu.
 
 Letters: N images, C input channels, K filters, G groups; r a row of the window, (c, u, v), and m a
 pixel of the output, (n, i, j).  The convolution is a matrix product, weight (K, rows) times columns
@@ -14,12 +14,12 @@ from typing import Any
 from numba import float32
 
 from minimask.kernels.conv2d.geometry import Geometry
-from minimask.kernels.conv2d.numba.forward_1_direct import arrays, options
 from minimask.kernels.conv2d.numba.backward_2_shared import (
     conv2d_backward_bias,
     conv2d_backward_input,
     conv2d_backward_weight,
 )
+from minimask.kernels.conv2d.numba.forward_1_direct import arrays, options
 from minimask.kernels.launch import blocks
 from minimask.kernels.numba_cuda import cuda, device, jit, launch
 
@@ -54,7 +54,9 @@ def weight_value(weight, channel, r):
 
 
 @jit
-def shared(x, weight, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups, y):
+def conv2d_forward_kernel(
+    x, weight, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups, y
+):
     """A block 8 filters at 8 pixels, a thread one value; 8 rows of both operands at a time."""
     weights = cuda.shared.array((TILE, TILE), float32)
     columns = cuda.shared.array((TILE, TILE), float32)
@@ -90,5 +92,5 @@ def conv2d(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     x, weight, bias, y = arrays(x, weight, bias, g)
     pixels = g.images * math.prod(g.output_size)
     grid = (blocks(pixels, TILE), blocks(g.filters // g.groups, TILE), g.groups)
-    launch(shared, grid, (TILE, TILE), x, weight, bias, *options(g), y)
+    launch(conv2d_forward_kernel, grid, (TILE, TILE), x, weight, bias, *options(g), y)
     return y

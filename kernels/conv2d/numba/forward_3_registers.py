@@ -1,7 +1,7 @@
-"""Convolution in Numba-CUDA: a thread owns several values, the twin of forward_3_registers.cu.
+"""Convolution in Numba-CUDA: a thread owns several values, twin of forward_3_registers.cu.
 
 Letters: N images, C input channels, K filters, G groups; r a row of the window, (c, u, v), and m a
-pixel of the output, (n, i, j), as in numba_2_shared.  The tile is smaller than in CUDA C++, so that
+pixel of the output, (n, i, j), as in rung 2.  The tile is smaller than in CUDA C++, so that
 the simulator gets through: 64 threads, 8 x 8, own 16 filters at 32 pixels.
 """
 
@@ -25,7 +25,9 @@ FILTERS, PIXELS = SIDE * MORE_FILTERS, SIDE * MORE_PIXELS
 
 
 @jit
-def registers(x, weight, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups, y):
+def conv2d_forward_kernel(
+    x, weight, bias, stride_h, stride_w, pad_h, pad_w, dilation_h, dilation_w, groups, y
+):
     """A thread 2 filters at 4 pixels, 8 apart: 6 reads of shared memory for 8 products."""
     weights = cuda.shared.array((ROWS, FILTERS), float32)
     columns = cuda.shared.array((ROWS, PIXELS), float32)
@@ -78,5 +80,5 @@ def conv2d(x: Any, weight: Any, bias: Any, *, g: Geometry) -> Any:
     x, weight, bias, y = arrays(x, weight, bias, g)
     pixels = g.images * math.prod(g.output_size)
     grid = (blocks(pixels, PIXELS), blocks(g.filters // g.groups, FILTERS), g.groups)
-    launch(registers, grid, (SIDE, SIDE), x, weight, bias, *options(g), y)
+    launch(conv2d_forward_kernel, grid, (SIDE, SIDE), x, weight, bias, *options(g), y)
     return y

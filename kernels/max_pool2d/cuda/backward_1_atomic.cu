@@ -8,8 +8,8 @@
 #include "device.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    max_pool_backward(const float* grad, const int* argmax, int planes, i64 outputs, int pixels,
-                      float* dx) {
+    max_pool2d_backward(const float* grad, const int* argmax, int planes, i64 outputs, int pixels,
+                        float* dx) {
   const i64 t = global_thread();
   if (t >= planes * outputs) return;
   const int winner = argmax[t];

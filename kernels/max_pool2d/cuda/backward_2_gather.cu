@@ -1,4 +1,4 @@
-// Max pooling, backward, rung 2, backward: one thread a pixel, which collects what is its own.
+// Max pooling, backward, rung 2: one thread a pixel, which collects what is its own.
 //
 // Letters: planes are the N images times the C channels, each H x W pixels and OH x OW outputs.
 //
@@ -17,9 +17,9 @@ __device__ inline int first_window(int y, int window, int stride, int padding) {
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    max_pool_backward(const float* grad, const int* argmax, int planes, int width, int pixels,
-                      int out_height, int out_width, int window_y, int window_x, int stride_y,
-                      int stride_x, int padding_y, int padding_x, float* dx) {
+    max_pool2d_backward(const float* grad, const int* argmax, int planes, int width, int pixels,
+                        int out_height, int out_width, int window_y, int window_x, int stride_y,
+                        int stride_x, int padding_y, int padding_x, float* dx) {
   const i64 t = global_thread();
   if (t >= i64(planes) * pixels) return;
   const i64 plane = t / pixels;

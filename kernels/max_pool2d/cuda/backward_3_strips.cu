@@ -22,9 +22,9 @@ __device__ inline int first_window(int y, int window, int stride, int padding) {
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    max_pool_backward(const float* grad, const int* argmax, int planes, int height, int width,
-                      int pixels, int out_height, int out_width, int window_y, int window_x,
-                      int stride_y, int stride_x, int padding_y, int padding_x, float* dx) {
+    max_pool2d_backward(const float* grad, const int* argmax, int planes, int height, int width,
+                        int pixels, int out_height, int out_width, int window_y, int window_x,
+                        int stride_y, int stride_x, int padding_y, int padding_x, float* dx) {
   const int x = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
   const int y = blockIdx.y * blockDim.y + threadIdx.y;
   if (y >= height || x >= width) return;

@@ -10,9 +10,9 @@
 __device__ inline bool wins(float value, float best) { return !(value <= best) && best == best; }
 
 extern "C" __global__ void __launch_bounds__(256)
-    max_pool(const float* x, int planes, int height, int width, int pixels, int out_height,
-             int out_width, int window_y, int window_x, int stride_y, int stride_x, int padding_y,
-             int padding_x, float* out, int* argmax) {
+    max_pool2d_forward(const float* x, int planes, int height, int width, int pixels,
+                       int out_height, int out_width, int window_y, int window_x, int stride_y,
+                       int stride_x, int padding_y, int padding_x, float* out, int* argmax) {
   const i64 t = global_thread(), outputs = i64(out_height) * out_width;
   if (t >= planes * outputs) return;
   const i64 plane = t / outputs;

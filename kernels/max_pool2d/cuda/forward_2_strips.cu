@@ -61,8 +61,9 @@ __device__ inline void pool_strip(const float* plane, int i, int j, int height, 
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    max_pool_3x3_2(const float* x, int planes, int height, int width, int pixels, int out_height,
-                   int out_width, int padding_y, int padding_x, float* out, int* argmax) {
+    max_pool2d_forward_3x3_2(const float* x, int planes, int height, int width, int pixels,
+                             int out_height, int out_width, int padding_y, int padding_x,
+                             float* out, int* argmax) {
   const int j = 4 * (blockIdx.x * blockDim.x + threadIdx.x);
   const int i = blockIdx.y * blockDim.y + threadIdx.y;
   if (i >= out_height || j >= out_width) return;

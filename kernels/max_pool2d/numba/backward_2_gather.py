@@ -1,4 +1,4 @@
-"""Max pooling, backward, in Numba-CUDA, the twin of backward_2_gather.cu: one thread a pixel.
+"""Max pooling, backward, in Numba-CUDA, twin of backward_2_gather.cu: one thread a pixel.
 
 Each pixel asks the windows that contain it whether it is their winner: no atomics, one order.
 
@@ -13,7 +13,7 @@ from typing import Any
 from numba import float32
 
 from minimask.kernels.launch import blocks, contiguous, empty, require_float32
-from minimask.kernels.max_pool2d.numba import forward_1_naive
+from minimask.kernels.max_pool2d.numba import backward_1_atomic
 from minimask.kernels.max_pool2d.windows import Windows
 from minimask.kernels.numba_cuda import cuda, device, jit, launch
 
@@ -25,7 +25,7 @@ def first_window(y, window, stride, padding):
 
 
 @jit
-def gather(
+def max_pool2d_backward_kernel(
     grad, argmax, window_y, window_x, stride_y, stride_x, padding_y, padding_x, dx
 ):  # planes first in all three
     """One thread a pixel; it sums up the gradients of the windows it won, row by row."""
@@ -51,7 +51,7 @@ def max_pool2d_backward(
 ) -> Any:
     """(N, C, OH, OW), (N, C, OH, OW) -> (N, C, H, W); rung 1 where the windows are not known."""
     if windows is None:
-        return numba_1_naive.max_pool2d_backward(grad, argmax, input_shape=input_shape)
+        return backward_1_atomic.max_pool2d_backward(grad, argmax, input_shape=input_shape)
     require_float32(grad=grad)
     dx = empty(input_shape, grad.dtype, grad)
     planes = input_shape[0] * input_shape[1]
@@ -59,5 +59,5 @@ def max_pool2d_backward(
     winners = contiguous("argmax", argmax.astype("int32", copy=False)).reshape(values.shape)
     options = (*windows.size, *windows.stride, *windows.padding)
     target = dx.reshape(planes, *input_shape[2:])
-    launch(gather, blocks(dx.size, 64), 64, values, winners, *options, target)
+    launch(max_pool2d_backward_kernel, blocks(dx.size, 64), 64, values, winners, *options, target)
     return dx

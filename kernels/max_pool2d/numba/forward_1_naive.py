@@ -1,4 +1,4 @@
-"""Max pooling in Numba-CUDA, the twin of forward_1_naive.cu: one thread an output value.
+"""Max pooling, forward, in Numba-CUDA, twin of forward_1_naive.cu: one thread an output value.
 
 Letters: planes are the N images times the C channels, each H x W pixels and OH x OW outputs.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from minimask.kernels.launch import blocks, contiguous, empty, require_float32, zeros
+from minimask.kernels.launch import blocks, contiguous, empty, require_float32
 from minimask.kernels.max_pool2d.windows import Pair, Windows, output_shape
 from minimask.kernels.numba_cuda import cuda, device, jit, launch
 
@@ -20,7 +20,9 @@ def wins(value, best):
 
 
 @jit
-def max_pool(x, window_y, window_x, stride_y, stride_x, padding_y, padding_x, out, argmax):
+def max_pool2d_forward_kernel(
+    x, window_y, window_x, stride_y, stride_x, padding_y, padding_x, out, argmax
+):
     """X (planes, H, W); threads of a warp take neighbors along a row."""
     planes, out_height, out_width = out.shape
     height, width = x.shape[1], x.shape[2]
@@ -41,19 +43,6 @@ def max_pool(x, window_y, window_x, stride_y, stride_x, padding_y, padding_x, ou
     argmax[plane, i, j] = winner
 
 
-@jit
-def max_pool_backward(grad, argmax, dx):
-    """grad, argmax (planes, OH OW), dx (planes, H W); two threads may add to one pixel."""
-    planes, outputs = grad.shape
-    t = cuda.grid(1)
-    if t >= planes * outputs:
-        return
-    plane, k = t // outputs, t % outputs
-    winner = argmax[plane, k]
-    if winner >= 0 and winner < dx.shape[1]:
-        cuda.atomic.add(dx, (plane, winner), grad[plane, k])
-
-
 def max_pool2d(x: Any, *, window: Pair, stride: Pair, padding: Pair) -> tuple[Any, Any]:
     """(N, C, H, W) -> output and argmax, (N, C, OH, OW) each."""
     require_float32(x=x)
@@ -62,19 +51,14 @@ def max_pool2d(x: Any, *, window: Pair, stride: Pair, padding: Pair) -> tuple[An
     planes = shape[0] * shape[1]
     source = contiguous("x", x).reshape(planes, *x.shape[2:])
     views = out.reshape(planes, *shape[2:]), argmax.reshape(planes, *shape[2:])
-    launch(max_pool, blocks(out.size, 64), 64, source, *window, *stride, *padding, *views)
+    launch(
+        max_pool2d_forward_kernel,
+        blocks(out.size, 64),
+        64,
+        source,
+        *window,
+        *stride,
+        *padding,
+        *views,
+    )
     return out, argmax
-
-
-def max_pool2d_backward(
-    grad: Any, argmax: Any, *, input_shape: tuple[int, ...], windows: Windows | None = None
-) -> Any:
-    """(N, C, OH, OW), (N, C, OH, OW) -> (N, C, H, W); atomics, so the order of sums varies."""
-    require_float32(grad=grad)
-    dx = zeros(input_shape, grad.dtype, grad)
-    planes, outputs = grad.shape[0] * grad.shape[1], grad.shape[2] * grad.shape[3]
-    values = contiguous("grad", grad).reshape(planes, outputs)
-    winners = contiguous("argmax", argmax.astype("int32", copy=False)).reshape(planes, outputs)
-    target = dx.reshape(planes, input_shape[2] * input_shape[3])
-    launch(max_pool_backward, blocks(grad.size, 64), 64, values, winners, target)
-    return dx

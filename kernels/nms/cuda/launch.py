@@ -46,8 +46,8 @@ def nms_padded_naive(
     kept = array_module(boxes).ones(count, "uint8")
     matrix = empty((count, count), "uint8", boxes)
     grid = (blocks(count, 32), blocks(count, 8))
-    NAIVE.launch("all_pairs", grid, (32, 8), boxes, names, count, threshold, matrix)
-    NAIVE.launch("walk", min(count, 1), _threads(count), matrix, count, kept)
+    NAIVE.launch("nms_pairs", grid, (32, 8), boxes, names, count, threshold, matrix)
+    NAIVE.launch("nms_scan", min(count, 1), _threads(count), matrix, count, kept)
     return _packed(kept, order, limit)
 
 
@@ -60,8 +60,8 @@ def nms_padded_bitmask(
     tiles = blocks(count, TILE)
     kept = zeros(count, "uint8", boxes)
     words = empty((count, tiles), "uint64", boxes)
-    BITMASK.launch("mask", (tiles, tiles), TILE, boxes, names, count, threshold, words)
-    BITMASK.launch("walk", min(count, 1), 256, words, count, tiles, kept, shared=8 * tiles)
+    BITMASK.launch("nms_pairs", (tiles, tiles), TILE, boxes, names, count, threshold, words)
+    BITMASK.launch("nms_scan", min(count, 1), 256, words, count, tiles, kept, shared=8 * tiles)
     return _packed(kept, order, limit)
 
 
@@ -75,9 +75,9 @@ def nms_padded_ballot(
     kept = zeros(count, "uint8", boxes)
     words = _triangle(tiles, boxes)
     grid = (blocks(tiles, 4), tiles)
-    BALLOT.launch("mask", grid, 256, boxes, names, count, threshold, words)
+    BALLOT.launch("nms_pairs", grid, 256, boxes, names, count, threshold, words)
     arguments = (words, count, limit, kept)
-    BALLOT.launch("walk", min(count, 1), _scanners(count), *arguments, shared=8 * tiles)
+    BALLOT.launch("nms_scan", min(count, 1), _scanners(count), *arguments, shared=8 * tiles)
     return _packed(kept, order, limit)
 
 
@@ -94,16 +94,16 @@ def nms_padded_grouped(
     kept = zeros(count, "uint8", boxes)
     starts = empty(count + 1, "int32", boxes)
     ordinals, total = empty(count, "int32", boxes), empty(1, "int32", boxes)
-    ORDER.launch("find_groups", 1, _threads(count), names, count, starts, ordinals, total)
+    ORDER.launch("nms_find_groups", 1, _threads(count), names, count, starts, ordinals, total)
     tiles = blocks(count, TILE) if count > SMALL else 0  # where all groups are small: no mask
     words = _triangle(tiles, boxes)
     grid = (min(blocks(tiles, 4), 16), tiles)
-    GROUPED.launch("mask", grid, 256, boxes, ordinals, starts, count, threshold, words)
+    GROUPED.launch("nms_pairs", grid, 256, boxes, ordinals, starts, count, threshold, words)
     # how many groups there are is known on the device alone; a block without one ends at once
     walkers = min(blocks(count, 4), MOST_BLOCKS if groups is not None else 1)
     shared = max(8 * tiles, SMALL_BYTES)
     arguments = (boxes, starts, total, rank, words, threshold, limit, kept)
-    GROUPED.launch("walk", walkers, _scanners(count), *arguments, shared=shared)
+    GROUPED.launch("nms_scan", walkers, _scanners(count), *arguments, shared=shared)
     return _packed(kept, order, limit)
 
 
@@ -151,7 +151,7 @@ def _by_score(boxes: Any, scores: Any, groups: Any) -> tuple[Any, Any, Any]:
     require_float32(boxes=boxes, scores=scores)
     scores = contiguous("scores", scores)
     keys = empty(len(scores), "int32", scores)
-    ORDER.launch("score_keys", blocks(len(scores), 256), 256, scores, len(scores), keys)
+    ORDER.launch("nms_score_keys", blocks(len(scores), 256), 256, scores, len(scores), keys)
     order = _argsort(keys)
     boxes = array_module(boxes).ascontiguousarray(boxes[order])
     if groups is None:
@@ -178,5 +178,5 @@ def _packed(kept: Any, order: Any, limit: int) -> Padded:
     """The first `limit` of `order` whose flag is set, then -1; how many there are."""
     indices, total = empty(limit, "int64", kept), empty(1, "int32", kept)
     count = len(order)
-    ORDER.launch("compact", 1, _threads(count), kept, order, count, limit, indices, total)
+    ORDER.launch("nms_compact", 1, _threads(count), kept, order, count, limit, indices, total)
     return indices, total

@@ -11,7 +11,7 @@ const int MOST_WARPS = 32;
 // has the largest.  The bits of floats from 0 on are ordered like whole numbers; those of negative
 // ones the other way around.  A sort by the floats themselves would go by the sign of a NaN.
 extern "C" __global__ void __launch_bounds__(256)
-    score_keys(const float* __restrict__ scores, int count, int* __restrict__ keys) {
+    nms_score_keys(const float* __restrict__ scores, int count, int* __restrict__ keys) {
   const i64 i = global_thread();
   if (i >= count) return;
   const u32 bits = __float_as_uint(scores[i]), magnitude = bits & 0x7fffffffu;
@@ -46,8 +46,8 @@ __device__ inline int count_before(int own, int* sums, int* all) {
 // The groups of boxes that lie sorted by group: where each begins, with R at the end; the ordinal
 // of every box's group; how many groups there are.  One block, LOT boxes a thread and round.
 extern "C" __global__ void __launch_bounds__(1024)
-    find_groups(const i64* __restrict__ groups, int count, int* __restrict__ starts,
-                int* __restrict__ ordinals, int* __restrict__ total) {
+    nms_find_groups(const i64* __restrict__ groups, int count, int* __restrict__ starts,
+                    int* __restrict__ ordinals, int* __restrict__ total) {
   __shared__ int sums[MOST_WARPS];
   int found = 0;
   for (int begin = 0; begin < count; begin += blockDim.x * LOT) {
@@ -74,8 +74,8 @@ extern "C" __global__ void __launch_bounds__(1024)
 // The kept boxes: the first `limit` entries of `order` whose flag is set, then -1; how many there
 // are.  One block, LOT flags a thread and round, so that 20000 boxes take three rounds.
 extern "C" __global__ void __launch_bounds__(1024)
-    compact(const unsigned char* __restrict__ kept, const i64* __restrict__ order, int count,
-            int limit, i64* __restrict__ indices, int* __restrict__ total) {
+    nms_compact(const unsigned char* __restrict__ kept, const i64* __restrict__ order, int count,
+                int limit, i64* __restrict__ indices, int* __restrict__ total) {
   __shared__ int sums[MOST_WARPS];
   int found = 0;
   for (int begin = 0; begin < count && found < limit; begin += blockDim.x * LOT) {

@@ -2,14 +2,14 @@
 //
 // Letters: R boxes, sorted by falling score; `groups` numbers that are equal within a group.
 //
-// `all_pairs`: one thread a pair, and one byte: whether the first suppresses the second.  The
-// matrix takes R * R bytes.  `walk`: one block; box after box, all threads cross out what a kept
+// `nms_pairs`: one thread a pair, and one byte: whether the first suppresses the second.  The
+// matrix takes R * R bytes.  `nms_scan`: one block; box after box, all threads cross out what a kept
 // box suppresses, then wait for each other: R barriers, each after a read of memory that cannot
 // begin before the barrier ahead of it.  Limited by that chain, by far.
 #include "device.cuh"
 #include "nms.cuh"
 
-extern "C" __global__ void all_pairs(const float4* boxes, const i64* groups, int count,
+extern "C" __global__ void nms_pairs(const float4* boxes, const i64* groups, int count,
                                      float threshold, unsigned char* matrix) {
   const int j = blockIdx.x * blockDim.x + threadIdx.x;
   const int i = blockIdx.y * blockDim.y + threadIdx.y;
@@ -20,7 +20,7 @@ extern "C" __global__ void all_pairs(const float4* boxes, const i64* groups, int
 }
 
 // kept: all set at first.
-extern "C" __global__ void walk(const unsigned char* matrix, int count, unsigned char* kept) {
+extern "C" __global__ void nms_scan(const unsigned char* matrix, int count, unsigned char* kept) {
   for (int i = 0; i < count; ++i) {
     if (kept[i])
       for (int j = i + 1 + threadIdx.x; j < count; j += blockDim.x)

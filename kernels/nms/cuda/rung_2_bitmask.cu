@@ -3,12 +3,12 @@
 // Letters: R boxes, sorted by falling score, in T tiles of 64; `groups` numbers that are equal
 // within a group.
 //
-// `mask`: a block of 64 threads owns 64 x 64 pairs, one thread a row.  The boxes of the columns lie
+// `nms_pairs`: a block of 64 threads owns 64 x 64 pairs, one thread a row.  The boxes of the columns lie
 // in shared memory, where all threads read the same one at once; a thread's 64 answers are the bits
 // of one word.  Tiles left of the diagonal are not computed: a box matters only to those after it.
 // (R, T) words: 1/8 byte a pair instead of 1.
 //
-// `walk`: one block; thread w owns words w, w + 256, ... of the row of bits `gone`.  Whether a box
+// `nms_scan`: one block; thread w owns words w, w + 256, ... of the row of bits `gone`.  Whether a box
 // of the present tile is gone, every thread follows by itself, in a register; the other words need
 // be right only when their tile comes.  So one barrier serves 64 boxes.
 //
@@ -18,8 +18,8 @@
 #include "nms.cuh"
 
 extern "C" __global__ void __launch_bounds__(64)
-    mask(const float4* __restrict__ boxes, const i64* __restrict__ groups, int count,
-         float threshold, u64* __restrict__ words) {
+    nms_pairs(const float4* __restrict__ boxes, const i64* __restrict__ groups, int count,
+              float threshold, u64* __restrict__ words) {
   __shared__ float4 tile[TILE];
   __shared__ float areas[TILE];
   __shared__ i64 names[TILE];
@@ -44,7 +44,8 @@ extern "C" __global__ void __launch_bounds__(64)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    walk(const u64* __restrict__ words, int count, int tiles, unsigned char* __restrict__ kept) {
+    nms_scan(const u64* __restrict__ words, int count, int tiles,
+             unsigned char* __restrict__ kept) {
   DYNAMIC_SHARED(u64, gone);  // a bit a box
   for (int w = threadIdx.x; w < tiles; w += blockDim.x) gone[w] = 0;
   for (int tile = 0; tile < tiles; ++tile) {

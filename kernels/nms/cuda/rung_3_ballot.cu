@@ -3,12 +3,12 @@
 // Letters: R boxes, sorted by falling score, in T tiles of 64; `groups` numbers that are equal
 // within a group.
 //
-// `mask`: a block of 256 threads owns a row of four tiles left of the diagonal or on it: each
+// `nms_pairs`: a block of 256 threads owns a row of four tiles left of the diagonal or on it: each
 // thread one box against the 64 of a tile.  A word says which boxes *before* its own suppress it,
 // the other way around than in rung 2 (the IoU is symmetric), and the words of a tile lie together:
 // every write is 256 contiguous bytes a warp, and only T (T + 1) / 2 tiles take memory.
 //
-// `walk`: one block runs the scan of scan.cuh.  In rung 2 each kept box waited for the word that
+// `nms_scan`: one block runs the scan of scan.cuh.  In rung 2 each kept box waited for the word that
 // the box before it had to decide upon; here the 64 words of a tile lie in the registers of one
 // warp, which needs a few rounds of ballots, while the other warps fetch the next tile's.
 //
@@ -21,8 +21,8 @@
 const int TOGETHER = 4;  // tiles a block holds a row of boxes against at once
 
 extern "C" __global__ void __launch_bounds__(256)
-    mask(const float4* __restrict__ boxes, const i64* __restrict__ groups, int count,
-         float threshold, u64* __restrict__ words) {
+    nms_pairs(const float4* __restrict__ boxes, const i64* __restrict__ groups, int count,
+              float threshold, u64* __restrict__ words) {
   __shared__ float4 tile[TOGETHER * TILE];
   __shared__ float areas[TOGETHER * TILE];
   __shared__ i64 names[TOGETHER * TILE];
@@ -52,7 +52,8 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // kept: not set at first.
 extern "C" __global__ void __launch_bounds__(512)
-    walk(const u64* __restrict__ words, int count, int limit, unsigned char* __restrict__ kept) {
+    nms_scan(const u64* __restrict__ words, int count, int limit,
+             unsigned char* __restrict__ kept) {
   DYNAMIC_SHARED(u64, kept_words);  // T
   __shared__ u64 gone[2];
   scan(words, 0, count, limit, kept_words, gone, [=](int i, bool flag) { kept[i] = flag; });

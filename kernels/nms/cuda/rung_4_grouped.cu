@@ -3,14 +3,14 @@
 // Letters: R boxes, sorted by group and within it by falling score, in T tiles of 64, whatever the
 // groups; group g reaches from `starts[g]` to `starts[g + 1]` - 1, and `ordinals` names each box's.
 //
-// `walk`: a block of 512 threads owns a group, and the group gridDim.x after it.  One of up to 512
+// `nms_scan`: a block of 512 threads owns a group, and the group gridDim.x after it.  One of up to 512
 // boxes it does alone: boxes and mask lie in shared memory, so that nothing is read from memory but
-// the boxes.  The mask of a larger group comes from `mask`, as in rung 3, and a group's scan begins
+// the boxes.  The mask of a larger group comes from `nms_pairs`, as in rung 3, and a group's scan begins
 // at its own first tile.  Groups are independent, so that their scans run side by side, where rung
 // 3 goes through all boxes in one chain; and each ends as soon as it has kept `limit` boxes, as no
 // more than that many of it can be among the best `limit` of all groups.
 //
-// `mask`: blockIdx.y is a tile of rows; its blocks share out the tiles from the first one of its
+// `nms_pairs`: blockIdx.y is a tile of rows; its blocks share out the tiles from the first one of its
 // first group to itself.  Before that lie only other groups.
 //
 // Against rung 3: the sort by group costs a second pass; the pairs are those within groups, not
@@ -31,8 +31,8 @@ __device__ inline bool is_small(const int* starts, int group) {
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    mask(const float4* __restrict__ boxes, const int* __restrict__ ordinals,
-         const int* __restrict__ starts, int count, float threshold, u64* __restrict__ words) {
+    nms_pairs(const float4* __restrict__ boxes, const int* __restrict__ ordinals,
+              const int* __restrict__ starts, int count, float threshold, u64* __restrict__ words) {
   __shared__ float4 tile[TOGETHER * TILE];
   __shared__ float areas[TOGETHER * TILE];
   __shared__ int names[TOGETHER * TILE];
@@ -90,9 +90,10 @@ __device__ inline void small_mask(const float4* boxes, const float* areas, int c
 
 // kept: not set at first; box i is number rank[i] by falling score over all groups.
 extern "C" __global__ void __launch_bounds__(512, 2)
-    walk(const float4* __restrict__ boxes, const int* __restrict__ starts,
-         const int* __restrict__ groups, const i64* __restrict__ rank, const u64* __restrict__ words,
-         float threshold, int limit, unsigned char* __restrict__ kept) {
+    nms_scan(const float4* __restrict__ boxes, const int* __restrict__ starts,
+             const int* __restrict__ groups, const i64* __restrict__ rank,
+             const u64* __restrict__ words, float threshold, int limit,
+             unsigned char* __restrict__ kept) {
   // a large group: a word for each of its tiles.  A small one: boxes, areas, mask, kept words
   DYNAMIC_SHARED(u64, memory);
   __shared__ u64 gone[2];

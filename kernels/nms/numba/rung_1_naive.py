@@ -28,7 +28,7 @@ def suppresses(a, b, threshold):
 
 
 @jit
-def all_pairs(boxes, groups, threshold, matrix):
+def nms_pairs_kernel(boxes, groups, threshold, matrix):
     """One thread a column: whether a box is suppressed by each that comes before it."""
     j = cuda.grid(1)
     if j < matrix.shape[1]:
@@ -37,7 +37,7 @@ def all_pairs(boxes, groups, threshold, matrix):
 
 
 @jit
-def walk(matrix, kept):
+def nms_scan_kernel(matrix, kept):
     """One block; all threads cross out what a kept box suppresses, then wait for each other."""
     count = kept.shape[0]
     for i in range(count):
@@ -65,6 +65,6 @@ def nms(boxes: Any, scores: Any, groups: Any = None, *, threshold: float) -> Any
     count = len(order)
     matrix = empty((count, count), "bool", boxes)
     kept = ~zeros(count, "bool", boxes)
-    launch(all_pairs, blocks(count, 64), 64, boxes, names, float32(threshold), matrix)
-    launch(walk, min(count, 1), 64, matrix, kept)
+    launch(nms_pairs_kernel, blocks(count, 64), 64, boxes, names, float32(threshold), matrix)
+    launch(nms_scan_kernel, min(count, 1), 64, matrix, kept)
     return order[kept]

@@ -19,7 +19,7 @@ THREADS = 64
 
 
 @jit
-def mask(boxes, groups, threshold, words):
+def nms_pairs_kernel(boxes, groups, threshold, words):
     """A block owns 64 x 64 pairs, a thread a row: 64 answers, the bits of one word."""
     tile = cuda.shared.array((TILE, 4), float32)
     names = cuda.shared.array(TILE, int64)
@@ -43,7 +43,7 @@ def mask(boxes, groups, threshold, words):
 
 
 @jit
-def walk(words, gone, kept):
+def nms_scan_kernel(words, gone, kept):
     """One block; thread w owns words w, w + 64, ... of `gone`, and follows the present tile's."""
     count, tiles = words.shape
     for tile in range(tiles):
@@ -66,6 +66,6 @@ def nms(boxes: Any, scores: Any, groups: Any = None, *, threshold: float) -> Any
     count, tiles = len(order), blocks(len(order), TILE)
     words, gone = empty((count, tiles), "uint64", boxes), zeros(tiles, "uint64", boxes)
     kept = empty(count, "bool", boxes)
-    launch(mask, (tiles, tiles), THREADS, boxes, names, float32(threshold), words)
-    launch(walk, min(count, 1), THREADS, words, gone, kept)
+    launch(nms_pairs_kernel, (tiles, tiles), THREADS, boxes, names, float32(threshold), words)
+    launch(nms_scan_kernel, min(count, 1), THREADS, words, gone, kept)
     return order[kept]

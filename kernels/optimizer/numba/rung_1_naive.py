@@ -1,4 +1,4 @@
-"""One step of an optimizer in Numba-CUDA, the twin of rung_1_naive.cu: one thread a weight.
+"""One step of an optimizer in Numba-CUDA, twin of rung_1_naive.cu: one thread a weight.
 
 Numba fuses a product and the sum it goes into, so that the last bit may differ from its twin's.
 """
@@ -18,7 +18,7 @@ from minimask.kernels.optimizer.factors import factors
 
 
 @jit
-def sgd(grad, lr, momentum, weight_decay, weight, velocity):
+def sgd_step_kernel(grad, lr, momentum, weight_decay, weight, velocity):
     """Flat arrays and float32 numbers."""
     t = cuda.grid(1)
     if t >= weight.size:
@@ -31,7 +31,9 @@ def sgd(grad, lr, momentum, weight_decay, weight, velocity):
 
 
 @jit
-def adamw(grad, toward_grad, toward_square, root_scale, eps, length, keep, weight, mean, square):
+def adamw_step_kernel(
+    grad, toward_grad, toward_square, root_scale, eps, length, keep, weight, mean, square
+):
     """Flat arrays and the numbers of factors.py in float32."""
     t = cuda.grid(1)
     if t >= weight.size:
@@ -52,7 +54,7 @@ def sgd_step(
     require_float32(weight=weight)
     numbers = [np.float32(number) for number in (lr, momentum, weight_decay)]
     arrays = weight.reshape(-1), velocity.reshape(-1)
-    launch(sgd, blocks(weight.size, 64), 64, grad.reshape(-1), *numbers, *arrays)
+    launch(sgd_step_kernel, blocks(weight.size, 64), 64, grad.reshape(-1), *numbers, *arrays)
 
 
 def adamw_step(weight: Any, grad: Any, mean: Any, square: Any, **settings: float) -> None:
@@ -60,4 +62,4 @@ def adamw_step(weight: Any, grad: Any, mean: Any, square: Any, **settings: float
     require_float32(weight=weight)
     numbers = [np.float32(number) for number in factors(**settings)]
     arrays = weight.reshape(-1), mean.reshape(-1), square.reshape(-1)
-    launch(adamw, blocks(weight.size, 64), 64, grad.reshape(-1), *numbers, *arrays)
+    launch(adamw_step_kernel, blocks(weight.size, 64), 64, grad.reshape(-1), *numbers, *arrays)

@@ -15,7 +15,7 @@ def relu_naive(x: Any, residual: Any) -> Any:
     values, y = contiguous("x", x), empty(x.shape, x.dtype, x)
     other = values if residual is None else contiguous("residual", residual)
     grid, add = blocks(y.size, 256), int(residual is not None)
-    NAIVE.launch("relu", grid, 256, values, other, y.size, add, y)
+    NAIVE.launch("relu_forward", grid, 256, values, other, y.size, add, y)
     return y
 
 

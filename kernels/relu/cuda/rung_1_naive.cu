@@ -7,7 +7,7 @@
 
 // `residual` is read only if `add` is not 0.
 extern "C" __global__ void __launch_bounds__(256)
-    relu(const float* x, const float* residual, i64 count, int add, float* y) {
+    relu_forward(const float* x, const float* residual, i64 count, int add, float* y) {
   const i64 t = global_thread();
   if (t >= count) return;
   const float value = add ? x[t] + residual[t] : x[t];

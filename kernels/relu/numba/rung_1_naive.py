@@ -1,4 +1,4 @@
-"""The positive part in Numba-CUDA, the twin of rung_1_naive.cu: one thread a value."""
+"""The positive part in Numba-CUDA, twin of rung_1_naive.cu: one thread a value."""
 
 # mypy: allow-untyped-defs
 from __future__ import annotations
@@ -12,7 +12,7 @@ from minimask.kernels.numba_cuda import cuda, jit, launch
 
 
 @jit
-def positive_part(x, residual, add, y):
+def relu_forward_kernel(x, residual, add, y):
     """Flat arrays; `residual` is read only if `add` is not 0."""
     t = cuda.grid(1)
     if t >= y.size:
@@ -22,7 +22,7 @@ def positive_part(x, residual, add, y):
 
 
 @jit
-def gradient(grad, y, dx):
+def relu_backward_kernel(grad, y, dx):
     """Flat arrays."""
     t = cuda.grid(1)
     if t < dx.size:
@@ -35,7 +35,7 @@ def relu(x: Any, residual: Any) -> Any:
     values, y = contiguous("x", x).reshape(-1), empty(x.shape, x.dtype, x)
     other = values if residual is None else contiguous("residual", residual).reshape(-1)
     add = int(residual is not None)
-    launch(positive_part, blocks(y.size, 64), 64, values, other, add, y.reshape(-1))
+    launch(relu_forward_kernel, blocks(y.size, 64), 64, values, other, add, y.reshape(-1))
     return y
 
 
@@ -44,5 +44,5 @@ def relu_backward(grad: Any, y: Any) -> Any:
     require_float32(grad=grad)
     values, outputs = contiguous("grad", grad).reshape(-1), contiguous("y", y).reshape(-1)
     dx = empty(grad.shape, grad.dtype, grad)
-    launch(gradient, blocks(dx.size, 64), 64, values, outputs, dx.reshape(-1))
+    launch(relu_backward_kernel, blocks(dx.size, 64), 64, values, outputs, dx.reshape(-1))
     return dx

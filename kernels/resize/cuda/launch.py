@@ -67,7 +67,7 @@ def _forward(rung: Program, grid: Sequence[int], x: Any, y: Any, mode: str) -> N
     top, down, *_ = tables(x, x.shape[2], y.shape[2], mode)
     left, across, *_ = tables(x, x.shape[3], y.shape[3], mode)
     read = (top, left) if mode == "nearest" else (top, down, left, across)
-    rung.launch(mode, grid, 256, x, *read, planes, *x.shape[2:], *y.shape[2:], y)
+    rung.launch(f"resize_{mode}", grid, 256, x, *read, planes, *x.shape[2:], *y.shape[2:], y)
 
 
 def _backward(rung: Program, grid: Sequence[int], grad: Any, dx: Any, mode: str) -> None:
@@ -76,7 +76,9 @@ def _backward(rung: Program, grid: Sequence[int], grad: Any, dx: Any, mode: str)
     top, down, *rows = tables(grad, dx.shape[2], grad.shape[2], mode)
     left, across, *columns = tables(grad, dx.shape[3], grad.shape[3], mode)
     read = (top, down, left, across, *rows, *columns)
-    rung.launch("backward", grid, 256, grad, *read, planes, *dx.shape[2:], *grad.shape[2:], dx)
+    rung.launch(
+        "resize_backward", grid, 256, grad, *read, planes, *dx.shape[2:], *grad.shape[2:], dx
+    )
 
 
 def tables(like: Any, length: int, new_length: int, mode: str) -> tuple[Any, ...]:

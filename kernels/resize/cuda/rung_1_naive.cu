@@ -13,8 +13,8 @@
 #include "device.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    nearest(const float* x, const int* row_of, const int* column_of, int planes, int height, int width,
-            int out_h, int out_w, float* y) {
+    resize_nearest(const float* x, const int* row_of, const int* column_of, int planes, int height,
+                   int width, int out_h, int out_w, float* y) {
   const i64 index = global_thread(), plane = index / out_w / out_h;
   if (plane >= planes) return;
   const int i = int(index / out_w % out_h), j = int(index % out_w);
@@ -22,8 +22,9 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    bilinear(const float* x, const int* top_of, const float* down, const int* left_of, const float* across,
-             int planes, int height, int width, int out_h, int out_w, float* y) {
+    resize_bilinear(const float* x, const int* top_of, const float* down, const int* left_of,
+                    const float* across, int planes, int height, int width, int out_h, int out_w,
+                    float* y) {
   const i64 index = global_thread(), plane = index / out_w / out_h;
   if (plane >= planes) return;
   const int i = int(index / out_w % out_h), j = int(index % out_w);
@@ -41,9 +42,10 @@ __device__ inline float share(int y, int length, int low, float weight) {
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward(const float* grad, const int* top_of, const float* down, const int* left_of,
-             const float* across, const int* begin_h, const int* end_h, const int* begin_w,
-             const int* end_w, int planes, int height, int width, int out_h, int out_w, float* dx) {
+    resize_backward(const float* grad, const int* top_of, const float* down, const int* left_of,
+                    const float* across, const int* begin_h, const int* end_h, const int* begin_w,
+                    const int* end_w, int planes, int height, int width, int out_h, int out_w,
+                    float* dx) {
   const i64 index = global_thread(), plane = index / width / height;
   if (plane >= planes) return;
   const int y = int(index / width % height), x = int(index % width);

@@ -34,8 +34,8 @@ __device__ inline void write(float* to, const float (&values)[4], int count, boo
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    nearest(const float* x, const int* row_of, const int* column_of, int planes, int height, int width,
-            int out_h, int out_w, float* y) {
+    resize_nearest(const float* x, const int* row_of, const int* column_of, int planes, int height,
+                   int width, int out_h, int out_w, float* y) {
   const Place at(out_h, (out_w + 3) / 4, 4);
   if (!at.inside) return;
   int columns[4];
@@ -52,8 +52,9 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    bilinear(const float* x, const int* top_of, const float* down, const int* left_of, const float* across,
-             int planes, int height, int width, int out_h, int out_w, float* y) {
+    resize_bilinear(const float* x, const int* top_of, const float* down, const int* left_of,
+                    const float* across, int planes, int height, int width, int out_h, int out_w,
+                    float* y) {
   const Place at(out_h, (out_w + 3) / 4, 4);
   if (!at.inside) return;
   int left[4], right[4];
@@ -85,9 +86,10 @@ __device__ inline float share(int y, int length, int low, float weight) {
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    backward(const float* grad, const int* top_of, const float* down, const int* left_of,
-             const float* across, const int* begin_h, const int* end_h, const int* begin_w,
-             const int* end_w, int planes, int height, int width, int out_h, int out_w, float* dx) {
+    resize_backward(const float* grad, const int* top_of, const float* down, const int* left_of,
+                    const float* across, const int* begin_h, const int* end_h, const int* begin_w,
+                    const int* end_w, int planes, int height, int width, int out_h, int out_w,
+                    float* dx) {
   const Place at(height, width, 1);
   if (!at.inside) return;
   const int first = begin_h[at.row], last = end_h[at.row];

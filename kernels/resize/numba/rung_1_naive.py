@@ -1,4 +1,4 @@
-"""Resizing in Numba-CUDA: one thread a value, the twin of rung_1_naive.cu.
+"""Resizing in Numba-CUDA: one thread a value, twin of rung_1_naive.cu.
 
 Letters: N images, C channels, H W height and width of the input, H2 W2 of the output.
 """
@@ -18,7 +18,7 @@ THREADS = 64
 
 
 @jit
-def nearest(x, row_of, column_of, y):
+def resize_nearest_kernel(x, row_of, column_of, y):
     """One thread a value of y; arrays are (N C, height, width)."""
     index = cuda.grid(1)
     if index < y.size:
@@ -28,7 +28,7 @@ def nearest(x, row_of, column_of, y):
 
 
 @jit
-def bilinear(x, top_of, down, left_of, across, y):
+def resize_bilinear_kernel(x, top_of, down, left_of, across, y):
     """One thread a value of y: it blends two pixels of two rows."""
     index = cuda.grid(1)
     if index >= y.size:
@@ -54,7 +54,7 @@ def share(pixel, length, low, weight):
 
 
 @jit
-def gather(grad, top_of, down, left_of, across, begin_h, end_h, begin_w, end_w, dx):
+def resize_backward_kernel(grad, top_of, down, left_of, across, begin_h, end_h, begin_w, end_w, dx):
     """One thread a value of dx: it collects from the outputs that read it."""
     index = cuda.grid(1)
     if index >= dx.size:
@@ -78,9 +78,9 @@ def resize(x: Any, *, size: tuple[int, int], mode: str) -> Any:
     left, across, *_ = tables(x, x.shape[3], size[1], mode)
     grid, planes, out = blocks(y.size, THREADS), planes_of(x), planes_of(y)
     if mode == "nearest":
-        launch(nearest, grid, THREADS, planes, top, left, out)
+        launch(resize_nearest_kernel, grid, THREADS, planes, top, left, out)
     else:
-        launch(bilinear, grid, THREADS, planes, top, down, left, across, out)
+        launch(resize_bilinear_kernel, grid, THREADS, planes, top, down, left, across, out)
     return y
 
 
@@ -91,7 +91,7 @@ def resize_backward(grad: Any, *, size: tuple[int, int], mode: str) -> Any:
     top, down, *rows = tables(grad, size[0], grad.shape[2], mode)
     left, across, *columns = tables(grad, size[1], grad.shape[3], mode)
     read = (planes_of(grad), top, down, left, across, *rows, *columns)
-    launch(gather, blocks(dx.size, THREADS), THREADS, *read, planes_of(dx))
+    launch(resize_backward_kernel, blocks(dx.size, THREADS), THREADS, *read, planes_of(dx))
     return dx
 
 

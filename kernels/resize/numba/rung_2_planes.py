@@ -22,7 +22,7 @@ THREADS = 64
 
 
 @jit
-def nearest(x, row_of, column_of, y):
+def resize_nearest_kernel(x, row_of, column_of, y):
     """One thread one place of y (N C, H2, W2), in every `gridDim.y`-th plane."""
     place, first = cuda.grid(2)
     if place >= y.shape[1] * y.shape[2]:
@@ -34,7 +34,7 @@ def nearest(x, row_of, column_of, y):
 
 
 @jit
-def bilinear(x, top_of, down, left_of, across, y):
+def resize_bilinear_kernel(x, top_of, down, left_of, across, y):
     """One thread one place of y: its four pixels and their weights serve all its planes."""
     place, first = cuda.grid(2)
     if place >= y.shape[1] * y.shape[2]:
@@ -49,7 +49,7 @@ def bilinear(x, top_of, down, left_of, across, y):
 
 
 @jit
-def gather(grad, top_of, down, left_of, across, begin_h, end_h, begin_w, end_w, dx):
+def resize_backward_kernel(grad, top_of, down, left_of, across, begin_h, end_h, begin_w, end_w, dx):
     """One thread one pixel of dx (N C, H, W), in every `gridDim.y`-th plane."""
     place, first = cuda.grid(2)
     if place >= dx.shape[1] * dx.shape[2]:
@@ -73,10 +73,10 @@ def resize(x: Any, *, size: tuple[int, int], mode: str) -> Any:
     left, across, *_ = tables(x, x.shape[3], size[1], mode)
     grid = (blocks(size[0] * size[1], THREADS), layers(y))
     if mode == "nearest":
-        launch(nearest, grid, (THREADS, 1), planes_of(x), top, left, planes_of(y))
+        launch(resize_nearest_kernel, grid, (THREADS, 1), planes_of(x), top, left, planes_of(y))
     else:
         read = (planes_of(x), top, down, left, across)
-        launch(bilinear, grid, (THREADS, 1), *read, planes_of(y))
+        launch(resize_bilinear_kernel, grid, (THREADS, 1), *read, planes_of(y))
     return y
 
 
@@ -88,5 +88,5 @@ def resize_backward(grad: Any, *, size: tuple[int, int], mode: str) -> Any:
     left, across, *columns = tables(grad, size[1], grad.shape[3], mode)
     read = (planes_of(grad), top, down, left, across, *rows, *columns)
     grid = (blocks(size[0] * size[1], THREADS), layers(dx))
-    launch(gather, grid, (THREADS, 1), *read, planes_of(dx))
+    launch(resize_backward_kernel, grid, (THREADS, 1), *read, planes_of(dx))
     return dx

@@ -23,8 +23,8 @@ from numba import njit, prange, uint32
 
 from minimask.kernels.roi_align.cpu import compiled
 from minimask.kernels.roi_align.cpu.compiled import GROUP, Taps, merge_taps
-from minimask.kernels.roi_align.geometry import axes
 from minimask.kernels.roi_align.cpu.registers import add_four, add_one
+from minimask.kernels.roi_align.geometry import axes
 from minimask.kernels.rois import Shape, by_image, split_rois
 from minimask.kernels.vectors import lanes, transpose_block
 
@@ -34,7 +34,7 @@ def forward(
 ) -> np.ndarray:
     """(N, C, H, W), (R, 5) -> (R, C, PH, PW)."""
     if reduce == "max":
-        return cpu.forward(features, rois, size=size, reduce=reduce, **options)
+        return compiled.forward(features, rois, size=size, reduce=reduce, **options)
     out = np.empty((len(rois), features.shape[1], *size), features.dtype)
     _forward_into(features, rois, np.arange(len(rois)), out, **options)
     return out
@@ -82,7 +82,7 @@ def _forward_into(
     else:
         whole = len(places) == len(out)  # then they are all, in order
         crops = out if whole else np.empty((len(rois), *out.shape[1:]), out.dtype)
-        cpu._pool(features, order, first, y, x, crops)
+        compiled._pool(features, order, first, y, x, crops)
         if not whole:
             out[places] = crops
 
@@ -136,7 +136,7 @@ def _backward_of(
     else:
         out = np.zeros(shape, grad.dtype)
         crops = grad if len(places) == len(grad) else grad[places]
-        cpu._spread(crops, order, first, y, x, out)
+        compiled._spread(crops, order, first, y, x, out)
     return out
 
 

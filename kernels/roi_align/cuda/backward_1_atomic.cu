@@ -10,9 +10,10 @@
 #include "sampling.cuh"
 #include "outputs.cuh"
 
-extern "C" __global__ void spread(const float* grad, const float* rois, i64 outputs, int images,
-                                  int channels, int height, int width, int bins_y, int bins_x,
-                                  float scale, int ratio, bool aligned, float* out) {
+extern "C" __global__ void roi_align_backward(const float* grad, const float* rois, i64 outputs,
+                                              int images, int channels, int height, int width,
+                                              int bins_y, int bins_x, float scale, int ratio,
+                                              bool aligned, float* out) {
   const i64 index = global_thread();
   if (index >= outputs) return;
   const Output o = output_at(index, channels, bins_y, bins_x);

@@ -16,8 +16,9 @@
 // `out` is (N, H, W, C) and all zeros.  blockIdx.y counts slices of 32 channels, blockIdx.z parts
 // of `rows` rows of bins, whose gradients are turned to channels-last in shared memory.
 extern "C" __global__ void __launch_bounds__(256)
-    spread(const float* grad, const float* rois, int images, int channels, int height, int width,
-           int bins_y, int bins_x, float scale, int ratio, bool aligned, int rows, float* out) {
+    roi_align_backward(const float* grad, const float* rois, int images, int channels, int height,
+                       int width, int bins_y, int bins_x, float scale, int ratio, bool aligned,
+                       int rows, float* out) {
   DYNAMIC_SHARED(unsigned char, memory);
   const i64 r = blockIdx.x;
   Slice slice = {32, 0, rows, bins_x, bins_x};

@@ -229,12 +229,13 @@ __device__ inline void write_sums(const float4 (&sum)[TILE], const Level<float>&
 
 // `rows` rows of bins of a RoI fit in shared memory, `batch` times.
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
-    spread(float* f0, float* f1, float* f2, float* f3, float* f4, float* f5, float* f6, float* f7,
-           int h0, int h1, int h2, int h3, int h4, int h5, int h6, int h7, int w0, int w1, int w2,
-           int w3, int w4, int w5, int w6, int w7, float s0, float s1, float s2, float s3, float s4,
-           float s5, float s6, float s7, const float* grad, const float* rois, const i64* levels,
-           i64 count, int images, int channels, int bins_y, int bins_x, int ratio, bool aligned,
-           int rows, int batch) {
+    roi_align_backward(float* f0, float* f1, float* f2, float* f3, float* f4, float* f5, float* f6,
+                       float* f7, int h0, int h1, int h2, int h3, int h4, int h5, int h6, int h7,
+                       int w0, int w1, int w2, int w3, int w4, int w5, int w6, int w7, float s0,
+                       float s1, float s2, float s3, float s4, float s5, float s6, float s7,
+                       const float* grad, const float* rois, const i64* levels, i64 count,
+                       int images, int channels, int bins_y, int bins_x, int ratio, bool aligned,
+                       int rows, int batch) {
   DYNAMIC_SHARED(float, memory);
   __shared__ Found found;
   const Levels<float> pyramid = {{f0, f1, f2, f3, f4, f5, f6, f7},

@@ -19,9 +19,10 @@ __device__ inline float interpolate(const float* plane, int width, Between y, Be
   return top * (1 - y.part) + bottom * y.part;
 }
 
-extern "C" __global__ void pool(const float* features, const float* rois, i64 outputs, int images,
-                                int channels, int height, int width, int bins_y, int bins_x,
-                                float scale, int ratio, bool aligned, bool largest, float* out) {
+extern "C" __global__ void roi_align_forward(const float* features, const float* rois, i64 outputs,
+                                             int images, int channels, int height, int width,
+                                             int bins_y, int bins_x, float scale, int ratio,
+                                             bool aligned, bool largest, float* out) {
   const i64 index = global_thread();
   if (index >= outputs) return;
   const Output o = output_at(index, channels, bins_y, bins_x);

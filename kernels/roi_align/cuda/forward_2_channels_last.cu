@@ -7,7 +7,7 @@
 // thread.  The cells of a sample are then read in whole lines of 128 bytes, of which every byte is
 // used, and a position is worked out once for a group instead of once a channel.
 //
-// It costs a transposition where the features come channels-first (kernel `transpose`, a read and a
+// It costs a transposition where the features come channels-first (kernel `roi_align_transpose`, a read and a
 // write of the whole map), and a detour of the output, which is channels-first, through shared
 // memory. What limits it: a bin reads 4 n n cells, and neighboring samples read the same ones.
 #include "device.cuh"
@@ -83,18 +83,18 @@ __device__ inline void pool_slice(const float* features, const float* rois, int 
 }
 
 extern "C" __global__ void __launch_bounds__(224, 2)
-    pool_by_4(const float* features, const float* rois, int images, int channels, int height,
-              int width, int bins_y, int bins_x, float scale, int ratio, bool aligned, bool largest,
-              int lanes, int rows, int run, float* out) {
+    roi_align_forward_by_4(const float* features, const float* rois, int images, int channels,
+                           int height, int width, int bins_y, int bins_x, float scale, int ratio,
+                           bool aligned, bool largest, int lanes, int rows, int run, float* out) {
   DYNAMIC_SHARED(float, stage);
   pool_slice<Float4>(features, rois, images, channels, height, width, bins_y, scale, ratio, aligned,
                      largest, {lanes, 0, rows, bins_x, run}, stage, out);
 }
 
 extern "C" __global__ void __launch_bounds__(224, 2)
-    pool_by_1(const float* features, const float* rois, int images, int channels, int height,
-              int width, int bins_y, int bins_x, float scale, int ratio, bool aligned, bool largest,
-              int lanes, int rows, int run, float* out) {
+    roi_align_forward_by_1(const float* features, const float* rois, int images, int channels,
+                           int height, int width, int bins_y, int bins_x, float scale, int ratio,
+                           bool aligned, bool largest, int lanes, int rows, int run, float* out) {
   DYNAMIC_SHARED(float, stage);
   pool_slice<Float1>(features, rois, images, channels, height, width, bins_y, scale, ratio, aligned,
                      largest, {lanes, 0, rows, bins_x, run}, stage, out);
@@ -102,7 +102,7 @@ extern "C" __global__ void __launch_bounds__(224, 2)
 
 // (batch, rows, columns) -> (batch, columns, rows)
 extern "C" __global__ void __launch_bounds__(256)
-    transpose(const float* in, int rows, int columns, float* out) {
+    roi_align_transpose(const float* in, int rows, int columns, float* out) {
   __shared__ float tile[32][33];
   turn(in, rows, columns, tile, out);
 }

@@ -30,18 +30,18 @@ __device__ inline void pool_roi(const float* features, const float* rois, int im
 }
 
 extern "C" __global__ void __launch_bounds__(224, 4)
-    pool_by_4(const float* features, const float* rois, int images, int channels, int height,
-              int width, int bins_y, int bins_x, float scale, int ratio, bool aligned, int lanes,
-              int rows, int run, float* out) {
+    roi_align_forward_by_4(const float* features, const float* rois, int images, int channels,
+                           int height, int width, int bins_y, int bins_x, float scale, int ratio,
+                           bool aligned, int lanes, int rows, int run, float* out) {
   DYNAMIC_SHARED(unsigned char, memory);
   pool_roi<Float4>(features, rois, images, channels, height, width, bins_y, scale, ratio, aligned,
                    {lanes, 0, rows, bins_x, run}, memory, out);
 }
 
 extern "C" __global__ void __launch_bounds__(224, 4)
-    pool_by_1(const float* features, const float* rois, int images, int channels, int height,
-              int width, int bins_y, int bins_x, float scale, int ratio, bool aligned, int lanes,
-              int rows, int run, float* out) {
+    roi_align_forward_by_1(const float* features, const float* rois, int images, int channels,
+                           int height, int width, int bins_y, int bins_x, float scale, int ratio,
+                           bool aligned, int lanes, int rows, int run, float* out) {
   DYNAMIC_SHARED(unsigned char, memory);
   pool_roi<Float1>(features, rois, images, channels, height, width, bins_y, scale, ratio, aligned,
                    {lanes, 0, rows, bins_x, run}, memory, out);

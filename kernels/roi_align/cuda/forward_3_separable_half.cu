@@ -51,13 +51,15 @@ __device__ inline void pool_roi(const Levels<const half>& pyramid, const float* 
 }
 
 extern "C" __global__ void __launch_bounds__(224, 2)
-    pool_by_8(const half* f0, const half* f1, const half* f2, const half* f3, const half* f4,
-              const half* f5, const half* f6, const half* f7, int h0, int h1, int h2, int h3,
-              int h4, int h5, int h6, int h7, int w0, int w1, int w2, int w3, int w4, int w5,
-              int w6, int w7, float s0, float s1, float s2, float s3, float s4, float s5, float s6,
-              float s7, const float* rois, const i64* levels, int images, int channels, int bins_y,
-              int bins_x, int ratio, bool aligned, int lanes, int rows, int run, int most_y,
-              int most_x, half* out) {
+    roi_align_forward_half_by_8(const half* f0, const half* f1, const half* f2, const half* f3,
+                                const half* f4, const half* f5, const half* f6, const half* f7,
+                                int h0, int h1, int h2, int h3, int h4, int h5, int h6, int h7,
+                                int w0, int w1, int w2, int w3, int w4, int w5, int w6, int w7,
+                                float s0, float s1, float s2, float s3, float s4, float s5,
+                                float s6, float s7, const float* rois, const i64* levels,
+                                int images, int channels, int bins_y, int bins_x, int ratio,
+                                bool aligned, int lanes, int rows, int run, int most_y, int most_x,
+                                half* out) {
   DYNAMIC_SHARED(unsigned char, memory);
   const Levels<const half> pyramid = {{f0, f1, f2, f3, f4, f5, f6, f7},
                                       {h0, h1, h2, h3, h4, h5, h6, h7},
@@ -68,13 +70,15 @@ extern "C" __global__ void __launch_bounds__(224, 2)
 }
 
 extern "C" __global__ void __launch_bounds__(224, 2)
-    pool_by_1(const half* f0, const half* f1, const half* f2, const half* f3, const half* f4,
-              const half* f5, const half* f6, const half* f7, int h0, int h1, int h2, int h3,
-              int h4, int h5, int h6, int h7, int w0, int w1, int w2, int w3, int w4, int w5,
-              int w6, int w7, float s0, float s1, float s2, float s3, float s4, float s5, float s6,
-              float s7, const float* rois, const i64* levels, int images, int channels, int bins_y,
-              int bins_x, int ratio, bool aligned, int lanes, int rows, int run, int most_y,
-              int most_x, half* out) {
+    roi_align_forward_half_by_1(const half* f0, const half* f1, const half* f2, const half* f3,
+                                const half* f4, const half* f5, const half* f6, const half* f7,
+                                int h0, int h1, int h2, int h3, int h4, int h5, int h6, int h7,
+                                int w0, int w1, int w2, int w3, int w4, int w5, int w6, int w7,
+                                float s0, float s1, float s2, float s3, float s4, float s5,
+                                float s6, float s7, const float* rois, const i64* levels,
+                                int images, int channels, int bins_y, int bins_x, int ratio,
+                                bool aligned, int lanes, int rows, int run, int most_y, int most_x,
+                                half* out) {
   DYNAMIC_SHARED(unsigned char, memory);
   const Levels<const half> pyramid = {{f0, f1, f2, f3, f4, f5, f6, f7},
                                       {h0, h1, h2, h3, h4, h5, h6, h7},
@@ -86,7 +90,7 @@ extern "C" __global__ void __launch_bounds__(224, 2)
 
 // (batch, rows, columns) -> (batch, columns, rows)
 extern "C" __global__ void __launch_bounds__(256)
-    transpose(const half* in, int rows, int columns, half* out) {
+    roi_align_transpose(const half* in, int rows, int columns, half* out) {
   __shared__ half tile[32][33];
   turn(in, rows, columns, tile, out);
 }

@@ -30,13 +30,15 @@ __device__ inline void pool_roi(const Levels<const float>& pyramid, const float*
 }
 
 extern "C" __global__ void __launch_bounds__(224, 4)
-    pool_by_4(const float* f0, const float* f1, const float* f2, const float* f3, const float* f4,
-              const float* f5, const float* f6, const float* f7, int h0, int h1, int h2, int h3,
-              int h4, int h5, int h6, int h7, int w0, int w1, int w2, int w3, int w4, int w5,
-              int w6, int w7, float s0, float s1, float s2, float s3, float s4, float s5, float s6,
-              float s7, const float* rois, const i64* levels, int images, int channels, int bins_y,
-              int bins_x, int ratio, bool aligned, int lanes, int rows, int run, int most_y,
-              int most_x, float* out) {
+    roi_align_forward_levels_by_4(const float* f0, const float* f1, const float* f2,
+                                  const float* f3, const float* f4, const float* f5,
+                                  const float* f6, const float* f7, int h0, int h1, int h2, int h3,
+                                  int h4, int h5, int h6, int h7, int w0, int w1, int w2, int w3,
+                                  int w4, int w5, int w6, int w7, float s0, float s1, float s2,
+                                  float s3, float s4, float s5, float s6, float s7,
+                                  const float* rois, const i64* levels, int images, int channels,
+                                  int bins_y, int bins_x, int ratio, bool aligned, int lanes,
+                                  int rows, int run, int most_y, int most_x, float* out) {
   DYNAMIC_SHARED(unsigned char, memory);
   const Levels<const float> pyramid = {{f0, f1, f2, f3, f4, f5, f6, f7},
                                        {h0, h1, h2, h3, h4, h5, h6, h7},
@@ -47,13 +49,15 @@ extern "C" __global__ void __launch_bounds__(224, 4)
 }
 
 extern "C" __global__ void __launch_bounds__(224, 4)
-    pool_by_1(const float* f0, const float* f1, const float* f2, const float* f3, const float* f4,
-              const float* f5, const float* f6, const float* f7, int h0, int h1, int h2, int h3,
-              int h4, int h5, int h6, int h7, int w0, int w1, int w2, int w3, int w4, int w5,
-              int w6, int w7, float s0, float s1, float s2, float s3, float s4, float s5, float s6,
-              float s7, const float* rois, const i64* levels, int images, int channels, int bins_y,
-              int bins_x, int ratio, bool aligned, int lanes, int rows, int run, int most_y,
-              int most_x, float* out) {
+    roi_align_forward_levels_by_1(const float* f0, const float* f1, const float* f2,
+                                  const float* f3, const float* f4, const float* f5,
+                                  const float* f6, const float* f7, int h0, int h1, int h2, int h3,
+                                  int h4, int h5, int h6, int h7, int w0, int w1, int w2, int w3,
+                                  int w4, int w5, int w6, int w7, float s0, float s1, float s2,
+                                  float s3, float s4, float s5, float s6, float s7,
+                                  const float* rois, const i64* levels, int images, int channels,
+                                  int bins_y, int bins_x, int ratio, bool aligned, int lanes,
+                                  int rows, int run, int most_y, int most_x, float* out) {
   DYNAMIC_SHARED(unsigned char, memory);
   const Levels<const float> pyramid = {{f0, f1, f2, f3, f4, f5, f6, f7},
                                        {h0, h1, h2, h3, h4, h5, h6, h7},

@@ -11,17 +11,14 @@ from typing import Any
 import numpy as np
 
 from minimask.kernels.launch import (
-    MOST_SHARED,
     Program,
     blocks,
     contiguous,
     empty,
     program,
     require_float32,
-    zeros,
 )
-from minimask.kernels.roi_align.cuda.plan import STAGE, Pair, Plan, make_plan, taps_bytes, widest_load
-from minimask.kernels.rois import Shape
+from minimask.kernels.roi_align.cuda.plan import Pair, Plan, make_plan, widest_load
 
 NAIVE = program(__file__, "forward_1_naive.cu")
 CHANNELS_LAST = program(__file__, "forward_2_channels_last.cu")
@@ -37,19 +34,9 @@ def forward_naive(
     features, rois = contiguous("features", features), contiguous("rois", rois)
     out = empty((len(rois), features.shape[1], *size), np.float32, features)
     options = (*features.shape, *size, scale, ratio, aligned, reduce == "max")
-    NAIVE.launch("pool", blocks(out.size, 256), 256, features, rois, out.size, *options, out)
-    return out
-
-
-def backward_naive(
-    grad: Any, rois: Any, *, shape: Shape, scale: float, ratio: int, aligned: bool
-) -> Any:
-    """(R, C, PH, PW), (R, 5) -> (N, C, H, W); the order of summation changes from run to run."""
-    require_float32(grad=grad, rois=rois)
-    grad, rois = contiguous("grad", grad), contiguous("rois", rois)
-    out = zeros(shape, np.float32, grad)
-    options = (*shape, *grad.shape[2:], scale, ratio, aligned)
-    NAIVE.launch("spread", blocks(grad.size, 256), 256, grad, rois, grad.size, *options, out)
+    NAIVE.launch(
+        "roi_align_forward", blocks(out.size, 256), 256, features, rois, out.size, *options, out
+    )
     return out
 
 
@@ -74,17 +61,8 @@ def _turn(features: Any) -> Any:
     out = empty((images, height, width, channels), features.dtype, features)
     if out.size:
         grid = (blocks(height * width, 32), blocks(channels, 32), images)
-        owner = HALF if features.dtype == np.float16 else CHANNELS_LAST
-        owner.launch("transpose", grid, (32, 8), features, channels, height * width, out)
-    return out
-
-
-def channels_first(features: Any) -> Any:
-    """(N, H, W, C) -> (N, C, H, W), copied in this order."""
-    images, height, width, channels = features.shape
-    out = empty((images, channels, height, width), features.dtype, features)
-    grid = (blocks(channels, 32), blocks(height * width, 32), images)
-    CHANNELS_LAST.launch("transpose", grid, (32, 8), features, height * width, channels, out)
+        rung = HALF if features.dtype == np.float16 else CHANNELS_LAST
+        rung.launch("roi_align_transpose", grid, (32, 8), features, channels, height * width, out)
     return out
 
 
@@ -103,7 +81,7 @@ def forward_channels_last(
     numbers = (*features.shape, *size, scale, ratio, aligned, reduce == "max", *plan[:3])
     if out.size:
         arrays = (channels_last(features), rois)
-        launch_planned(CHANNELS_LAST, f"pool_by_{width}", plan, *arrays, *numbers, out)
+        launch_planned(CHANNELS_LAST, f"roi_align_forward_by_{width}", plan, *arrays, *numbers, out)
     return out
 
 
@@ -127,24 +105,5 @@ def forward_separable(
     numbers = (*features.shape, *size, scale, ratio, aligned, *plan[:3])
     if out.size:
         arrays = (channels_last(features), rois)
-        launch_planned(SEPARABLE, f"pool_by_{width}", plan, *arrays, *numbers, out)
+        launch_planned(SEPARABLE, f"roi_align_forward_by_{width}", plan, *arrays, *numbers, out)
     return out
-
-
-def backward_separable(
-    grad: Any, rois: Any, *, shape: Shape, scale: float, ratio: int, aligned: bool
-) -> Any:
-    """(R, C, PH, PW), (R, 5) -> (N, C, H, W); the order of summation changes from run to run."""
-    require_float32(grad=grad, rois=rois)
-    images, channels, height, width = shape
-    bins_y, bins_x = grad.shape[2:]
-    rows = min(bins_y, max(1, STAGE // (33 * 4 * bins_x)))
-    shared = 33 * 4 * rows * bins_x + taps_bytes((height, width), rows, bins_x)
-    if shared > MOST_SHARED:
-        return backward_naive(grad, rois, shape=shape, scale=scale, ratio=ratio, aligned=aligned)
-    grad, rois = contiguous("grad", grad), contiguous("rois", rois)
-    out = zeros((images, height, width, channels), np.float32, grad)
-    grid = (len(rois), blocks(channels, 32), blocks(bins_y, rows))
-    numbers = (*shape, bins_y, bins_x, scale, ratio, aligned, rows)
-    SEPARABLE.launch("spread", grid, 256, grad, rois, *numbers, out, shared=shared)
-    return channels_first(out)

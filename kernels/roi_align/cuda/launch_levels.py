@@ -1,4 +1,4 @@
-"""Launches the CUDA C++ rungs 4 to 6, which pool from all levels of a pyramid at once.
+"""Launches the forms of the third forward rung: all levels of a pyramid at once, and float16.
 
 Letters: N images, C channels, H W height and width, L levels, R regions of interest, P pooled size
 (PH rows, PW columns).
@@ -11,31 +11,26 @@ from typing import Any
 
 import numpy as np
 
-from minimask.kernels.launch import (
-    MOST_SHARED,
-    Program,
-    blocks,
-    contiguous,
-    empty,
-    program,
-    require_float32,
-    zeros,
-)
+from minimask.kernels.launch import Program, contiguous, empty, program, require_float32, zeros
 from minimask.kernels.roi_align.cuda.launch import (
     HALF,
-    backward_naive,
     channels_last,
     forward_channels_last,
+    forward_separable,
     launch_planned,
 )
 from minimask.kernels.roi_align.cuda.plan import SPARE_TAPS, Pair, make_plan, widest_load
-from minimask.kernels.rois import Shape
+
+__all__ = [
+    "forward_half",
+    "forward_pyramid_half",
+    "forward_pyramid_separable",
+    "forward_separable",
+    "level_arguments",
+]
 
 LEVELS = program(__file__, "forward_3_separable_levels.cu")
-OWNER = program(__file__, "backward_3_gather.cu")
-
 MOST_LEVELS = 8
-TILE, CHANNELS, PITCH, WEIGHTS = 16, 32, 36, 20  # as in backward_3_gather.cu
 
 
 def level_arguments(
@@ -50,7 +45,7 @@ def level_arguments(
     return (*maps, *heights, *widths, *scales, *[1.0] * missing)
 
 
-def forward_pyramid_levels(
+def forward_pyramid_separable(
     features: tuple[Any, ...],
     rois: Any,
     levels: Any,
@@ -64,11 +59,12 @@ def forward_pyramid_levels(
     for level in features:
         require_float32(features=level)
     options: dict[str, Any] = {"size": size, "scales": scales, "ratio": ratio, "aligned": aligned}
-    return _forward_levels(LEVELS, 4, features, rois, levels, **options)
+    return _forward_levels(LEVELS, "roi_align_forward_levels", 4, features, rois, levels, **options)
 
 
 def _forward_levels(
     rung: Program,
+    kernel: str,
     widest: int,
     features: tuple[Any, ...],
     rois: Any,
@@ -96,7 +92,7 @@ def _forward_levels(
         pyramid = level_arguments([channels_last(f) for f in features], sides, scales)
         most = (longest[0] + SPARE_TAPS * plan.rows, longest[1] + SPARE_TAPS * size[1])
         numbers = (images, channels, *size, ratio, aligned, *plan[:3], *most)
-        launch_planned(rung, f"pool_by_{width}", plan, *pyramid, rois, levels, *numbers, out)
+        launch_planned(rung, f"{kernel}_by_{width}", plan, *pyramid, rois, levels, *numbers, out)
     return out
 
 
@@ -128,70 +124,7 @@ def forward_pyramid_half(
     ratio: int,
     aligned: bool,
 ) -> Any:
-    """As `forward_pyramid_levels`, in float16; features of another type are rounded first."""
+    """As `forward_pyramid_separable`, in float16; features of another type are rounded first."""
     features = tuple(f.astype(np.float16, copy=False) for f in features)
     options: dict[str, Any] = {"size": size, "scales": scales, "ratio": ratio, "aligned": aligned}
-    return _forward_levels(HALF, 8, features, rois, levels, **options)
-
-
-# ------------------------------------------------------------------------------ owners
-
-
-def backward_owner(
-    grad: Any, rois: Any, *, shape: Shape, scale: float, ratio: int, aligned: bool
-) -> Any:
-    """(R, C, PH, PW), (R, 5) -> (N, C, H, W), the same bits in every run."""
-    if _batches(*grad.shape[2:]) is None:
-        return backward_naive(grad, rois, shape=shape, scale=scale, ratio=ratio, aligned=aligned)
-    levels = zeros(len(rois), np.int64, rois)
-    options: dict[str, Any] = {
-        "shapes": (shape,),
-        "scales": (scale,),
-        "ratio": ratio,
-        "aligned": aligned,
-    }
-    return backward_pyramid_owner(grad, rois, levels, **options)[0]
-
-
-def backward_pyramid_owner(
-    grad: Any,
-    rois: Any,
-    levels: Any,
-    *,
-    shapes: Sequence[Shape],
-    scales: Sequence[float],
-    ratio: int,
-    aligned: bool,
-) -> tuple[Any, ...]:
-    """(R, C, PH, PW), (R, 5), (R,) -> L times (N, C, H, W), the same bits in every run."""
-    require_float32(grad=grad, rois=rois)
-    grad, rois = contiguous("grad", grad), contiguous("rois", rois)
-    bins_y, bins_x = grad.shape[2:]
-    batches = _batches(bins_y, bins_x)
-    if batches is None:
-        raise ValueError(
-            f"grad: rows of {bins_x} bins do not fit in a block's shared memory; use "
-            "roi_align_backward level by level"
-        )
-    rows, batch, shared = batches
-    out = tuple(empty(shape, np.float32, grad) for shape in shapes)
-    images, channels = shapes[0][:2]
-    tiles = sum(blocks(h, TILE) * blocks(w, TILE) for *_, h, w in shapes) * images
-    pyramid = level_arguments(out, [shape[2:] for shape in shapes], scales)
-    numbers = (len(rois), images, channels, bins_y, bins_x, ratio, aligned, rows, batch)
-    arrays = (grad, rois, contiguous("levels", levels))
-    grid = (tiles, blocks(channels, CHANNELS))
-    OWNER.launch("spread", grid, TILE * CHANNELS // 4, *pyramid, *arrays, *numbers, shared=shared)
-    return out
-
-
-def _batches(bins_y: int, bins_x: int) -> tuple[int, int, int] | None:
-    """Rows of bins of an entry, entries in shared memory, bytes of these; see backward_3_gather.cu."""
-    most = MOST_SHARED - 4 * 1024  # the list of RoIs is beside it
-    row, column = 4 * (bins_x * PITCH + WEIGHTS), 4 * bins_x * WEIGHTS
-    rows = min(bins_y, (most - column) // row)
-    if rows < 1:
-        return None
-    entry = rows * row + column
-    batch = max(1, min(8, 32 * 1024 // entry))
-    return rows, batch, batch * entry
+    return _forward_levels(HALF, "roi_align_forward_half", 8, features, rois, levels, **options)

@@ -36,7 +36,7 @@ def reaches(start, side, cell):
 
 
 @jit
-def gather(grad, rois, scale, ratio, aligned, out):
+def roi_align_backward_kernel(grad, rois, scale, ratio, aligned, out):
     """One thread a cell of one image and channel."""
     index = cuda.grid(1)
     if index >= out.size:
@@ -80,5 +80,5 @@ def backward(
     grad, rois = contiguous("grad", grad), contiguous("rois", rois)
     out = empty(shape, np.float32, grad)
     options = (np.float32(scale), ratio, int(aligned))
-    launch(gather, blocks(out.size, 32), 32, grad, rois, *options, out)
+    launch(roi_align_backward_kernel, blocks(out.size, 32), 32, grad, rois, *options, out)
     return out

@@ -1,4 +1,4 @@
-"""RoIAlign in Numba-CUDA, the twin of forward_3_separable.cu: merged weights in shared memory.
+"""RoIAlign, forward, in Numba-CUDA, twin of forward_3_separable.cu: merged weights.
 
 A bin's mean is a sum over a rectangle of cells, with a weight for each row times one for each
 column.  A block owns a bin of a RoI: its threads first work out these weights, a thread a cell, and
@@ -47,7 +47,7 @@ def last_cell(start, size, p, length):
 
 
 @jit
-def pool(features, rois, scale, ratio, aligned, out):
+def roi_align_forward_kernel(features, rois, scale, ratio, aligned, out):
     """A block a bin (block x is the RoI and row, block y the column), a thread a channel."""
     me, q = cuda.threadIdx.x, cuda.blockIdx.y
     channels, bins_y, bins_x = out.shape[1], out.shape[2], out.shape[3]
@@ -103,5 +103,5 @@ def forward(
     if out.size:
         grid = (len(rois) * size[0], size[1])
         options = (np.float32(scale), ratio, int(aligned))
-        launch(pool, grid, CELLS, last, rois, *options, out)
+        launch(roi_align_forward_kernel, grid, CELLS, last, rois, *options, out)
     return out

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from minimask.kernels.roi_pool.geometry import Bins, bins
 from minimask.kernels.roi_pool.cpu.planes import pool_planes
 from minimask.kernels.roi_pool.cpu.registers import largest, largest_or_nan
+from minimask.kernels.roi_pool.geometry import Bins, bins
 from minimask.kernels.rois import by_image, split_rois
 from minimask.kernels.vectors import lanes, transpose_block
 

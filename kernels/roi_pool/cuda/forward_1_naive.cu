@@ -10,9 +10,9 @@
 #include "bins.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)
-    roi_pool(const float* features, const float* rois, int images, int channels, int height,
-             int width, int pixels, i64 outputs, int pooled_height, int pooled_width, float scale,
-             float* out, int* argmax) {
+    roi_pool_forward(const float* features, const float* rois, int images, int channels, int height,
+                     int width, int pixels, i64 outputs, int pooled_height, int pooled_width,
+                     float scale, float* out, int* argmax) {
   const i64 t = global_thread();
   if (t >= outputs) return;
   const int q = int(t % pooled_width), p = int(t / pooled_width % pooled_height);

@@ -59,9 +59,10 @@ __device__ inline void pool_across(const float* best, const int* place, int begi
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    roi_pool(const float* __restrict__ features, const float* __restrict__ rois, int images,
-             int channels, int height, int width, int pixels, int pooled_height, int pooled_width,
-             float scale, int slice, int slices, int capacity, float* out, int* argmax) {
+    roi_pool_forward(const float* __restrict__ features, const float* __restrict__ rois, int images,
+                     int channels, int height, int width, int pixels, int pooled_height,
+                     int pooled_width, float scale, int slice, int slices, int capacity, float* out,
+                     int* argmax) {
   DYNAMIC_SHARED(int2, rows);         // PH pairs: begin and end of every bin's rows
   int2* columns = rows + pooled_height;  // PW pairs
   float* best = reinterpret_cast<float*>(columns + pooled_width);  // `capacity` of them

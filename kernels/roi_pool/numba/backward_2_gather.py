@@ -1,4 +1,4 @@
-"""RoIPool, backward, in Numba-CUDA, the twin of backward_2_gather.cu: a block owns a tile of a plane.
+"""RoIPool, backward, in Numba-CUDA, twin of backward_2_gather.cu: a block owns a tile of a plane.
 
 Bins that share a winner add in rounds, the earliest first.  Simpler than its twin: a thread has
 one bin at a time, and there is no other way for what many rounds leave.
@@ -22,7 +22,7 @@ TILE = 512  # cells
 
 
 @jit
-def collect(grad, rois, argmax, dx):
+def roi_pool_backward_kernel(grad, rois, argmax, dx):
     """grad, argmax (R, C, bins), dx (N, C, cells); block (tile, channel, image)."""
     total = cuda.shared.array(TILE, float32)
     bids = cuda.shared.array(THREADS, int32)  # the best bid for each cell modulo THREADS
@@ -63,5 +63,7 @@ def backward(grad: Any, rois: Any, argmax: Any, *, shape: tuple[int, int, int, i
     winners = contiguous("argmax", argmax.astype("int32", copy=False)).reshape(flat)
     target = dx.reshape(*shape[:2], shape[2] * shape[3])
     grid = (blocks(target.shape[2], TILE), shape[1], shape[0])
-    launch(collect, grid, THREADS, values, contiguous("rois", rois), winners, target)
+    launch(
+        roi_pool_backward_kernel, grid, THREADS, values, contiguous("rois", rois), winners, target
+    )
     return dx

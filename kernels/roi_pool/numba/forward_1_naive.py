@@ -1,4 +1,4 @@
-"""RoIPool in Numba-CUDA, the twin of forward_1_naive.cu: one thread an output value.
+"""RoIPool, forward, in Numba-CUDA, twin of forward_1_naive.cu: one thread an output value.
 
 Letters: N images, C channels, H W height and width, R regions of interest (RoIs), P pooled size
 (PH rows, PW columns).
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import float32, int64
 
-from minimask.kernels.launch import blocks, contiguous, empty, require_float32, zeros
+from minimask.kernels.launch import blocks, contiguous, empty, require_float32
 from minimask.kernels.numba_cuda import SIMULATED, cuda, device, jit, launch
 
 
@@ -71,7 +71,7 @@ def wins(value, best):
 
 
 @jit
-def roi_pool(features, rois, scale, out, argmax):
+def roi_pool_forward_kernel(features, rois, scale, out, argmax):
     """Threads of a warp take neighboring bins; each works out the borders of its own."""
     images, channels, height, width = features.shape
     count, rows, columns = out.shape[0], out.shape[2], out.shape[3]
@@ -95,37 +95,13 @@ def roi_pool(features, rois, scale, out, argmax):
     argmax[r, c, p, q] = winner
 
 
-@jit
-def roi_pool_backward(grad, rois, argmax, dx):
-    """grad, argmax (R, C, bins), dx (N, C, cells); two threads may add to one cell."""
-    count, channels, bins = grad.shape
-    t = cuda.grid(1)
-    if t >= count * channels * bins:
-        return
-    r, c, b = t // bins // channels, t // bins % channels, t % bins
-    image, winner = image_of(rois, r, dx.shape[0]), argmax[r, c, b]
-    if image >= 0 and winner >= 0 and winner < dx.shape[2]:
-        cuda.atomic.add(dx, (image, c, winner), grad[r, c, b])
-
-
 def forward(features: Any, rois: Any, *, size: tuple[int, int], scale: float) -> tuple[Any, Any]:
     """(N, C, H, W), (R, 5) -> output and argmax, (R, C, PH, PW) each."""
     require_float32(features=features, rois=rois)
     shape = (len(rois), features.shape[1], *size)
     out, argmax = empty(shape, features.dtype, features), empty(shape, "int32", features)
     arrays = contiguous("features", features), contiguous("rois", rois)
-    launch(roi_pool, blocks(out.size, 64), 64, *arrays, np.float32(scale), out, argmax)
+    launch(
+        roi_pool_forward_kernel, blocks(out.size, 64), 64, *arrays, np.float32(scale), out, argmax
+    )
     return out, argmax
-
-
-def backward(grad: Any, rois: Any, argmax: Any, *, shape: tuple[int, int, int, int]) -> Any:
-    """(R, C, PH, PW), (R, 5), (R, C, PH, PW) -> (N, C, H, W); atomics: the order of sums varies."""
-    require_float32(grad=grad, rois=rois)
-    dx = zeros(shape, grad.dtype, grad)
-    flat = (*grad.shape[:2], grad.shape[2] * grad.shape[3])
-    values = contiguous("grad", grad).reshape(flat)
-    winners = contiguous("argmax", argmax.astype("int32", copy=False)).reshape(flat)
-    target = dx.reshape(*shape[:2], shape[2] * shape[3])
-    grid = blocks(grad.size, 64)
-    launch(roi_pool_backward, grid, 64, values, contiguous("rois", rois), winners, target)
-    return dx

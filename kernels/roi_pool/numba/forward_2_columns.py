@@ -1,4 +1,4 @@
-"""RoIPool, forward, in Numba-CUDA, the twin of forward_2_columns.cu: a block owns one RoI and channel.
+"""RoIPool, forward, in Numba-CUDA, twin of forward_2_columns.cu: a block owns one RoI and channel.
 
 The borders of the bins and the largest value of each column of a row of bins are in shared memory.
 
@@ -50,7 +50,7 @@ def pool_across(best, place, begin, end):
 
 
 @jit
-def pool_columns(features, rois, scale, out, argmax):
+def roi_pool_forward_kernel(features, rois, scale, out, argmax):
     """Block (r, c).  Row of bins by row of bins: one thread a column, then one thread a bin."""
     begins = cuda.shared.array(MOST_BINS, int32)  # PH of the rows, then PW of the columns
     ends = cuda.shared.array(MOST_BINS, int32)
@@ -94,11 +94,11 @@ def pool_columns(features, rois, scale, out, argmax):
 def forward(features: Any, rois: Any, *, size: tuple[int, int], scale: float) -> tuple[Any, Any]:
     """(N, C, H, W), (R, 5) -> output and argmax; rung 1 where they do not fit shared memory."""
     if sum(size) > MOST_BINS or features.shape[3] > COLUMNS or len(rois) > 65535:
-        return numba_1_naive.forward(features, rois, size=size, scale=scale)
+        return forward_1_naive.forward(features, rois, size=size, scale=scale)
     require_float32(features=features, rois=rois)
     shape = (len(rois), features.shape[1], *size)
     out, argmax = empty(shape, features.dtype, features), empty(shape, "int32", features)
     arrays = contiguous("features", features), contiguous("rois", rois)
     grid = (shape[1], shape[0])
-    launch(pool_columns, grid, THREADS, *arrays, np.float32(scale), out, argmax)
+    launch(roi_pool_forward_kernel, grid, THREADS, *arrays, np.float32(scale), out, argmax)
     return out, argmax

@@ -24,12 +24,17 @@ def entries(tier: str, file, **known: str) -> record.Entries:
 
 
 def test_a_rung_is_made_of_its_launcher_and_its_kernels():
-    assert set(record.sources("box_iou", RUNG)) == {"cuda.py", "cuda_1_naive.cu"}
-    included = record.sources("box_iou", RUNG)["cuda_1_naive.cu"]
+    assert set(record.sources("box_iou", RUNG)) == {
+        "cuda/launch.py",
+        "cuda/rung_1_naive.cu",
+    }
+    included = record.sources("box_iou", RUNG)["cuda/rung_1_naive.cu"]
     assert '#line 1 "device.cuh"' in included  # what it includes counts too
-    assert set(record.sources("box_iou", "numba_1_naive")) == {"numba_1_naive.py"}
-    assert {"cuda.py", "order.cu"} < set(record.sources("nms", "cuda_2_bitmask"))
-    assert "cpu_loops.py" in record.sources("conv2d", "cpu")
+    assert set(record.sources("box_iou", "numba_1_naive")) == {"numba/rung_1_naive.py"}
+    assert {"cuda/launch.py", "cuda/order.cu"} < set(record.sources("nms", "cuda_2_bitmask"))
+    assert "cpu/compiled_loops.py" in record.sources("conv2d", "cpu")
+    # named by a module of the folder, and shared by the folders
+    assert {"cpu/compiled.py", "geometry.py"} < set(record.sources("conv2d", "winograd"))
 
 
 @pytest.mark.parametrize("op", OPERATIONS)
@@ -37,7 +42,7 @@ def test_every_rung_has_sources(op):
     for name, variant in values.variants(op).items():
         found = record.sources(op, name)
         assert any(file.endswith(".py") for file in found)
-        if variant.module.startswith("cuda"):
+        if variant.folder == "cuda":
             assert any(file.endswith(".cu") for file in found), (op, name)
 
 
