@@ -77,7 +77,7 @@ def scale_shift(
         scale: (C,), the dtype of x.
         shift: (C,), the dtype of x.
         residual: (N, C, H, W), the dtype of x, added to the result; or None.
-        relu: whether the positive part is taken at the end.
+        relu: whether a ReLU follows at the end.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:

@@ -96,7 +96,7 @@ def conv2d(
         dilation: pixels between neighboring weights of the window.
         groups: input and output channels are cut into this many parts, each convolved alone.
         residual: (N, K, OH, OW), the dtype of x, added to the result; or None.
-        relu: whether the positive part is taken at the end.
+        relu: whether a ReLU follows at the end.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:
@@ -242,7 +242,7 @@ def conv_transpose2d(
         bias: (C_out,) or None.
         stride: output pixels per input pixel; an int or a pair (vertical, horizontal).
         padding: rows and columns cut from every side of the output.
-        relu: whether the positive part is taken at the end.
+        relu: whether a ReLU follows at the end.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The positive part, alone or of a sum, and its gradient.
+"""ReLU, max(x, 0), alone or of a sum, and its gradient.
 
     relu(x)           y = max(x, 0)
     relu(x, other)    y = max(x + other, 0)       the end of a residual block
@@ -67,12 +67,12 @@ def relu_backward(grad: np.ndarray, y: np.ndarray, *, variant: str | None = None
 
 
 def finish(y: np.ndarray, residual: np.ndarray | None, with_relu: bool) -> np.ndarray:
-    """What follows a layer where it has no fused form: y + residual, then the positive part.
+    """What follows a layer where it has no fused form: y + residual, then a ReLU.
 
     Args:
         y: the layer's result, which may be overwritten.
         residual: the shape and dtype of y, or None.
-        with_relu: whether the positive part is taken.
+        with_relu: whether the ReLU follows.
 
     Returns:
         The result, y itself where that is possible.

@@ -31,7 +31,7 @@ def scale_shift(
     *,
     relu: bool,
 ) -> np.ndarray:
-    """scale[c] x + shift[c] + residual, and of that the positive part."""
+    """scale[c] x + shift[c] + residual, and its ReLU where asked."""
     y = np.empty(x.shape, x.dtype)
     if y.size:
         other = _planes(x if residual is None else residual)  # of no meaning if there is none

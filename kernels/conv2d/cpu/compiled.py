@@ -60,7 +60,7 @@ def correlate_tiles(
     residual: np.ndarray | None = None,
     relu: bool = False,
 ) -> None:
-    """Write to y the correlation, plus the residual, and of that the positive part if asked."""
+    """Write to y the correlation, plus the residual, and its ReLU if asked."""
     if y.size == 0:
         return
     workers, lane = numba.get_num_threads(), lanes(x.itemsize)

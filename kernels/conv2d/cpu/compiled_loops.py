@@ -161,7 +161,7 @@ def multiply_tile(
 
 @compiled
 def keep_positive(values):
-    """The positive part in place; NaN is not less than 0 and stays."""
+    """ReLU in place; NaN is not less than 0 and stays."""
     for i in range(values.size):
         values[i] = 0 if values[i] < 0 else values[i]
 
@@ -185,8 +185,8 @@ def store_tile(
 ):  # fmt: skip
     """Write sums[t, k] to y, where pixels of one channel lie side by side, or `out_step` apart.
 
-    `after`: whether the residual is added, which is only for pixels side by side, and whether the
-    positive part is taken.
+    `after`: whether the residual is added, which is only for pixels side by side, and whether a
+    ReLU follows.
     """
     area = y_shape[2] * y_shape[3]
     first_row, rows, columns = grid

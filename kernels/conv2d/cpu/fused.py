@@ -41,7 +41,7 @@ def conv2d_fused(
     relu: bool,
     g: Geometry,
 ) -> np.ndarray:
-    """The convolution, plus the residual, and of that the positive part."""
+    """The convolution, plus the residual, and its ReLU where asked."""
     y = np.empty(g.output_shape, x.dtype)
     if winograd.fits(g, x.dtype):
         winograd.convolve_tiles(
@@ -59,7 +59,7 @@ def conv2d_fused(
 def conv_transpose2d_fused(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, relu: bool, g: Geometry
 ) -> np.ndarray:
-    """The transposed convolution, and of that the positive part; g of the plain convolution."""
+    """The transposed convolution, and its ReLU where asked; g of the plain convolution."""
     y = np.empty(g.input_shape, x.dtype)
     steps = (g.filters // g.groups * g.inner, g.window[0] * g.window[1], 0)
     compiled.correlate_tiles(x, weight, steps, bias, y, backward_plan(g), g.groups, None, relu)

@@ -103,7 +103,7 @@ def convolve_tiles(
     residual: np.ndarray | None = None,
     relu: bool = False,
 ) -> None:
-    """Write to y the convolution, plus the residual, and of that the positive part if asked."""
+    """Write to y the convolution, plus the residual, and its ReLU if asked."""
     workers, lane = numba.get_num_threads(), lanes(4)
     channels, count = x.shape[1], y.shape[1]
     panels = -(-count // (2 * lane))

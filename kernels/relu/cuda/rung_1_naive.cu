@@ -1,4 +1,4 @@
-// The positive part, rung 1 and last: one thread a value.
+// ReLU, rung 1 and last: one thread a value.
 //
 // Threads of a warp take neighbors, so that reads and writes are contiguous.  8 to 12 bytes are
 // moved for one or two operations: memory is the limit, and nothing is left to improve but to do

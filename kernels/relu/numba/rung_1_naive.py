@@ -1,4 +1,4 @@
-"""The positive part in Numba-CUDA, twin of rung_1_naive.cu: one thread a value."""
+"""ReLU in Numba-CUDA, twin of rung_1_naive.cu: one thread a value."""
 
 # mypy: allow-untyped-defs
 from __future__ import annotations
