@@ -39,16 +39,21 @@ ARRAY_KINDS = {"cpu": "NumPy", "gpu": "CuPy"}
 class Variant:
     """One implementation of an operation: a rung of its ladder."""
 
-    module: str  # the module inside the operation's folder
+    module: str  # inside the operation's folder, e.g. "cpu.compiled" or "cuda.launch"
     device: str  # "cpu" (NumPy arrays) or "gpu" (CuPy arrays)
     idea: str  # one line: what this rung adds over the one before
     rung: str = ""  # of a module with several: its functions end in `_` and this
     by_name: bool = False  # never the default: a teaching form, or less exact than the others
 
     @property
+    def folder(self) -> str:
+        """Where it lies: "cpu", "cuda", "numba", or for the reference "reference"."""
+        return self.module.partition(".")[0]
+
+    @property
     def emulated(self) -> bool:
         """Whether NumPy arrays can run it all the same: in the host shim or the simulator."""
-        return self.device == "gpu" and self.module.startswith(("cuda", "numba"))
+        return self.device == "gpu" and self.folder in ("cuda", "numba")
 
 
 @contextlib.contextmanager
@@ -163,7 +168,10 @@ def choose(
         if implements(op, variants[wanted], function):
             return wanted
         if variant is not None:
-            raise ValueError(f"{short} variant {variant!r} has no {function}")
+            raise ValueError(
+                f"{short} variant {variant!r} has no {function}.  Those that have it: "
+                f"{', '.join(n for n, v in variants.items() if implements(op, v, function))}."
+            )
     target = "gpu" if emulate and any(v.emulated for v in variants.values()) else device
     for name in reversed(list(variants)):
         candidate = variants[name]

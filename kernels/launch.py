@@ -99,7 +99,7 @@ def program(beside: str, name: str, *, fmad: bool = True, oldest: int = 75) -> P
 
     Args:
         beside: where to look.
-        name: e.g. "cuda_1_naive.cu".
+        name: e.g. "rung_1_naive.cu".
         fmad: whether a * b + c may be rounded once instead of twice; False where the result must
             agree with the reference to the last bit.
         oldest: see `Program`.

@@ -17,16 +17,26 @@ from minimask.kernels.relu import finish
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the formulas, one array operation after another"),
-    "cpu": Variant("cpu", "cpu", "one worker per channel: the sums of a formula in one pass"),
-    "numba_1_channels": Variant("numba_1_channels", "gpu", "one block a channel", by_name=True),
+    "cpu": Variant(
+        "cpu.compiled", "cpu", "one worker per channel: the sums of a formula in one pass"
+    ),
+    "numba_1_channels": Variant(
+        "numba.rung_1_channels", "gpu", "one block a channel", by_name=True
+    ),
     "numba_2_slices": Variant(
-        "numba_2_slices", "gpu", "channels cut into slices, kept by their threads", by_name=True
+        "numba.rung_2_slices",
+        "gpu",
+        "channels cut into slices, kept by their threads",
+        by_name=True,
     ),
     "cuda_1_channels": Variant(
-        "cuda", "gpu", "one block a channel, sums of sums in a fixed order", "channels"
+        "cuda.launch", "gpu", "one block a channel, sums of sums in a fixed order", "channels"
     ),
     "cuda_2_slices": Variant(
-        "cuda", "gpu", "channels cut into slices, kept in registers; four values wide", "slices"
+        "cuda.launch",
+        "gpu",
+        "channels cut into slices, kept in registers; four values wide",
+        "slices",
     ),
 }
 
@@ -67,7 +77,7 @@ def scale_shift(
         scale: (C,), the dtype of x.
         shift: (C,), the dtype of x.
         residual: (N, C, H, W), the dtype of x, added to the result; or None.
-        relu: whether the positive part is taken at the end.
+        relu: whether a ReLU follows at the end.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:

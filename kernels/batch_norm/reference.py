@@ -26,7 +26,7 @@ def scale_shift(
     *,
     relu: bool,
 ) -> np.ndarray:
-    """scale[c] x + shift[c] + residual, and of that the positive part."""
+    """scale[c] x + shift[c] + residual, and its ReLU where asked."""
     y = _per_channel(scale) * x + _per_channel(shift)
     if residual is not None:
         y = y + residual

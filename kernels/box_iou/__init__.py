@@ -13,18 +13,23 @@ from minimask.kernels.dispatch import Variant, call
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the definition, broadcast over all pairs"),
     "cpu": Variant(
-        "cpu", "cpu", "compiled loops over both cores: no temporaries, one write a pair"
+        "cpu.compiled", "cpu", "compiled loops over both cores: no temporaries, one write a pair"
     ),
-    "numba_1_naive": Variant("numba_1_naive", "gpu", "one thread a pair", by_name=True),
+    "numba_1_naive": Variant("numba.rung_1_naive", "gpu", "one thread a pair", by_name=True),
     "numba_2_tiled": Variant(
-        "numba_2_tiled",
+        "numba.rung_2_tiled",
         "gpu",
         "a thread keeps a box of B, a block a tile of A",
         by_name=True,
     ),
-    "cuda_1_naive": Variant("cuda", "gpu", "the same in CUDA C++: one thread a pair", rung="naive"),
+    "cuda_1_naive": Variant(
+        "cuda.launch", "gpu", "the same in CUDA C++: one thread a pair", rung="naive"
+    ),
     "cuda_2_tiled": Variant(
-        "cuda", "gpu", "a thread keeps four boxes of B and writes four values at once", rung="tiled"
+        "cuda.launch",
+        "gpu",
+        "a thread keeps four boxes of B and writes four values at once",
+        rung="tiled",
     ),
 }
 

@@ -19,32 +19,54 @@ from minimask.kernels.relu import finish
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the formula: windows as a view, one sum over them"),
-    "im2col": Variant("im2col", "cpu", "copy all windows into columns, one matrix product each"),
-    "cpu": Variant("cpu", "cpu", "no columns: tiles in cache, sums in vector registers, all cores"),
-    "winograd": Variant("winograd", "cpu", "3x3 at stride 1: a quarter of the products (Winograd)"),
-    "fused": Variant("fused", "cpu", "bias, sum and ReLU while a tile is still in the cache"),
-    "numba_1_direct": Variant("numba_1_direct", "gpu", "one thread a value", by_name=True),
+    "im2col": Variant(
+        "cpu.im2col", "cpu", "copy all windows into columns, one matrix product each"
+    ),
+    "cpu": Variant(
+        "cpu.compiled", "cpu", "no columns: tiles in cache, sums in vector registers, all cores"
+    ),
+    "winograd": Variant(
+        "cpu.winograd", "cpu", "3x3 at stride 1: a quarter of the products (Winograd)"
+    ),
+    "fused": Variant("cpu.fused", "cpu", "bias, sum and ReLU while a tile is still in the cache"),
+    "numba_1_direct": Variant("numba.forward_1_direct", "gpu", "one thread a value", by_name=True),
     "numba_2_shared": Variant(
-        "numba_2_shared", "gpu", "as cuda_2_shared, in tiles of 8 x 8", by_name=True
+        "numba.forward_2_shared", "gpu", "as cuda_2_shared, in tiles of 8 x 8", by_name=True
     ),
     "numba_3_registers": Variant(
-        "numba_3_registers", "gpu", "as cuda_3_registers, 2 x 4 values a thread", by_name=True
+        "numba.forward_3_registers",
+        "gpu",
+        "as cuda_3_registers, 2 x 4 values a thread",
+        by_name=True,
     ),
-    "cuda_1_direct": Variant("cuda", "gpu", "the formula, one thread a value", rung="direct"),
+    "cuda_1_direct": Variant(
+        "cuda.launch", "gpu", "the formula, one thread a value", rung="direct"
+    ),
     "cuda_2_shared": Variant(
-        "cuda", "gpu", "a matrix product in tiles: operands in shared memory", rung="shared"
+        "cuda.launch", "gpu", "a matrix product in tiles: operands in shared memory", rung="shared"
     ),
     "cuda_3_registers": Variant(
-        "cuda", "gpu", "a thread owns 4 x 8 values, in registers", rung="registers"
+        "cuda.launch", "gpu", "a thread owns 4 x 8 values, in registers", rung="registers"
     ),
     "cuda_4_vectorized": Variant(
-        "cuda", "gpu", "8 x 8 values, float4, two buffers, tables of offsets", rung="vectorized"
-    ),
-    "cuda_library": Variant(
-        "cuda", "gpu", "columns, and the product of cuBLAS: the yardstick", "library", by_name=True
+        "cuda.launch",
+        "gpu",
+        "8 x 8 values, float4, two buffers, tables of offsets",
+        rung="vectorized",
     ),
     "cuda_5_tensor_cores": Variant(
-        "cuda", "gpu", "tensor cores, operands rounded to TF32", rung="tensor_cores", by_name=True
+        "cuda.launch",
+        "gpu",
+        "tensor cores, operands rounded to TF32",
+        rung="tensor_cores",
+        by_name=True,
+    ),
+    "cuda_library": Variant(
+        "cuda.launch",
+        "gpu",
+        "columns, and the product of cuBLAS: the yardstick",
+        "library",
+        by_name=True,
     ),
 }
 
@@ -74,7 +96,7 @@ def conv2d(
         dilation: pixels between neighboring weights of the window.
         groups: input and output channels are cut into this many parts, each convolved alone.
         residual: (N, K, OH, OW), the dtype of x, added to the result; or None.
-        relu: whether the positive part is taken at the end.
+        relu: whether a ReLU follows at the end.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:
@@ -220,7 +242,7 @@ def conv_transpose2d(
         bias: (C_out,) or None.
         stride: output pixels per input pixel; an int or a pair (vertical, horizontal).
         padding: rows and columns cut from every side of the output.
-        relu: whether the positive part is taken at the end.
+        relu: whether a ReLU follows at the end.
         variant: a rung of `VARIANTS`; default: the fastest.
 
     Returns:

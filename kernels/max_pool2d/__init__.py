@@ -10,32 +10,45 @@ from minimask.kernels.max_pool2d.windows import Pair, Windows, output_shape
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "windows as a view, argmax over each"),
-    "cpu": Variant("cpu", "cpu", "compiled loops over the windows, workers share the channels"),
-    "numba_1_naive": Variant(
-        "numba_1_naive", "gpu", "one thread an output; backward by atomic additions", by_name=True
+    "cpu": Variant(
+        "cpu.compiled", "cpu", "compiled loops over the windows, workers share the channels"
     ),
-    "numba_2_gather": Variant(
-        "numba_2_gather", "gpu", "backward: one thread a pixel, no atomics", by_name=True
+    "numba_1_naive": Variant("numba.forward_1_naive", "gpu", "one thread an output", by_name=True),
+    "numba_2_strips": Variant(
+        "numba.forward_2_strips", "gpu", "one thread a strip of four neighbors", by_name=True
     ),
-    "numba_3_strips": Variant(
-        "numba_3_strips", "gpu", "one thread a strip of four neighbors", by_name=True
+    "numba_backward_1_atomic": Variant(
+        "numba.backward_1_atomic", "gpu", "one thread an output, atomic additions", by_name=True
     ),
-    "cuda_1_naive": Variant(
-        "cuda",
-        "gpu",
-        "one thread an output; backward by atomic additions, in any order",
-        rung="naive",
+    "numba_backward_2_gather": Variant(
+        "numba.backward_2_gather", "gpu", "one thread a pixel asks its windows", by_name=True
     ),
-    "cuda_2_gather": Variant(
-        "cuda",
-        "gpu",
-        "backward: one thread a pixel asks its windows; no atomics, the same bits in every run",
-        rung="gather",
+    "numba_backward_3_strips": Variant(
+        "numba.backward_3_strips", "gpu", "one thread a strip of four neighbors", by_name=True
     ),
-    "cuda_3_strips": Variant(
-        "cuda",
+    "cuda_1_naive": Variant("cuda.launch", "gpu", "one thread an output", rung="naive"),
+    "cuda_2_strips": Variant(
+        "cuda.launch",
         "gpu",
         "one thread a strip of four neighbors, windows of 3x3 from registers, float4 writes",
+        rung="strips",
+    ),
+    "cuda_backward_1_atomic": Variant(
+        "cuda.launch_backward",
+        "gpu",
+        "one thread an output, which adds atomically, in any order",
+        rung="atomic",
+    ),
+    "cuda_backward_2_gather": Variant(
+        "cuda.launch_backward",
+        "gpu",
+        "one thread a pixel asks its windows; no atomics, the same bits in every run",
+        rung="gather",
+    ),
+    "cuda_backward_3_strips": Variant(
+        "cuda.launch_backward",
+        "gpu",
+        "one thread a strip of four neighbors, which looks once at every window, float4 writes",
         rung="strips",
     ),
 }

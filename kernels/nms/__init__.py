@@ -15,23 +15,33 @@ from minimask.kernels.dispatch import Variant, call
 VARIANTS = {
     "reference": Variant("reference", "cpu", "all pairs at once, then one pass down the scores"),
     "cpu": Variant(
-        "cpu", "cpu", "compares with the kept boxes alone and stops at the first that suppresses"
+        "cpu.compiled",
+        "cpu",
+        "compares with the kept boxes alone and stops at the first that suppresses",
     ),
     "numba_1_naive": Variant(
-        "numba_1_naive", "gpu", "a matrix of all pairs, a barrier a box", by_name=True
+        "numba.rung_1_naive", "gpu", "a matrix of all pairs, a barrier a box", by_name=True
     ),
     "numba_2_bitmask": Variant(
-        "numba_2_bitmask", "gpu", "64 pairs a word, half the matrix", by_name=True
+        "numba.rung_2_bitmask", "gpu", "64 pairs a word, half the matrix", by_name=True
     ),
-    "cuda_1_naive": Variant("cuda", "gpu", "a matrix of all pairs, a barrier a box", rung="naive"),
+    "cuda_1_naive": Variant(
+        "cuda.launch", "gpu", "a matrix of all pairs, a barrier a box", rung="naive"
+    ),
     "cuda_2_bitmask": Variant(
-        "cuda", "gpu", "64 pairs a word, half the matrix, a barrier every 64 boxes", rung="bitmask"
+        "cuda.launch",
+        "gpu",
+        "64 pairs a word, half the matrix, a barrier every 64 boxes",
+        rung="bitmask",
     ),
     "cuda_3_ballot": Variant(
-        "cuda", "gpu", "ballots resolve 64 boxes while the next words are read", rung="ballot"
+        "cuda.launch",
+        "gpu",
+        "ballots resolve 64 boxes while the next words are read",
+        rung="ballot",
     ),
     "cuda_4_grouped": Variant(
-        "cuda", "gpu", "a block a group, small groups in shared memory", rung="grouped"
+        "cuda.launch", "gpu", "a block a group, small groups in shared memory", rung="grouped"
     ),
 }
 

@@ -17,9 +17,9 @@ from minimask.kernels.dispatch import Variant
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the formulas, one array operation after another"),
-    "cpu": Variant("cpu", "cpu", "one pass over all arrays, on all cores"),
-    "numba_1_naive": Variant("numba_1_naive", "gpu", "one thread a weight"),
-    "cuda_1_naive": Variant("cuda", "gpu", "one thread a weight", rung="naive"),
+    "cpu": Variant("cpu.compiled", "cpu", "one pass over all arrays, on all cores"),
+    "numba_1_naive": Variant("numba.rung_1_naive", "gpu", "one thread a weight"),
+    "cuda_1_naive": Variant("cuda.launch", "gpu", "one thread a weight", rung="naive"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The positive part, alone or of a sum, and its gradient.
+"""ReLU, max(x, 0), alone or of a sum, and its gradient.
 
     relu(x)           y = max(x, 0)
     relu(x, other)    y = max(x + other, 0)       the end of a residual block
@@ -17,9 +17,9 @@ from minimask.kernels.dispatch import Variant
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the formula, one array operation after another"),
-    "cpu": Variant("cpu", "cpu", "one pass for sum and maximum, on all cores"),
-    "numba_1_naive": Variant("numba_1_naive", "gpu", "one thread a value"),
-    "cuda_1_naive": Variant("cuda", "gpu", "one thread a value", rung="naive"),
+    "cpu": Variant("cpu.compiled", "cpu", "one pass for sum and maximum, on all cores"),
+    "numba_1_naive": Variant("numba.rung_1_naive", "gpu", "one thread a value"),
+    "cuda_1_naive": Variant("cuda.launch", "gpu", "one thread a value", rung="naive"),
 }
 
 
@@ -67,12 +67,12 @@ def relu_backward(grad: np.ndarray, y: np.ndarray, *, variant: str | None = None
 
 
 def finish(y: np.ndarray, residual: np.ndarray | None, with_relu: bool) -> np.ndarray:
-    """What follows a layer where it has no fused form: y + residual, then the positive part.
+    """What follows a layer where it has no fused form: y + residual, then a ReLU.
 
     Args:
         y: the layer's result, which may be overwritten.
         residual: the shape and dtype of y, or None.
-        with_relu: whether the positive part is taken.
+        with_relu: whether the ReLU follows.
 
     Returns:
         The result, y itself where that is possible.

@@ -1,4 +1,4 @@
-"""The positive part as the formula says."""
+"""ReLU as the formula says."""
 
 from __future__ import annotations
 

@@ -13,14 +13,21 @@ from minimask.kernels.dispatch import Variant
 
 VARIANTS = {
     "reference": Variant("reference", "cpu", "one matrix per axis: y = A x B'"),
-    "cpu": Variant("cpu", "cpu", "compiled loops: an output value touches at most four pixels"),
-    "numba_1_naive": Variant("numba_1_naive", "gpu", "one thread a value", by_name=True),
-    "numba_2_planes": Variant(
-        "numba_2_planes", "gpu", "a thread keeps its place through many planes", by_name=True
+    "cpu": Variant(
+        "cpu.compiled", "cpu", "compiled loops: an output value touches at most four pixels"
     ),
-    "cuda_1_naive": Variant("cuda", "gpu", "one thread a value; gradients are gathered", "naive"),
+    "numba_1_naive": Variant("numba.rung_1_naive", "gpu", "one thread a value", by_name=True),
+    "numba_2_planes": Variant(
+        "numba.rung_2_planes", "gpu", "a thread keeps its place through many planes", by_name=True
+    ),
+    "cuda_1_naive": Variant(
+        "cuda.launch", "gpu", "one thread a value; gradients are gathered", "naive"
+    ),
     "cuda_2_planes": Variant(
-        "cuda", "gpu", "a thread keeps its place through many planes, four values wide", "planes"
+        "cuda.launch",
+        "gpu",
+        "a thread keeps its place through many planes, four values wide",
+        "planes",
     ),
 }
 

@@ -27,58 +27,75 @@ VARIANTS = {
     "reference": Variant(
         "reference", "cpu", "the definition: every sample interpolated, then the mean"
     ),
-    "separable": Variant("separable", "cpu", "two small matrix products a RoI: out = A F B^T"),
+    "separable": Variant("cpu.separable", "cpu", "two small matrix products a RoI: out = A F B^T"),
     "cpu": Variant(
-        "cpu", "cpu", "the same, compiled: only the cells a bin reads, a core per feature plane"
+        "cpu.compiled",
+        "cpu",
+        "the same, compiled: only the cells a bin reads, a core per feature plane",
     ),
     "cpu_lanes": Variant(
-        "cpu_lanes", "cpu", "the channels of a cell side by side: one instruction for all of them"
+        "cpu.lanes", "cpu", "the channels of a cell side by side: one instruction for all of them"
     ),
     "numba_1_naive": Variant(
-        "numba_1_naive", "gpu", "one thread an output, every sample interpolated", by_name=True
+        "numba.forward_1_naive",
+        "gpu",
+        "one thread an output, every sample interpolated",
+        by_name=True,
     ),
     "numba_3_separable": Variant(
-        "numba_3_separable", "gpu", "weights of a RoI's rows and columns, built once", by_name=True
+        "numba.forward_3_separable", "gpu", "merged weights of rows and columns", by_name=True
     ),
-    "numba_6_owner": Variant(
-        "numba_6_owner",
+    "numba_backward_1_atomic": Variant(
+        "numba.backward_1_atomic", "gpu", "one thread an output, atomic additions", by_name=True
+    ),
+    "numba_backward_3_gather": Variant(
+        "numba.backward_3_gather",
         "gpu",
-        "gradient: a thread owns a cell and looks for its RoIs",
+        "a thread owns a cell and looks for its RoIs",
         by_name=True,
     ),
     "cuda_1_naive": Variant(
-        "cuda", "gpu", "the same in CUDA C++: one thread an output", rung="naive"
+        "cuda.launch", "gpu", "one thread an output, every sample interpolated", rung="naive"
     ),
     "cuda_2_channels_last": Variant(
-        "cuda",
+        "cuda.launch",
         "gpu",
         "the channels of a cell side by side: whole lines are read",
         rung="channels_last",
     ),
     "cuda_3_separable": Variant(
-        "cuda",
+        "cuda.launch_levels",
         "gpu",
-        "out = A F B^T: a bin reads a cell once, with merged weights",
+        "out = A F B^T: a bin reads a cell once, with merged weights; or all levels in one launch",
         rung="separable",
     ),
-    "cuda_4_levels": Variant(
-        "cuda_levels", "gpu", "all levels of a pyramid in one launch", rung="levels"
-    ),
-    "cuda_5_half": Variant(
-        "cuda_levels",
+    "cuda_3_separable_half": Variant(
+        "cuda.launch_levels",
         "gpu",
-        "features and output in float16, sums in float32",
+        "the same, features and output in float16, sums in float32",
         rung="half",
         by_name=True,
     ),
-    "cuda_6_owner": Variant(
-        "cuda_levels",
+    "cuda_backward_1_atomic": Variant(
+        "cuda.launch_backward",
         "gpu",
-        "gradient: cells look for their RoIs, no atomic additions",
-        rung="owner",
+        "an atomic addition for each sample and corner, in any order",
+        rung="atomic",
+    ),
+    "cuda_backward_2_merged": Variant(
+        "cuda.launch_backward",
+        "gpu",
+        "merged weights: an atomic addition for each bin and cell",
+        rung="merged",
+    ),
+    "cuda_backward_3_gather": Variant(
+        "cuda.launch_backward",
+        "gpu",
+        "cells look for their RoIs: no atomics, the same bits each time, all levels in a launch",
+        rung="gather",
     ),
 }
-HALF = "cuda_5_half"
+HALF = "cuda_3_separable_half"
 
 
 def roi_align(
@@ -111,7 +128,7 @@ def roi_align(
 
     Args:
         features: (N, C, H, W).  Integer or bool masks are taken as numbers and give float32, as
-            does float16 on the CPU; on a GPU float16 stays float16 (variant "cuda_5_half").  GPU
+            does float16 on the CPU; on a GPU float16 stays float16 ("cuda_3_separable_half").  GPU
             variants from the second on read channels-last memory without a copy: a view of shape
             (N, C, H, W) of an array (N, H, W, C).
         rois: (R, 5), image index x0 y0 x1 y1.  Their type decides how the box is rounded when it
@@ -172,7 +189,7 @@ def roi_align_backward(
 
     The adjoint: sum(grad * roi_align(x)) = sum(roi_align_backward(grad) * x) for every x.  The
     default variants add in a fixed order, so results are the same bit for bit in every run and with
-    any number of threads; "cuda_1_naive" and "cuda_3_separable" add atomically, in any order.
+    any number of threads; "cuda_backward_1_atomic" and "cuda_backward_2_merged" add in any order.
 
     Args:
         grad: (R, C, PH, PW), the gradient of the output.

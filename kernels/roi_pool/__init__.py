@@ -22,34 +22,38 @@ from minimask.kernels.dispatch import Variant, call, checks_values
 VARIANTS = {
     "reference": Variant("reference", "cpu", "the definition: cut out each bin, take its argmax"),
     "cpu": Variant(
-        "cpu", "cpu", "compiled: channels side by side, one vector instruction compares them all"
+        "cpu.compiled",
+        "cpu",
+        "compiled: channels side by side, one vector instruction compares them all",
     ),
-    "numba_1_naive": Variant(
-        "numba_1_naive", "gpu", "one thread an output; backward by atomic additions", by_name=True
-    ),
+    "numba_1_naive": Variant("numba.forward_1_naive", "gpu", "one thread an output", by_name=True),
     "numba_2_columns": Variant(
-        "numba_2_columns", "gpu", "forward: columns first, in shared memory", by_name=True
+        "numba.forward_2_columns", "gpu", "columns first, in shared memory", by_name=True
     ),
-    "numba_3_owner": Variant(
-        "numba_3_owner", "gpu", "backward: a block owns a tile of a plane", by_name=True
+    "numba_backward_1_atomic": Variant(
+        "numba.backward_1_atomic", "gpu", "one thread an output, atomic additions", by_name=True
     ),
-    "cuda_1_naive": Variant(
-        "cuda",
-        "gpu",
-        "one thread an output; backward by atomic additions, in any order",
-        rung="naive",
+    "numba_backward_2_gather": Variant(
+        "numba.backward_2_gather", "gpu", "a block owns a tile of a plane", by_name=True
     ),
+    "cuda_1_naive": Variant("cuda.launch", "gpu", "one thread an output", rung="naive"),
     "cuda_2_columns": Variant(
-        "cuda",
+        "cuda.launch",
         "gpu",
-        "forward: a block per RoI and 32 channels, borders once, each column of a bin read once",
+        "a block per RoI and 32 channels, borders once, each column of a bin read once",
         rung="columns",
     ),
-    "cuda_3_owner": Variant(
-        "cuda",
+    "cuda_backward_1_atomic": Variant(
+        "cuda.launch_backward",
         "gpu",
-        "backward: a block owns a tile of a plane, bins bid for its cells; same bits in every run",
-        rung="owner",
+        "one thread an output, which adds atomically, in any order",
+        rung="atomic",
+    ),
+    "cuda_backward_2_gather": Variant(
+        "cuda.launch_backward",
+        "gpu",
+        "a block owns a tile of a plane, bins bid for its cells; the same bits in every run",
+        rung="gather",
     ),
 }
 

@@ -16,7 +16,7 @@ from . import stand_in
 RUNGS = [
     (op, name)
     for op, name in parallel.rungs(parallel.with_cases())
-    if values.variants(op)[name].module == "cuda"
+    if values.variants(op)[name].folder == "cuda"
 ]
 # functions whose result has as many rows as the data say: that number must be read
 READS = {"nms": 1, "batched_nms": 1}

@@ -198,7 +198,7 @@ needs_the_shim = pytest.mark.skipif(build.why_not() is not None, reason=str(buil
 def test_on_a_gpu_all_sums_are_the_same_bits_for_every_order_of_threads():
     x, grad = normal(0, 3, 2, 67, 47, dtype="f4") * 3 + 7, normal(1, 3, 2, 67, 47, dtype="f4")
     mean, var = channel_moments(x, variant="cpu")
-    for variant in (name for name, v in VARIANTS.items() if v.module == "cuda"):
+    for variant in (name for name, v in VARIANTS.items() if v.folder == "cuda"):
         found = set()
         for seed in (0, 1, 2, 3):
             with using(emulate=True), emulator.running(seed=seed):

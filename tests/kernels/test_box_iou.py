@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from minimask.kernels.box_iou import VARIANTS, best_overlaps, box_iou
-from minimask.kernels.box_iou.cuda import tile_of
+from minimask.kernels.box_iou.cuda.launch import tile_of
 from minimask.kernels.dispatch import using
 from minimask.kernels.host_shim import build
 

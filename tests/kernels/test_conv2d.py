@@ -13,10 +13,9 @@ from minimask.kernels.conv2d import (
     conv2d_backward_input,
     conv2d_backward_weight,
     conv_transpose2d,
-    cuda_gradients,
-    transforms,
-    winograd,
 )
+from minimask.kernels.conv2d.cpu import transforms, winograd
+from minimask.kernels.conv2d.cuda import launch_backward
 from minimask.kernels.conv2d.geometry import geometry
 from minimask.kernels.dispatch import using
 from minimask.kernels.host_shim import build, emulator
@@ -454,7 +453,7 @@ def test_gpu_gradients_are_the_same_bits_for_every_order_of_threads(variant):
 
     if variant == "cuda_4_vectorized":
         shapes = geometry(x.shape, weight.shape, stride=1, padding=1, dilation=1, groups=1)
-        assert cuda_gradients.slicing(1311, 1, shapes)[1] > 3
+        assert launch_backward.slicing(1311, 1, shapes)[1] > 3
     first = run(0)
     for seed in (1, 2, 3, 4):
         assert run(seed) == first
@@ -462,7 +461,7 @@ def test_gpu_gradients_are_the_same_bits_for_every_order_of_threads(variant):
 
 @needs_the_shim
 def test_large_tiles_of_the_input_gradient_agree_with_the_reference(monkeypatch):
-    monkeypatch.setattr(cuda_gradients, "ENOUGH_BLOCKS", 4)  # large tiles for small inputs, too
+    monkeypatch.setattr(launch_backward, "ENOUGH_BLOCKS", 4)  # large tiles for small inputs, too
     for x_shape, w_shape, stride, groups in (
         ((2, 67, 7, 7), (9, 67, 3, 3), 2, 1),
         ((1, 132, 4, 36), (18, 66, 2, 2), 1, 2),
@@ -480,7 +479,7 @@ def test_large_tiles_of_the_input_gradient_agree_with_the_reference(monkeypatch)
 
         with using(emulate=True), emulator.running(watcher=note):
             dx = conv2d_backward_input(grad, weight, x_shape, **options)
-        assert launched == ["transpose_filters", "backward_input_128"]
+        assert launched == ["conv2d_transpose_filters", "conv2d_backward_input_128"]
         assert np.abs(dx - expected).max() < 2e-6 * np.abs(expected).max()
 
 

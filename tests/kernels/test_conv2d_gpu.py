@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minimask.kernels.conv2d import VARIANTS, conv2d, cuda
+from minimask.kernels.conv2d import VARIANTS, conv2d
+from minimask.kernels.conv2d.cuda.launch import LEAST_STEPS, MOST_IN_PARTS, cut_rows
 from minimask.kernels.dispatch import choose, using
 from minimask.kernels.host_shim import build, emulator
 
@@ -52,37 +53,40 @@ def test_the_default_on_a_gpu_is_our_own_and_exact():
     ],
 )
 def test_the_kernel_follows_from_the_sizes(x_shape, weight_shape, options, kernel):
-    assert kernels(x_shape, weight_shape, **options) == [("cuda_4_vectorized", kernel)]
+    assert kernels(x_shape, weight_shape, **options) == [
+        ("forward_4_vectorized", f"conv2d_forward_{kernel}")
+    ]
 
 
 @needs_the_shim
 @pytest.mark.parametrize("variant", ["cuda_4_vectorized", "cuda_5_tensor_cores"])
 def test_what_tables_cannot_hold_runs_in_another_rung(variant):
     many_taps = kernels((1, 1, 9, 9), (8, 1, 9, 8), variant)
-    assert many_taps == [("cuda_3_registers", "conv2d")]
+    assert many_taps == [("forward_3_registers", "conv2d_forward")]
     depthwise = kernels((1, 8, 6, 6), (8, 1, 3, 3), variant, groups=8)
-    assert depthwise == [("cuda_1_direct", "conv2d")]
+    assert depthwise == [("forward_1_direct", "conv2d_forward")]
 
 
 @needs_the_shim
 def test_few_tiles_of_many_rows_are_summed_up_in_parts():
-    assert [k for _, k in kernels((1, 64, 4, 4), (8, 64, 3, 3))] == ["gathered_64x256", "add_parts"]
-    assert [k for _, k in kernels((1, 8, 4, 4), (8, 8, 3, 3))] == ["gathered_64x256"]
+    gathered = "conv2d_forward_gathered_64x256"
+    assert [k for _, k in kernels((1, 64, 4, 4), (8, 64, 3, 3))] == [gathered, "conv2d_add_parts"]
+    assert [k for _, k in kernels((1, 8, 4, 4), (8, 8, 3, 3))] == [gathered]
 
 
 def test_layers_that_fill_a_gpu_are_not_cut():
-    assert cuda.cut_rows(tiles=1044, steps=288, clocks=1024, size=256 * 200 * 334) == 1
+    assert cut_rows(tiles=1044, steps=288, clocks=1024, size=256 * 200 * 334) == 1
     # 68 tiles would leave half of 132 multiprocessors idle
-    assert cuda.cut_rows(tiles=68, steps=576, clocks=1024, size=2 * 512 * 25 * 42) > 3
+    assert cut_rows(tiles=68, steps=576, clocks=1024, size=2 * 512 * 25 * 42) > 3
 
 
 @given(st.integers(0, 3000), st.integers(1, 2000), st.integers(0, 1 << 28))
 def test_no_part_is_empty_and_none_too_short(tiles, steps, size):
-    parts = cuda.cut_rows(tiles, steps, 1024, size)
+    parts = cut_rows(tiles, steps, 1024, size)
     each = -(-steps // parts)
     assert (parts - 1) * each < steps <= parts * each
-    assert parts == 1 or each >= cuda.LEAST_STEPS
-    assert parts == 1 or parts * size <= cuda.MOST_IN_PARTS
+    assert parts == 1 or each >= LEAST_STEPS
+    assert parts == 1 or parts * size <= MOST_IN_PARTS
 
 
 @needs_the_shim

@@ -14,7 +14,7 @@ from minimask.kernels.dispatch import using
 from minimask.kernels.host_shim import build
 from minimask.kernels.optimizer import VARIANTS
 from minimask.kernels.optimizer.cases import ADAMW, SGD
-from minimask.kernels.optimizer.cpu import PIECE
+from minimask.kernels.optimizer.cpu.compiled import PIECE
 from minimask.kernels.optimizer.factors import factors
 from minimask.tools.kernel_lab import values
 

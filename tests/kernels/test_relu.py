@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 from minimask.kernels.dispatch import using
 from minimask.kernels.host_shim import build
 from minimask.kernels.relu import VARIANTS, finish, relu, relu_backward
-from minimask.kernels.relu.cpu import PIECE
+from minimask.kernels.relu.cpu.compiled import PIECE
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
 every_variant = pytest.mark.parametrize("variant", CPU)

@@ -173,7 +173,7 @@ def test_the_same_size_changes_nothing_and_layout_does_not_matter(variant, mode)
 
 
 needs_the_shim = pytest.mark.skipif(build.why_not() is not None, reason=str(build.why_not()))
-GPU = [name for name, variant in VARIANTS.items() if variant.module == "cuda"]
+GPU = [name for name, variant in VARIANTS.items() if variant.folder == "cuda"]
 lengths = st.integers(1, 12)
 
 

@@ -13,12 +13,12 @@ from minimask.kernels.dispatch import implements, using
 from minimask.kernels.host_shim import build, emulator
 from minimask.kernels.roi_align import (
     VARIANTS,
-    cpu_lanes,
     roi_align,
     roi_align_backward,
     roi_align_levels,
     roi_align_levels_backward,
 )
+from minimask.kernels.roi_align.cpu import lanes
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
 every_variant = pytest.mark.parametrize("variant", CPU)
@@ -538,23 +538,23 @@ def gradient_bits(variant, seed):
     shapes = [level.shape for level in features]
     options = {"spatial_scales": scales, "variant": variant}
     with using(emulate=True), emulator.running(seed=seed):
-        if variant == "cuda_1_naive":
+        if variant == "cuda_backward_1_atomic":
             return (roi_align_backward(grad, rois, shapes[0], variant=variant),)
         return roi_align_levels_backward(grad, rois, levels, shapes, **options)
 
 
 @needs_the_shim
-def test_the_owners_gradient_is_the_same_for_every_order_of_threads():
-    first = gradient_bits("cuda_6_owner", 0)
+def test_the_gathered_gradient_is_the_same_for_every_order_of_threads():
+    first = gradient_bits("cuda_backward_3_gather", 0)
     for seed in (1, 2, 3, 4, 5):
-        for one, other in zip(first, gradient_bits("cuda_6_owner", seed), strict=True):
+        for one, other in zip(first, gradient_bits("cuda_backward_3_gather", seed), strict=True):
             assert one.tobytes() == other.tobytes()
 
 
 @needs_the_shim
 def test_atomic_additions_show_the_order_of_threads():
-    """What the owners are for; and the test above would see it."""
-    runs = {gradient_bits("cuda_1_naive", seed)[0].tobytes() for seed in (0, 1, 2, 3)}
+    """What gathering is for; and the test above would see it."""
+    runs = {gradient_bits("cuda_backward_1_atomic", seed)[0].tobytes() for seed in (0, 1, 2, 3)}
     assert len(runs) > 1
 
 
@@ -572,7 +572,7 @@ def test_channels_last_memory_is_read_as_it_is(variant):
     with using(emulate=True), emulator.running(watcher=note):
         one = roi_align(features[0], rois, 3, variant=variant)
         other = roi_align(last, rois, 3, variant=variant)
-    assert launched == ["transpose", "pool_by_4", "pool_by_4"]
+    assert launched == ["roi_align_transpose", *["roi_align_forward_by_4"] * 2]
     assert_close(one, other, 0, 0)
 
 
@@ -594,7 +594,7 @@ def test_a_nan_reaches_the_bins_it_reaches_in_the_reference(variant, reduce, cha
 
 
 @needs_the_shim
-@pytest.mark.parametrize("variant", ["cuda_3_separable", "cuda_6_owner"])
+@pytest.mark.parametrize("variant", ["cuda_backward_2_merged", "cuda_backward_3_gather"])
 def test_a_nan_gradient_stays_in_its_cells(variant):
     grad, rois = np.ones((1, 2, 4, 4), "f4"), np.array([[0, 1, 2, 13.5, 17.3]], "f4")
     grad[0, 1, 2, 1] = NAN
@@ -734,7 +734,7 @@ def _regions(seed, count, images, height, width):
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize("case", LANE_CASES)
 def test_channels_in_lanes_are_the_reference(case, dtype, ratio, turned, monkeypatch):
-    monkeypatch.setattr(cpu_lanes, "_repays", lambda *_: turned)
+    monkeypatch.setattr(lanes, "_repays", lambda *_: turned)
     channels, (height, width), size = case
     shape = (3, channels, height, width)
     rois, rng = _regions(channels, 12, 3, height, width), np.random.default_rng(1)
@@ -764,7 +764,7 @@ def test_channels_in_lanes_keep_nan_where_it_is():
 
 def test_few_regions_do_not_turn_a_large_map(monkeypatch):
     called = []
-    monkeypatch.setattr(cpu_lanes, "_pool", lambda *_: called.append("turned"))
+    monkeypatch.setattr(lanes, "_pool", lambda *_: called.append("turned"))
     features = np.ones((1, 16, 100, 100), np.float32)
     roi = np.array([[0, 1, 1, 5, 5]], np.float32)
     assert_close(roi_align(features, roi, 2, variant="cpu_lanes"), np.ones((1, 16, 2, 2), "f4"))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from minimask.kernels.dispatch import using
 from minimask.kernels.host_shim import build, emulator
-from minimask.kernels.roi_pool import VARIANTS, cuda, roi_pool, roi_pool_backward
+from minimask.kernels.roi_pool import VARIANTS, roi_pool, roi_pool_backward
+from minimask.kernels.roi_pool.cuda import launch, launch_backward
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
 every_variant = pytest.mark.parametrize("variant", CPU)
@@ -374,7 +375,7 @@ def test_on_a_gpu_what_nobody_has_checked_is_left_out():
     rois = np.array([[i, 0, 0, 5, 4] for i in (1, -1, 2, NAN, 1e9, INF, 0)], "f4")
     good = [0, 6]
     expected, places = roi_pool(features, rois[good], 3)
-    for forward in (cuda.forward_naive, cuda.forward_columns):
+    for forward in (launch.forward_naive, launch.forward_columns):
         out, argmax = forward(features, rois, size=(3, 3), scale=1.0)
         np.testing.assert_array_equal(out[good], expected)
         np.testing.assert_array_equal(argmax[good], places)
@@ -385,7 +386,7 @@ def test_on_a_gpu_what_nobody_has_checked_is_left_out():
     places[0, :, 0] = -1
     grad = np.ones(out.shape, "f4")
     back = roi_pool_backward(grad[good], rois[good], places, features.shape)
-    for backward in (cuda.backward_naive, cuda.backward_owner):
+    for backward in (launch_backward.backward_atomic, launch_backward.backward_gather):
         got = backward(grad, rois, winners, shape=features.shape)
         np.testing.assert_array_equal(got, back)
 

@@ -55,5 +55,5 @@ def test_on_a_gpu(op, name):
 def test_every_operation_of_the_model_has_a_ladder_for_the_gpu():
     assert set(parallel.with_cases()) == set(OPERATIONS)
     for op in OPERATIONS:
-        on_gpu = [n for n, v in values.variants(op).items() if v.module == "cuda"]
+        on_gpu = [n for n, v in values.variants(op).items() if v.folder == "cuda"]
         assert on_gpu, op

@@ -50,7 +50,9 @@ def test_order_is_rows_columns_anchors():
 
 
 def test_offset_moves_by_part_of_a_stride():
-    (first,) = AnchorGenerator([8], [1], replace(TORCHVISION, anchor_offset=0.5))([(1, 1)], (16, 16))
+    (first,) = AnchorGenerator([8], [1], replace(TORCHVISION, anchor_offset=0.5))(
+        [(1, 1)], (16, 16)
+    )
     np.testing.assert_array_equal(first, [[4, 4, 12, 12]])
 
 

@@ -181,7 +181,7 @@ def count(
     from minimask.tools.kernel_lab import bench, counting, report, values
 
     ladder = values.variants(_operation(op))
-    names = [n for n, v in ladder.items() if v.module.startswith("cuda")]
+    names = [n for n, v in ladder.items() if v.folder == "cuda"]
     if not names:
         raise ValueError(f"{op} has no CUDA C++ rungs to count")
     if variant is not None and variant not in names:

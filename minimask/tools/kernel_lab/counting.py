@@ -116,7 +116,7 @@ def count(op: str, variant: str, case: Case) -> list[Counted]:
         NoCompiler: the host shim needs g++.
         ValueError: the variant launches no CUDA C++.
     """
-    if not values.variants(op)[variant].module.startswith("cuda"):
+    if not values.variants(op)[variant].folder == "cuda":
         raise ValueError(f"{op}, {variant}: only CUDA C++ can be counted, in the host shim")
     found: list[Counted] = []
     with emulator.running(kind="count", watcher=watch(found)):

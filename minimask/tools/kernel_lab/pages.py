@@ -1,4 +1,8 @@
-"""The table of tiers on every operation's page, made from the record."""
+"""The tables on every operation's page: its ladder, what was tested, what was measured.
+
+The ladder is the code's, the tests are those of `kernels/record.json`, the times those of
+`benchmarks/results/`; the rest of a page is written by hand.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ import pathlib
 from collections.abc import Mapping
 
 from minimask.kernels import OPERATIONS
+from minimask.kernels.dispatch import ARRAY_KINDS
 from minimask.system.files import write_whole
-from minimask.tools.kernel_lab import record, values
+from minimask.tools.kernel_lab import measured, record, values
+from minimask.tools.kernel_lab.measured import NEVER
 from minimask.tools.kernel_lab.tiers import tiers_of
 
-MARK, LADDER = "<!-- tiers -->", "<!-- ladder -->"
+LADDER, MARK, MEASURED = "<!-- ladder -->", "<!-- tiers -->", "<!-- measured -->"
 COLUMNS = ("values", "address", "thread", "simulator", "compiled")
-NEVER = "not yet run on a GPU"
+LAST = "**What would you add next?**"  # how the last line of a page begins
 
 
 def page(op: str) -> pathlib.Path:
@@ -20,8 +26,18 @@ def page(op: str) -> pathlib.Path:
     return values.folder(op) / "README.md"
 
 
+def ladder(op: str) -> str:
+    """The rungs, slowest to fastest, with the time of each that was measured."""
+    lines = ["| variant | arrays | idea | measured |", "|---|---|---|---:|"]
+    lines += [
+        f"| {name} | {ARRAY_KINDS[v.device]} | {v.idea} | {measured.cell(op, name)} |"
+        for name, v in values.variants(op).items()
+    ]
+    return "\n".join(lines)
+
+
 def table(op: str, entries: record.Entries) -> str:
-    """The table of one operation: a row for each rung but the reference."""
+    """The tests of one operation: a row for each rung but the reference."""
     lines = [f"| rung | {' | '.join(COLUMNS)} | GPU |", "|---" * (len(COLUMNS) + 2) + "|"]
     for name, variant in values.variants(op).items():
         if name == "reference":
@@ -40,21 +56,23 @@ def gpu(done: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def render(op: str, entries: record.Entries) -> str:
-    """The page as it should be: the table between its marks, after the ladder if it is new."""
+    """The page as it should be: every table between its two marks, the rest as it is.
+
+    Raises:
+        ValueError: a mark is not there twice.
+    """
     text = page(op).read_text(encoding="utf-8")
-    block = f"{MARK}\n{table(op, entries)}\n{MARK}"
-    if text.count(MARK) == 2:
-        before, _, after = text.split(MARK)
-        return before + block + after
-    if text.count(MARK) or text.count(LADDER) != 2:
-        raise ValueError(f"{page(op)}: expected {LADDER} twice, and {MARK} twice or not at all")
-    before, ladder, after = text.split(LADDER)
-    note = "Which of its tests each rung has passed in its present form:"
-    return f"{before}{LADDER}{ladder}{LADDER}\n\n{note}\n\n{block}{after}"
+    tables = {LADDER: ladder(op), MARK: table(op, entries), MEASURED: measured.section(op)}
+    for mark, content in tables.items():
+        if text.count(mark) != 2:
+            raise ValueError(f"{page(op)}: expected {mark} twice, around a table that is made")
+        before, _, after = text.split(mark)
+        text = f"{before}{mark}\n{content}\n{mark}{after}"
+    return text
 
 
 def outdated(entries: record.Entries | None = None) -> list[str]:
-    """The operations whose page is not what the record says."""
+    """The operations whose page is not what the code, the record and the results say."""
     known = record.read() if entries is None else entries
     return [op for op in OPERATIONS if render(op, known) != page(op).read_text(encoding="utf-8")]
 

@@ -122,30 +122,33 @@ def digest(op: str, variant: str) -> str:
 
 
 def sources(op: str, variant: str) -> dict[str, str]:
-    """The files of a rung with their texts, by name; `.cu` files with what they include."""
+    """The files of a rung with their texts, by their path in the operation's folder.
+
+    `.cu` files come with what they include.
+    """
     found: dict[str, str] = {}
     chosen = values.variants(op)[variant]
     _add_module(op, chosen.module, found)
-    if chosen.module.startswith("cuda"):
+    if chosen.folder == "cuda":
         for program in _programs(op, variant):
-            found[program.path.name] = program.source()
+            found[program.path.relative_to(values.folder(op)).as_posix()] = program.source()
     return found
 
 
 def _add_module(op: str, module: str, found: dict[str, str]) -> None:
     """A module of an operation's folder, and those of the folder that it imports."""
-    path = values.folder(op) / f"{module}.py"
-    if path.name in found or not path.is_file():
+    name = module.replace(".", "/") + ".py"
+    path = values.folder(op) / name
+    if name in found or not path.is_file():
         return
-    found[path.name] = path.read_text(encoding="utf-8")
+    found[name] = path.read_text(encoding="utf-8")
     package = f"minimask.kernels.{op}"
-    for node in ast.walk(ast.parse(found[path.name])):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module.startswith(f"{package}."):
-                _add_module(op, node.module.removeprefix(f"{package}."), found)
-            elif node.module == package:  # from the folder itself: its modules, by name
-                for alias in node.names:
-                    _add_module(op, alias.name, found)
+    for node in ast.walk(ast.parse(found[name])):
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith(f"{package}."):
+            inner = f"{node.module}.".removeprefix(f"{package}.")
+            _add_module(op, inner.removesuffix("."), found)
+            for alias in node.names:  # from a folder: its modules, by name
+                _add_module(op, f"{inner}{alias.name}", found)
 
 
 def _programs(op: str, variant: str) -> list[Program]:

@@ -49,7 +49,7 @@ def ladder(op: str, entries: record.Entries) -> Iterator[str]:
 
 def result(outcome: Result, first: str = "") -> str:
     """How one rung did in one tier: a line, more if something is wrong."""
-    head = f"{first}{outcome.variant:22} {outcome.tier:10} {MARKS[outcome.passed]:8}"
+    head = f"{first}{outcome.variant:24} {outcome.tier:10} {MARKS[outcome.passed]:8}"
     return f"{head}{outcome.text}"
 
 

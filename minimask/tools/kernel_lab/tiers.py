@@ -41,7 +41,7 @@ def tiers_of(variant: Variant) -> tuple[str, ...]:
         return CPU_TIERS
     if not variant.emulated:
         return ("gpu",)
-    return NUMBA_TIERS if variant.module.startswith("numba") else CUDA_TIERS
+    return NUMBA_TIERS if variant.folder == "numba" else CUDA_TIERS
 
 
 def check(op: str, names: Sequence[str] = (), only: Sequence[str] = ()) -> Iterator[Result]:
@@ -88,7 +88,7 @@ def _why_not(variant: Variant, tier: str) -> str | None:
     if tier == "gpu":
         return why_no_gpu()
     if tier == "compiled":
-        numba = variant.module.startswith("numba")
+        numba = variant.folder == "numba"
         return compile_gate.why_not_numba() if numba else compile_gate.why_not()
     return None if tier == "simulator" else build.why_not()
 
@@ -155,7 +155,7 @@ def programs(op: str, name: str) -> list[Program]:
 
 
 def _compiled(op: str, name: str) -> Result:
-    numba = values.variants(op)[name].module.startswith("numba")
+    numba = values.variants(op)[name].folder == "numba"
     try:
         made = compile_gate.compile_numba(op, name) if numba else _compile_cuda(op, name)
     except ValueError as error:

@@ -12,7 +12,7 @@ import numpy as np
 
 from minimask.tools.kernel_lab.bench import Ceilings, Measure
 
-NAME_WIDTH = 22
+NAME_WIDTH = 24
 HEADER = (
     f"{'variant':{NAME_WIDTH}} {'ms':>9} {'GB/s':>8} {'of copy':>8} {'GFLOP/s':>8} "
     f"{'of matrix':>9} {'runs':>5}"

@@ -24,12 +24,17 @@ def entries(tier: str, file, **known: str) -> record.Entries:
 
 
 def test_a_rung_is_made_of_its_launcher_and_its_kernels():
-    assert set(record.sources("box_iou", RUNG)) == {"cuda.py", "cuda_1_naive.cu"}
-    included = record.sources("box_iou", RUNG)["cuda_1_naive.cu"]
+    assert set(record.sources("box_iou", RUNG)) == {
+        "cuda/launch.py",
+        "cuda/rung_1_naive.cu",
+    }
+    included = record.sources("box_iou", RUNG)["cuda/rung_1_naive.cu"]
     assert '#line 1 "device.cuh"' in included  # what it includes counts too
-    assert set(record.sources("box_iou", "numba_1_naive")) == {"numba_1_naive.py"}
-    assert {"cuda.py", "order.cu"} < set(record.sources("nms", "cuda_2_bitmask"))
-    assert "cpu_loops.py" in record.sources("conv2d", "cpu")
+    assert set(record.sources("box_iou", "numba_1_naive")) == {"numba/rung_1_naive.py"}
+    assert {"cuda/launch.py", "cuda/order.cu"} < set(record.sources("nms", "cuda_2_bitmask"))
+    assert "cpu/compiled_loops.py" in record.sources("conv2d", "cpu")
+    # named by a module of the folder, and shared by the folders
+    assert {"cpu/compiled.py", "geometry.py"} < set(record.sources("conv2d", "winograd"))
 
 
 @pytest.mark.parametrize("op", OPERATIONS)
@@ -37,7 +42,7 @@ def test_every_rung_has_sources(op):
     for name, variant in values.variants(op).items():
         found = record.sources(op, name)
         assert any(file.endswith(".py") for file in found)
-        if variant.module.startswith("cuda"):
+        if variant.folder == "cuda":
             assert any(file.endswith(".cu") for file in found), (op, name)
 
 
@@ -110,20 +115,28 @@ def test_a_run_on_a_gpu_is_shown_until_the_kernel_changes(tmp_path):
     assert "Toaster" not in pages.table("box_iou", found)
 
 
-def test_a_page_keeps_everything_but_its_table(tmp_path, monkeypatch):
+def test_a_page_keeps_everything_but_its_tables(tmp_path, monkeypatch):
     page = tmp_path / "README.md"
-    page.write_text(f"# A\n\n{pages.LADDER}\n| x |\n{pages.LADDER}\n\nThe end.\n")
+    marks = "\n".join(f"{m}\nold\n{m}\nkept" for m in (pages.LADDER, pages.MARK, pages.MEASURED))
+    page.write_text(f"# A\n\n{marks}\n\nThe end.\n")
     monkeypatch.setattr(pages, "page", lambda op: page)
     once = pages.render("box_iou", {})
-    assert once.startswith("# A\n") and once.endswith(f"{pages.MARK}\n\nThe end.\n")
+    assert once.startswith("# A\n") and once.endswith(f"{pages.MEASURED}\nkept\n\nThe end.\n")
+    assert "old" not in once and once.count("kept") == 3
     page.write_text(once)
     assert pages.render("box_iou", {}) == once
     page.write_text("# A\n")
-    with pytest.raises(ValueError, match="expected"):
+    with pytest.raises(ValueError, match="expected <!-- ladder --> twice"):
         pages.render("box_iou", {})
 
 
-def test_the_pages_show_the_record():
+@pytest.mark.parametrize("op", OPERATIONS)
+def test_a_page_ends_with_what_could_be_added(op):
+    last = pages.page(op).read_text(encoding="utf-8").rstrip().splitlines()[-1]
+    assert last.startswith(f"{pages.LAST} ") and len(last) > 60
+
+
+def test_the_pages_show_the_code_the_record_and_the_results():
     """Run `minimask kernels check --all --record`, or `minimask kernels pages`."""
     assert record.FILE.is_file()
     assert pages.outdated() == []

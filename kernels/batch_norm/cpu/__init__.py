@@ -1,0 +1,1 @@
+"""batch_norm: the rungs for NumPy arrays: what runs where there is no GPU."""

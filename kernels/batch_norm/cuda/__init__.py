@@ -1,0 +1,1 @@
+"""batch_norm: the rungs in CUDA C++ and what launches them."""

@@ -1,0 +1,1 @@
+"""batch_norm: the rungs in Numba-CUDA, for reading."""

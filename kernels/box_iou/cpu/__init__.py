@@ -1,0 +1,1 @@
+"""box_iou: the rungs for NumPy arrays: what runs where there is no GPU."""

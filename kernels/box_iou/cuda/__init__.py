@@ -1,0 +1,1 @@
+"""box_iou: the rungs in CUDA C++ and what launches them."""

@@ -1,0 +1,1 @@
+"""box_iou: the rungs in Numba-CUDA, for reading."""

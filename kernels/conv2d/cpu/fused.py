@@ -1,0 +1,66 @@
+"""As `winograd`, but what follows a convolution is done to a tile while it is still in the cache.
+
+In a network a convolution is followed by batch norm, a sum with the shortcut, ReLU: each reads and
+writes the whole output, which memory delivers far more slowly than the convolution computes.  A
+norm with given statistics is a scale and a shift of each channel, so that it goes into weights and
+bias beforehand (`minimask.nn.conv_norm`); sum and ReLU are done here to each tile as it is written.
+
+Gradients run as in `winograd`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from minimask.kernels.conv2d.cpu import compiled, winograd
+from minimask.kernels.conv2d.cpu.plan import backward_plan, forward_plan
+from minimask.kernels.conv2d.cpu.winograd import (
+    conv2d,
+    conv2d_backward_bias,
+    conv2d_backward_input,
+    conv2d_backward_weight,
+)
+from minimask.kernels.conv2d.geometry import Geometry
+
+__all__ = [
+    "conv2d",
+    "conv2d_backward_bias",
+    "conv2d_backward_input",
+    "conv2d_backward_weight",
+    "conv2d_fused",
+    "conv_transpose2d_fused",
+]
+
+
+def conv2d_fused(
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    residual: np.ndarray | None,
+    *,
+    relu: bool,
+    g: Geometry,
+) -> np.ndarray:
+    """The convolution, plus the residual, and its ReLU where asked."""
+    y = np.empty(g.output_shape, x.dtype)
+    if winograd.fits(g, x.dtype):
+        winograd.convolve_tiles(
+            x, weight, (g.inner, 1), forward_plan(g).order, False, bias, y, g.padding, residual,
+            relu,
+        )  # fmt: skip
+    else:
+        steps = (g.filters // g.groups * g.inner, g.inner, 1)
+        compiled.correlate_tiles(
+            x, weight, steps, bias, y, forward_plan(g), g.groups, residual, relu
+        )
+    return y
+
+
+def conv_transpose2d_fused(
+    x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, relu: bool, g: Geometry
+) -> np.ndarray:
+    """The transposed convolution, and its ReLU where asked; g of the plain convolution."""
+    y = np.empty(g.input_shape, x.dtype)
+    steps = (g.filters // g.groups * g.inner, g.window[0] * g.window[1], 0)
+    compiled.correlate_tiles(x, weight, steps, bias, y, backward_plan(g), g.groups, None, relu)
+    return y

@@ -1,0 +1,1 @@
+"""conv2d: the rungs in CUDA C++ and what launches them."""

@@ -1,0 +1,1 @@
+"""conv2d: the rungs in Numba-CUDA, for reading."""

@@ -1,0 +1,1 @@
+"""max_pool2d: the rungs for NumPy arrays: what runs where there is no GPU."""

@@ -1,0 +1,1 @@
+"""max_pool2d: the rungs in CUDA C++ and what launches them."""

@@ -1,0 +1,1 @@
+"""nms: the rungs in CUDA C++ and what launches them."""

@@ -1,0 +1,1 @@
+"""nms: the rungs in Numba-CUDA, for reading."""

@@ -1,0 +1,1 @@
+"""optimizer: the rungs for NumPy arrays: what runs where there is no GPU."""

@@ -1,0 +1,1 @@
+"""optimizer: the rungs in CUDA C++ and what launches them."""

@@ -1,0 +1,1 @@
+"""optimizer: the rungs in Numba-CUDA, for reading."""

@@ -1,0 +1,1 @@
+"""relu: the rungs in CUDA C++ and what launches them."""

@@ -1,0 +1,1 @@
+"""relu: the rungs in Numba-CUDA, for reading."""

@@ -1,0 +1,1 @@
+"""resize: the rungs for NumPy arrays: what runs where there is no GPU."""

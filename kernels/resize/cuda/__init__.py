@@ -1,0 +1,1 @@
+"""resize: the rungs in CUDA C++ and what launches them."""

@@ -1,0 +1,1 @@
+"""resize: the rungs in Numba-CUDA, for reading."""

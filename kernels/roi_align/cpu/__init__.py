@@ -1,0 +1,1 @@
+"""roi_align: the rungs for NumPy arrays: what runs where there is no GPU."""

@@ -1,0 +1,1 @@
+"""roi_align: the rungs in CUDA C++ and what launches them."""

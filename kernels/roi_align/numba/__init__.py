@@ -1,0 +1,1 @@
+"""roi_align: the rungs in Numba-CUDA, for reading."""

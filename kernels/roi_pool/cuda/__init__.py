@@ -1,0 +1,1 @@
+"""roi_pool: the rungs in CUDA C++ and what launches them."""

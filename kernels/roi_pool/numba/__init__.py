@@ -1,0 +1,1 @@
+"""roi_pool: the rungs in Numba-CUDA, for reading."""
