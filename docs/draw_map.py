@@ -41,7 +41,7 @@ PLACES: dict[str, tuple[int, float, float, int]] = {
     "autograd": (7, 0, 6, 1),
     "kernels": (7, 6, 8, 1),
     "system": (4, 15.4, 4.6, 4),
-    "arrays, hooks": (8, 0, 20, 1),
+    "arrays and hooks": (8, 0, 20, 1),
 }
 STOREYS = (  # name, first and last row
     ("tools", 0, 2),
@@ -131,7 +131,10 @@ def sizes(root: pathlib.Path = ROOT) -> dict[str, tuple[int, int]]:
     """Files and lines of source of every room, kernels and pages included."""
     counts = {room.name: (0, 0) for room in ROOMS}
     modules = {path: name for name, path in find_modules(root).items()}
-    for folder, package in ((root / "minimask", "minimask"), (root / "kernels", "minimask.kernels")):
+    for folder, package in (
+        (root / "minimask", "minimask"),
+        (root / "kernels", "minimask.kernels"),
+    ):
         for path in sorted(folder.rglob("*")):
             parts = path.relative_to(folder).parts
             linked = package == "minimask" and parts[0] == "kernels"

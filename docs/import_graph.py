@@ -36,7 +36,10 @@ class Import:
 def find_modules(root: pathlib.Path = ROOT) -> dict[str, pathlib.Path]:
     """Name and file of every module of the package; `kernels/` is `minimask.kernels`."""
     modules = {}
-    for folder, package in ((root / "minimask", "minimask"), (root / "kernels", "minimask.kernels")):
+    for folder, package in (
+        (root / "minimask", "minimask"),
+        (root / "kernels", "minimask.kernels"),
+    ):
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
             if package == "minimask" and parts[0] == "kernels":

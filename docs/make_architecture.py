@@ -21,7 +21,7 @@ import sys
 
 from draw_map import draw_map
 from import_graph import ROOT, find_modules, read_imports
-from rooms import ROOMS, room_of
+from rooms import ROOMS, USE, room_of
 
 PAGE = ROOT / "docs" / "architecture.md"
 MAP = ROOT / "docs" / "figures" / "architecture.svg"
@@ -91,7 +91,9 @@ def rooms_table() -> str:
     rows = ["| room | modules | may import |", "|---|---|---|"]
     for room in ROOMS:
         modules = ", ".join(f"`{name}`" for name in room.modules)
-        may = [name if (room.name, name) in used else f"({name})" for name in room.may]
+        low = USE if set(USE) <= set(room.may) else ()
+        may = [f"({n})" * ((room.name, n) not in used) or n for n in room.may if n not in low]
+        may += ["everything from train down"] if low else []
         rows.append(f"| **{room.name}** | {modules} | {', '.join(may) or 'nothing of ours'} |")
     return "\n".join(rows) + "\n"
 

@@ -30,7 +30,7 @@ class Room:
     may: tuple[str, ...]
 
 
-GROUND = ("arrays, hooks",)
+GROUND = ("arrays and hooks",)
 ENGINE = ("autograd", "kernels", "system", *GROUND)
 NETWORK = ("models", "nn", "functional", "boxes", "conventions", *ENGINE)
 USE = ("train", "evaluate", "draw", "data", "weights", *NETWORK)
@@ -74,8 +74,18 @@ ROOMS = (
         "the loop, the optimizers, runs that resume",
         ("evaluate", "draw", "data", "weights", *NETWORK),
     ),
-    Room("draw", ("minimask.draw",), "overlays, curves, sheets", ("evaluate", "data", "models", "system")),
-    Room("evaluate", ("minimask.evaluate",), "COCO metric, and why it is low", ("data", "models", "system")),
+    Room(
+        "draw",
+        ("minimask.draw",),
+        "overlays, curves, sheets",
+        ("evaluate", "data", "models", "system"),
+    ),
+    Room(
+        "evaluate",
+        ("minimask.evaluate",),
+        "COCO metric, and why it is low",
+        ("data", "models", "system"),
+    ),
     Room("data", ("minimask.data",), "images with their instances", ("boxes", "system", *GROUND)),
     Room("weights", ("minimask.weights",), "weight files and their names", ("nn", "system")),
     Room(
@@ -102,7 +112,7 @@ ROOMS = (
         GROUND,
     ),
     Room(
-        "arrays, hooks",
+        "arrays and hooks",
         ("minimask.autograd.arrays", "minimask.autograd.hooks", "minimask._version"),
         "NumPy or CuPy; who looks on",
         (),
@@ -144,12 +154,10 @@ def forbidden(imports: Iterable[Import]) -> list[str]:
 
 def unexpected(circles: Iterable[list[str]]) -> list[list[str]]:
     """The circles that are not meant."""
-    return [
-        circle
-        for circle in circles
-        if not any(
-            all(module == name or module.startswith(name + ".") for name in names)
-            for module in circle
-            for names in CIRCLES
-        )
-    ]
+    return [circle for circle in circles if not any(_within(circle, meant) for meant in CIRCLES)]
+
+
+def _within(circle: list[str], names: Iterable[str]) -> bool:
+    return all(
+        any(module == name or module.startswith(name + ".") for name in names) for module in circle
+    )
