@@ -87,6 +87,7 @@ def test_a_page_takes_few_lines(page):
     assert 0 < len(lines) <= MOST_LINES, f"{len(lines)} lines to write"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def test_a_page_does_what_it_says(page, tmp_path):
     text = page.read_text(encoding="utf-8")

@@ -98,7 +98,9 @@ def test_every_page_of_docs_is_one_link_away():
         for start in starts
         for target in LINK.findall(text_of(start))
     }
-    lost = [p for p in PAGES if len(p.parts) == 2 and p.parts[0] == "docs" if ROOT / p not in linked]
+    lost = [
+        p for p in PAGES if len(p.parts) == 2 and p.parts[0] == "docs" if ROOT / p not in linked
+    ]
     assert lost == []
 
 
