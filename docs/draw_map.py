@@ -17,7 +17,7 @@ from rooms import ROOMS, room_of
 
 SOURCE = (".py", ".cu", ".cuh", ".hpp", ".cpp", ".j2", ".js", ".css")
 WIDTH, MARGIN, GUTTER = 900, 14, 92  # pixels; the gutter holds the storeys' names
-UNIT, BOX, GAP, AIR = 39, 72, 36, 7  # a column; height of a room; between rows; beside a room
+UNIT, BOX, GAP, AIR = 39, 78, 36, 7  # a column; height of a room; between rows; beside a room
 LANE, LANES, CORNER = 6, 5, 6  # between arrows side by side; how many fit; radius of a bend
 
 # Row, first column, columns (of 20) and rows of every room of the map.
@@ -137,8 +137,7 @@ def sizes(root: pathlib.Path = ROOT) -> dict[str, tuple[int, int]]:
     ):
         for path in sorted(folder.rglob("*")):
             parts = path.relative_to(folder).parts
-            linked = package == "minimask" and parts[0] == "kernels"
-            if linked or path.suffix not in SOURCE:
+            if path.suffix not in SOURCE:
                 continue
             name = modules.get(path, ".".join((package, *parts[:-1], "_")))
             room = room_of(name).name

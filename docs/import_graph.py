@@ -34,7 +34,10 @@ class Import:
 
 
 def find_modules(root: pathlib.Path = ROOT) -> dict[str, pathlib.Path]:
-    """Name and file of every module of the package; `kernels/` is `minimask.kernels`."""
+    """Name and file of every module of the package.
+
+    `kernels/` is `minimask.kernels`; the link to it inside `minimask/` is not followed.
+    """
     modules = {}
     for folder, package in (
         (root / "minimask", "minimask"),
@@ -42,8 +45,6 @@ def find_modules(root: pathlib.Path = ROOT) -> dict[str, pathlib.Path]:
     ):
         for path in sorted(folder.rglob("*.py")):
             parts = path.relative_to(folder).with_suffix("").parts
-            if package == "minimask" and parts[0] == "kernels":
-                continue  # the link to the other folder
             parts = parts[:-1] if parts[-1] == "__init__" else parts
             modules[".".join((package, *parts))] = path
     return modules

@@ -20,7 +20,7 @@ import re
 import sys
 
 from draw_map import draw_map
-from import_graph import ROOT, find_modules, read_imports
+from import_graph import ROOT, Import, find_modules, read_imports
 from rooms import ROOMS, USE, room_of
 
 PAGE = ROOT / "docs" / "architecture.md"
@@ -85,9 +85,9 @@ def with_places(text: str, modules: dict[str, pathlib.Path]) -> str:
     return text
 
 
-def rooms_table() -> str:
+def rooms_table(imports: list[Import]) -> str:
     """Who may import whom, as Markdown; what `docs/rooms.py` allows and nobody does is in ()."""
-    used = {(room_of(e.importer).name, room_of(e.imported).name) for e in read_imports()}
+    used = {(room_of(e.importer).name, room_of(e.imported).name) for e in imports}
     rows = ["| room | modules | may import |", "|---|---|---|"]
     for room in ROOMS:
         modules = ", ".join(f"`{name}`" for name in room.modules)
@@ -98,7 +98,7 @@ def rooms_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def with_table(text: str) -> str:
+def with_table(text: str, imports: list[Import]) -> str:
     """The page with the table of rooms.
 
     Raises:
@@ -106,7 +106,7 @@ def with_table(text: str) -> str:
     """
     if not TABLE.search(text):
         raise LookupError("docs/architecture.md: the comments around the table of rooms are gone")
-    return TABLE.sub(lambda match: match[1] + rooms_table() + match[2], text)
+    return TABLE.sub(lambda match: match[1] + rooms_table(imports) + match[2], text)
 
 
 def new_files() -> dict[pathlib.Path, str]:
@@ -115,8 +115,9 @@ def new_files() -> dict[pathlib.Path, str]:
     Raises:
         LookupError: the page names something that is not in the code.
     """
-    page = with_table(PAGE.read_text(encoding="utf-8"))
-    return {MAP: draw_map(read_imports()), PAGE: with_places(page, find_modules())}
+    imports = read_imports()
+    page = with_table(PAGE.read_text(encoding="utf-8"), imports)
+    return {MAP: draw_map(imports), PAGE: with_places(page, find_modules())}
 
 
 def main() -> None:

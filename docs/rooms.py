@@ -92,7 +92,7 @@ ROOMS = (
         "models",
         ("minimask.models",),
         "one file per box of the figure",
-        tuple(room for room in NETWORK if room != "models"),
+        ("data", *(room for room in NETWORK if room != "models")),
     ),
     Room("conventions", ("minimask.conventions",), "where systems disagree", ()),
     Room("boxes", ("minimask.boxes",), "arithmetic of boxes", ("kernels", *GROUND)),
