@@ -4,7 +4,7 @@ Counted is every import of our own modules, wherever it stands: at the top of a 
 inside a function ("late"), or for types only, under `if TYPE_CHECKING:` ("types").  The tests of
 the architecture and its map both read this.  To see the graph:
 
-    python docs/import_graph.py                       # circles, and what every room imports
+    python docs/import_graph.py                       # circles, and how many imports there are
     python docs/import_graph.py minimask.models.rpn   # who imports it, what it imports
 """
 
