@@ -5,10 +5,10 @@
 
 A place in the code is a link whose title is the name of what stands there:
 
-    [rpn.py:56](../minimask/models/rpn.py#L56 "minimask.models.rpn.RPN.forward")
+    [`RPN.forward` rpn.py:56](../minimask/models/rpn.py#L56 "minimask.models.rpn.RPN.forward")
 
-File and line are filled in from the name, so that they cannot be wrong: a name that is gone is an
-error.  A new link may be written as [](? "minimask.boxes.area").
+Text, file and line are filled in from the name, so that they cannot be wrong: a name that is gone
+is an error.  A new link may be written as [](? "minimask.boxes.area").
 """
 
 from __future__ import annotations
@@ -77,7 +77,11 @@ def with_places(text: str, modules: dict[str, pathlib.Path]) -> str:
         except LookupError as error:
             gone.append(str(error))
             return match[0]
-        return f'[{path.name}:{line}](../{path.relative_to(ROOT)}#L{line} "{name}")'
+        last = [part for part in name.split(".")[-2:-1] if part[0].isupper()] + [
+            name.split(".")[-1]
+        ]
+        text = f"`{'.'.join(last)}` {path.name}:{line}"
+        return f'[{text}](../{path.relative_to(ROOT)}#L{line} "{name}")'
 
     text = PLACE.sub(place, text)
     if gone:

@@ -192,7 +192,7 @@ def test_a_place_in_the_code_is_found_by_name(tmp_path):
     (line,) = [
         i for i, t in enumerate(path.read_text().splitlines(), 1) if t.startswith("def area")
     ]
-    expected = f'[boxes.py:{line}](../minimask/boxes.py#L{line} "minimask.boxes.area")'
+    expected = f'[`area` boxes.py:{line}](../minimask/boxes.py#L{line} "minimask.boxes.area")'
     assert page == expected + ' [a](b "title")'
 
 
