@@ -14,15 +14,13 @@ import math
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from minimask.kernels.host_shim.build import library
 
-if TYPE_CHECKING:
-    from minimask.kernels.launch import Program
-
+Program: TypeAlias = Any  # that of launch.py, which calls `launch` below
 FAILURES = {1: "deadlock", 2: "divergent barriers", 3: "too large"}
 
 
