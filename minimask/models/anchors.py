@@ -1,11 +1,12 @@
 """Anchors: the boxes of fixed shapes, at every cell of the pyramid, that the RPN judges and moves.
 
-Letters: A anchors per cell, H W height and width of a feature map.
+Letters: A anchors per cell, B anchors of all levels, H W height and width of a feature map.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,15 @@ def cell_anchors(
     return np.round(cell) if round_corners else cell
 
 
+@dataclass(frozen=True)
+class Anchors:
+    """The anchors of all levels of an image, B in all; float32."""
+
+    levels: list[Array]  # for each level (H * W * A, 4)
+    flat: Array  # (B, 4), one level after the other, where the network is
+    on_cpu: np.ndarray  # the same in this computer's memory
+
+
 class AnchorGenerator:
     """Anchors of all levels for a padded image; computed once per shape and remembered."""
 
@@ -66,15 +76,16 @@ class AnchorGenerator:
         if len(counts) != 1:
             raise ValueError(f"anchor sizes: every level needs as many, got {per_level}")
         self.per_cell = counts.pop()
-        self._known: dict[tuple, tuple[Array, list[Array]]] = {}
+        self._known: dict[tuple[Any, ...], Anchors] = {}
 
+    @stage("anchors, matching")
     def __call__(
         self,
         feature_shapes: Sequence[tuple[int, int]],
         image_shape: tuple[int, int],
         like: Array | None = None,
-    ) -> list[Array]:
-        """The anchors of each level, in the order rows, columns, anchors of a cell.
+    ) -> Anchors:
+        """The anchors in the order levels, rows, columns, anchors of a cell.
 
         Args:
             feature_shapes: (H, W) of each level.
@@ -82,48 +93,27 @@ class AnchorGenerator:
             like: an array of the device they are needed on; default: the CPU.
 
         Returns:
-            For each level (H * W * A, 4) float32 in pixels of the padded image. Do not change
-            them: they are shared between calls.
+            Corners in pixels of the padded image. Do not change them: they are shared between
+            calls.
         """
-        return self._both(feature_shapes, image_shape, like)[1]
-
-    def flat(
-        self,
-        feature_shapes: Sequence[tuple[int, int]],
-        image_shape: tuple[int, int],
-        like: Array | None = None,
-    ) -> Array:
-        """The anchors of all levels, one level after the other: (B, 4); else as a call."""
-        return self._both(feature_shapes, image_shape, like)[0]
-
-    @stage("anchors, matching")
-    def _both(
-        self,
-        feature_shapes: Sequence[tuple[int, int]],
-        image_shape: tuple[int, int],
-        like: Array | None,
-    ) -> tuple[Array, list[Array]]:
-        """All anchors, and each level's part of them."""
         if len(feature_shapes) != len(self.cells):
             raise ValueError(
                 f"anchors: sizes for {len(self.cells)} levels, "
                 f"but {len(feature_shapes)} feature maps"
             )
         key: tuple[Any, ...] = (tuple(feature_shapes), tuple(image_shape))
-        device_like = like if like is not None and on_gpu(like) else None
-        if device_like is not None:  # a copy on that GPU, kept beside the anchors themselves
-            key = (*key, device_like.device.id)
+        if like is not None and on_gpu(like):  # a copy on that GPU is kept beside those on the CPU
+            key = (*key, like.device.id)
         if key not in self._known:
-            if device_like is None:
-                anchors = self._make(feature_shapes, image_shape)
-            else:
-                anchors = upload(self.flat(feature_shapes, image_shape), device_like, "anchors")
+            flat = on_cpu = self._make(feature_shapes, image_shape)
+            if on_gpu(like):
+                flat = upload(on_cpu, like, "anchors")
             if len(self._known) >= 64:  # images of ever new shapes must not fill the memory
                 self._known.clear()
             sizes = [height * width * self.per_cell for height, width in feature_shapes]
             ends = np.cumsum(sizes).tolist()
-            levels = [anchors[end - size : end] for size, end in zip(sizes, ends, strict=True)]
-            self._known[key] = anchors, levels
+            levels = [flat[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+            self._known[key] = Anchors(levels, flat, on_cpu)
         return self._known[key]
 
     def _make(

@@ -69,11 +69,6 @@ def background_class(num_classes: int, background: str) -> int:
     return 0 if background == "first" else num_classes - 1
 
 
-def network_labels(labels: np.ndarray, background: str) -> np.ndarray:
-    """Labels 0 .. outside, as the network counts them."""
-    return np.asarray(labels, np.int64) + (background == "first")
-
-
 @dataclass(frozen=True)
 class SampledRoIs:
     """The RoIs of one image that a training step learns from.

@@ -205,8 +205,10 @@ class FasterRCNN(Sealed):
         record("transform/targets", resized)
         return batch, resized
 
-    def check_targets(self, images: Sequence[np.ndarray], targets: Sequence[Target]) -> None:
-        """Whether training can learn from these targets.
+    def check_targets(
+        self, images: Sequence[np.ndarray], targets: Sequence[Target], *, masks: bool = True
+    ) -> None:
+        """Whether training can learn from these targets; masks only a mask head asks for.
 
         Raises:
             ValueError: they do not fit the images or the model; names which and why.
@@ -215,6 +217,8 @@ class FasterRCNN(Sealed):
             raise ValueError(f"losses: {len(images)} images, but {len(targets)} targets")
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             check_target(target, image, len(self.classes), f"targets[{i}]")
+            if masks and self.roi_heads.mask_head is not None and target.masks is None:
+                raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
 
     def proposal_losses(
         self,
@@ -227,7 +231,7 @@ class FasterRCNN(Sealed):
 
         Arguments as for `losses`; returns loss_objectness and loss_rpn_box_reg.
         """
-        FasterRCNN.check_targets(self, images, targets)  # proposals are learned without masks
+        self.check_targets(images, targets, masks=False)
         with unchecked():
             batch, targets = self._prepare_training(images, targets, rng)
             return self.rpn(self.backbone(Tensor(batch.images)), batch, targets, rng)[1]

@@ -18,7 +18,7 @@ from minimask.conventions import TORCHVISION, Convention, check_choice
 from minimask.data.sample import Target
 from minimask.models import box_head as boxes_of
 from minimask.models import mask_head as masks_of
-from minimask.models.box_head import SampledRoIs, background_class, network_labels
+from minimask.models.box_head import SampledRoIs, background_class
 from minimask.models.detections import Instances
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
 from minimask.models.roi_pooling import RoIPooler, as_rois
@@ -63,7 +63,9 @@ class RoIHeads(Sealed):
         check_choice("mask_on", mask_on, MASK_ON)
         self.box_head, self.box_predictor = box_head, box_predictor
         self.mask_head, self.mask_predictor = mask_head, mask_predictor
-        self.num_classes, self.background = num_classes, convention.background
+        self.background = convention.background  # "first" or "last" of the network's classes
+        self.background_class = background_class(num_classes, self.background)
+        self.first_label = int(self.background == "first")  # the network's index of label 0
         self.pooled_size, self.mask_size = pooled_size, mask_size
         self.pooler = RoIPooler(
             roi_op,
@@ -170,8 +172,8 @@ class RoIHeads(Sealed):
         index = np.sort(np.concatenate(drawn))
         boxes, matched = candidates[index], matches[index]
         positive = matched >= 0
-        labels = np.full(len(index), background_class(self.num_classes, self.background), np.int64)
-        labels[positive] = network_labels(target.labels[matched[positive]], self.background)
+        labels = np.full(len(index), self.background_class, np.int64)
+        labels[positive] = target.labels[matched[positive]] + self.first_label
         target_deltas = np.zeros((len(index), 4), np.float32)
         target_deltas[positive] = box_ops.encode(
             target.boxes[matched[positive]].astype(np.float32),
@@ -291,7 +293,7 @@ class RoIHeads(Sealed):
             no_masks = np.zeros((0, self.mask_size, self.mask_size), np.float32)
             return [replace(f, mask_probs=no_masks) for f in instances]
         logits = self.predict_masks(pyramid, rois, batch)
-        labels = network_labels(np.concatenate([f.labels for f in instances]), self.background)
+        labels = np.concatenate([f.labels for f in instances]) + self.first_label
         probs = masks_of.mask_probabilities(logits.data, labels, self.mask_output)
         per_image = np.split(probs, np.cumsum([len(b) for b in boxes])[:-1])
         return [replace(f, mask_probs=p) for f, p in zip(instances, per_image, strict=True)]

@@ -18,7 +18,7 @@ from minimask.autograd.arrays import Array, array_module
 from minimask.autograd.hooks import record, stage
 from minimask.conventions import TORCHVISION, Convention
 from minimask.data.sample import Target
-from minimask.models.anchors import AnchorGenerator
+from minimask.models.anchors import AnchorGenerator, Anchors
 from minimask.models.initialization import conv, small_normal
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
 from minimask.models.proposals import Four, filter_proposals
@@ -107,15 +107,15 @@ class RPN(Sealed):
             record(f"rpn/objectness/{i}", level_logits)
             record(f"rpn/deltas/{i}", level_deltas)
         shapes = [level.shape[2:] for level in pyramid]
-        record("rpn/anchors", lambda: self.anchor_generator.flat(shapes, batch.shape))
+        anchors = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
+        record("rpn/anchors", anchors.on_cpu)
         losses = {}
         if targets is not None:
-            losses = self.losses(objectness, deltas, batch, targets, rng, samples)
+            losses = self.losses(objectness, deltas, anchors, targets, rng, samples)
         if samples is not None:
             return list(samples.proposals), losses
-        levels = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
         training = training or targets is not None
-        found = self.propose(objectness, deltas, levels, batch.transforms, training)
+        found = self.propose(objectness, deltas, anchors.levels, batch.transforms, training)
         record("rpn/proposals", [boxes for boxes, _ in found])
         record("rpn/scores", [scores for _, scores in found])
         return [boxes for boxes, _ in found], losses
@@ -124,16 +124,13 @@ class RPN(Sealed):
         self,
         objectness: Sequence[Tensor],
         deltas: Sequence[Tensor],
-        batch: Batch,
+        anchors: Anchors,
         targets: Sequence[Target],
         rng: np.random.Generator | None,
         samples: RecordedSampling | None = None,
     ) -> dict[str, Tensor]:
         """loss_objectness and loss_rpn_box_reg of sampled anchors."""
-        shapes = [level.shape[2:] for level in objectness]
-        anchors = self.anchor_generator.flat(shapes, batch.shape)
-        device_anchors = self.anchor_generator.flat(shapes, batch.shape, like=objectness[0].data)
-        matches = self.match(device_anchors, [t.boxes for t in targets])
+        matches = self.match(anchors.flat, [t.boxes for t in targets])
         if samples is not None:
             sampled = list(zip(samples.anchors_positive, samples.anchors_negative, strict=True))
         else:
@@ -141,7 +138,7 @@ class RPN(Sealed):
             with stage("anchors, matching"):
                 sampled = [self.sampler(m, rng) for m in matches]
         target_deltas = [
-            anchor_targets(anchors, positive, m, t.boxes, self.box_weights)
+            anchor_targets(anchors.on_cpu, positive, m, t.boxes, self.box_weights)
             for (positive, _), m, t in zip(sampled, matches, targets, strict=True)
         ]
         record("rpn/matches", matches)

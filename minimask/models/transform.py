@@ -55,11 +55,7 @@ class Batch:
 
     images: Array  # (N, 3, H, W) float32, normalized and padded to one size
     transforms: list[ImageTransform]  # where each image lies in it
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width of the padded images."""
-        return self.images.shape[2], self.images.shape[3]
+    shape: tuple[int, int]  # height and width of the padded images
 
 
 def as_rgb(image: np.ndarray, name: str = "image") -> np.ndarray:
@@ -151,7 +147,7 @@ def make_batch(
         ImageTransform(image.shape[:2], size, offset)
         for image, size, offset in zip(rgb, sizes, offsets, strict=True)
     ]
-    return Batch(batch, transforms)
+    return Batch(batch, transforms, (height, width))
 
 
 def _content(

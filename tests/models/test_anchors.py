@@ -34,13 +34,13 @@ def test_order_of_several_sizes_in_a_cell():
 
 def test_total_of_an_800_by_1344_image():
     shapes = [(200, 336), (100, 168), (50, 84), (25, 42), (13, 21)]
-    levels = AnchorGenerator((32, 64, 128, 256, 512))(shapes, (800, 1344))
+    levels = AnchorGenerator((32, 64, 128, 256, 512))(shapes, (800, 1344)).levels
     assert [len(level) for level in levels] == [201600, 50400, 12600, 3150, 819]
     assert sum(len(level) for level in levels) == 268569
 
 
 def test_order_is_rows_columns_anchors():
-    (level,) = AnchorGenerator([32], [0.5, 1, 2])([(2, 3)], (32, 48))
+    (level,) = AnchorGenerator([32], [0.5, 1, 2])([(2, 3)], (32, 48)).levels
     cell = cell_anchors([32], [0.5, 1, 2])
     for row in range(2):
         for column in range(3):
@@ -50,28 +50,28 @@ def test_order_is_rows_columns_anchors():
 
 
 def test_offset_moves_by_part_of_a_stride():
-    (first,) = AnchorGenerator([8], [1], replace(TORCHVISION, anchor_offset=0.5))(
-        [(1, 1)], (16, 16)
-    )
+    half = replace(TORCHVISION, anchor_offset=0.5)
+    (first,) = AnchorGenerator([8], [1], half)([(1, 1)], (16, 16)).levels
     np.testing.assert_array_equal(first, [[4, 4, 12, 12]])
 
 
 def test_anchors_are_remembered_and_protected():
     grid = AnchorGenerator([8], [1])
-    assert grid([(4, 4)], (16, 16))[0] is grid([(4, 4)], (16, 16))[0]
+    assert grid([(4, 4)], (16, 16)) is grid([(4, 4)], (16, 16))
     with pytest.raises(ValueError, match="read-only"):
-        grid([(4, 4)], (16, 16))[0][0] = 0
-    assert len(grid([(2, 2)], (16, 16))[0]) == 4
+        grid([(4, 4)], (16, 16)).flat[0] = 0
+    assert len(grid([(2, 2)], (16, 16)).flat) == 4
 
 
 def test_all_levels_together_are_the_levels_without_a_copy():
     grid = AnchorGenerator([8, 16], [0.5, 1])
     shapes = [(4, 5), (2, 3)]
-    levels, flat = grid(shapes, (32, 40)), grid.flat(shapes, (32, 40))
+    anchors = grid(shapes, (32, 40))
+    levels, flat = anchors.levels, anchors.flat
     np.testing.assert_array_equal(flat, np.concatenate(levels))
     assert [len(level) for level in levels] == [40, 12]
     assert all(np.shares_memory(level, flat) for level in levels)
-    assert flat is grid.flat(shapes, (32, 40))
+    assert flat is grid(shapes, (32, 40)).flat
     assert not flat.flags.writeable
 
 

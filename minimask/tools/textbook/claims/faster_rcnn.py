@@ -225,7 +225,7 @@ def negatives_fill_up(evidence: Evidence) -> None:
 def some_objects_need_their_best(evidence: Evidence) -> None:
     """Generated objects and the anchors of the small network, with the rule and without."""
     grid = AnchorGenerator((8, 16, 32, 64, 128), convention=PAPER)
-    anchors = grid.flat([(128 // s, 128 // s) for s in (4, 8, 16, 32, 64)], (128, 128))
+    anchors = grid([(128 // s, 128 // s) for s in (4, 8, 16, 32, 64)], (128, 128)).flat
     shapes = Shapes(seed=4, size=128)
     objects = np.concatenate([shapes[i].boxes for i in range(12)])
     overlap = box_iou(objects, anchors).max(axis=1)

@@ -63,7 +63,7 @@ def two_stages_one_backbone(evidence: Evidence) -> None:
 def paper_grid(height: int, width: int) -> np.ndarray:
     """Faster R-CNN's anchors on a map of `height` x `width` cells of 16 pixels: (R, 4)."""
     grid = AnchorGenerator([PAPER_SIZES], PAPER_RATIOS, convention=PAPER)
-    return grid.flat([(height, width)], (16 * height, 16 * width))
+    return grid([(height, width)], (16 * height, 16 * width)).flat
 
 
 @CHAPTER.claim(
@@ -247,5 +247,5 @@ def nine_or_three(evidence: Evidence) -> None:
     evidence.equal("their sizes", sorted(set(areas)), [128.0, 256.0, 512.0], "pixels")
     for size, expected in (((800, 1344), 268_569), ((1024, 1024), 261_888)):
         shapes = [(-(-size[0] // s), -(-size[1] // s)) for s in (4, 8, 16, 32, 64)]
-        count = len(pyramid.flat(shapes, size))
+        count = len(pyramid(shapes, size).flat)
         evidence.equal(f"anchors of {size[0]} x {size[1]} pixels, pyramid", count, expected)

@@ -12,7 +12,6 @@ from minimask.data.sample import Target
 from minimask.draw import draw_target, overlay
 from minimask.kernels import box_iou
 from minimask.models import mask_head
-from minimask.models.box_head import network_labels
 from minimask.models.detections import Detections
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.paste import THRESHOLD, paste_mask
@@ -91,7 +90,7 @@ def _logits(context: TraceContext) -> Step:
     channels, side = logits.shape[1], logits.shape[2]
     competing = context.model.roi_heads.mask_output == "softmax"
     names = context.class_names if channels == len(context.class_names) else context.classes
-    own = np.minimum(network_labels(found.labels, context.model.roi_heads.background), channels - 1)
+    own = np.minimum(found.labels + context.model.roi_heads.first_label, channels - 1)
 
     def draw() -> list[Picture]:
         count = min(SHOWN, len(found))
