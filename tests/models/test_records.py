@@ -72,9 +72,9 @@ def test_other_threads_and_later_predictions_are_not_heard(model):
         elsewhere = threading.Thread(target=lambda: results.append(model.predict([IMAGE])))
         elsewhere.start()
         elsewhere.join()
-        assert len(results) == 1 and recorder.entries == []
+        assert len(results) == 1 and names(recorder) == []
     model.predict([IMAGE])
-    assert recorder.entries == [] and active.get() is None
+    assert names(recorder) == [] and active.get() is None
 
 
 def test_a_hook_set_in_another_thread_hears_that_thread_alone(model):
@@ -93,7 +93,7 @@ def test_a_hook_set_in_another_thread_hears_that_thread_alone(model):
     model.predict([IMAGE])
     done.set()
     listener.join()
-    assert recorders[0].entries == []
+    assert names(recorders[0]) == []
 
 
 def test_a_record_without_a_listener_computes_nothing():

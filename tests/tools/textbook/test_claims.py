@@ -9,6 +9,7 @@ import pytest
 from minimask.tools.textbook.claims import TEXTBOOK, Evidence, all_claims, find, run
 from minimask.tools.textbook.claims.ledger import RIGHT, SOURCES, Chapter, as_text
 from minimask.tools.textbook.claims.report import code_of, headline, in_full, markdown, totals
+from minimask.tools.textbook.claims.scenes import Listener, scene, small_network
 
 COMPUTED = [claim for claim in all_claims() if claim.check is not None]
 
@@ -130,3 +131,13 @@ def test_the_code_shown_is_that_of_the_check() -> None:
     assert code is not None and code.text.startswith("def anchors_of_a_map(")
     assert code.file == "minimask/tools/textbook/claims/proposals.py"
     assert code_of(find(48)) is None
+
+
+def test_the_work_of_a_module_that_did_not_run_is_an_error_and_not_zero() -> None:
+    listener = Listener()
+    with listener.listen():
+        small_network().predict([scene().image])
+    parts = listener.flop("ResNetFPN") + listener.flop("RPNHead")
+    assert 0 < parts < listener.flop()
+    with pytest.raises(ValueError, match="no Backbone has run, only "):
+        listener.flop("Backbone")
