@@ -32,6 +32,34 @@ class Target:
     masks: np.ndarray | None = None
 
 
+def as_rgb(image: np.ndarray, name: str = "image") -> np.ndarray:
+    """An image as (H, W, 3) uint8; gray is repeated, an alpha channel dropped.
+
+    Raises:
+        TypeError: not a uint8 array.
+        ValueError: a shape that is no image, or no pixels.
+    """
+    if not isinstance(image, np.ndarray):
+        raise TypeError(
+            f"{name}: expected a NumPy array of uint8, got {type(image).__name__}; "
+            "files are read with minimask.data.read_image(path)"
+        )
+    if image.dtype != np.uint8:
+        raise TypeError(
+            f"{name}: expected uint8 pixels 0..255, got {image.dtype}; "
+            "scale it first, e.g. (image / image.max() * 255).astype('uint8')"
+        )
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise ValueError(
+            f"{name}: expected shape (H, W), (H, W, 3) or (H, W, 4), got {image.shape}"
+        )
+    if image.size == 0:
+        raise ValueError(f"{name}: has no pixels: shape {image.shape}")
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
+
+
 def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) -> None:
     """Refuse a target that does not fit its image, in one sentence.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minimask.data.sample import encode_masks
 from minimask.models.paste import THRESHOLD, paste_crop
 
 
@@ -145,15 +146,12 @@ class Detections:
             image_id: the image's id in the annotation file.
             category_ids: the COCO id of each class; default 1, 2, ...
         """
-        from pycocotools import mask as rle
-
         ids = list(category_ids) if category_ids is not None else range(1, len(self.classes) + 1)
         if len(ids) != len(self.classes):
             raise ValueError(
                 f"category_ids: expected {len(self.classes)}, one per class, got {len(ids)}"
             )
         results = []
-        canvas = np.zeros(self.image_size, np.uint8, order="F")  # RLE runs down the columns
         for i in range(len(self)):
             x0, y0, x1, y1 = (float(v) for v in self.boxes[i])
             result: dict[str, Any] = {
@@ -163,15 +161,7 @@ class Detections:
                 "score": float(self.scores[i]),
             }
             if self.mask_probs is not None:
-                crop, (x, y) = self.crop_mask(i)
-                window = canvas[y : y + crop.shape[0], x : x + crop.shape[1]]
-                window[...] = crop
-                encoded = rle.encode(canvas)
-                window[...] = 0
-                result["segmentation"] = {
-                    "size": [int(n) for n in encoded["size"]],
-                    "counts": encoded["counts"].decode("ascii"),
-                }
+                (result["segmentation"],) = encode_masks(self.mask(i)[None])
             results.append(result)
         return results
 

@@ -42,7 +42,6 @@ Numbers = Sequence[int]
 MODELS: dict[str, Callable[..., Any]] = {}
 FEATURES = ("fpn", "c4", "c5")
 MASK_HEADS = ("fcn", "mlp")
-_DEFAULT = "the sizes of ResNet-50-FPN"
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minimask.conventions import DETECTRON2, MATTERPORT, TORCHVISION
-from minimask.data.sample import check_target
+from minimask.data.sample import as_rgb, check_target
 from minimask.models import Target
 from minimask.models.transform import (
     ImageTransform,
-    as_rgb,
     make_batch,
     resize_target,
     resized_size,

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from minimask.data.sample import Target, check_target
+from minimask.data.sample import Target, as_rgb, check_target
 from minimask.models.mask_rcnn import MaskRCNN
-from minimask.models.transform import as_rgb
 from minimask.system.device import on_gpu
 from minimask.tools.textbook.page import render
 from minimask.tools.textbook.trace import (
