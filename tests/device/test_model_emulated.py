@@ -46,6 +46,30 @@ def tiny(**options):
     return models.maskrcnn_resnet50_fpn(classes=CLASSES, **{**sizes, **options})
 
 
+def sure(model):
+    """The same model with scores so far apart that no rounding decides their order."""
+    for predictor in (model.rpn.head.cls_logits, model.roi_heads.box_predictor.cls_score):
+        predictor.weight.data *= 30
+    return model
+
+
+def on_proposals_of(model, recorder, monkeypatch):
+    """Let `model` go on with recorded proposals, which its own must be close to.
+
+    RoIPool rounds corners, so that a rounding of a proposal may change all of its features.
+    """
+    boxes, scores = recorder.values("rpn/proposals")[0], recorder.values("rpn/scores")[0]
+    propose = model.rpn.propose
+
+    def same(*arguments):
+        for (own_boxes, own_scores), b, s in zip(propose(*arguments), boxes, scores, strict=True):
+            np.testing.assert_allclose(own_boxes, b, atol=2e-3)
+            np.testing.assert_allclose(own_scores, s, atol=1e-5)
+        return list(zip(boxes, scores, strict=True))
+
+    monkeypatch.setattr(model.rpn, "propose", same)
+
+
 @pytest.fixture(scope="module")
 def samples():
     dataset = Shapes(2, SIDE, 3)
@@ -124,10 +148,10 @@ def test_losses_and_gradients_are_the_cpus(cupy_stand_in, samples, draws, option
     assert there.keys() == gradients.keys()
     for name, gradient in gradients.items():
         assert type(there[name]) is stand_in.ndarray
-        scale = np.abs(gradient).max()
-        np.testing.assert_allclose(
-            there[name].get(), gradient, rtol=0, atol=2e-4 * scale + 1e-8, err_msg=name
-        )
+        difference = there[name].get() - gradient
+        # The tensor as a whole, not each element: a ReLU whose input is a rounding away from 0 may
+        # pass on one device alone, and then a few elements differ by more than roundings do.
+        assert np.linalg.norm(difference) <= 2e-4 * np.linalg.norm(gradient) + 1e-8, name
 
 
 def test_the_same_anchors_and_regions_are_drawn(cupy_stand_in, samples, draws):
@@ -198,11 +222,16 @@ def test_a_run_goes_on_where_it_was_on_the_other_device(cupy_stand_in, samples):
     ],
     ids=["usual", "c4", "pool"],
 )
-def test_predictions_are_the_cpus(cupy_stand_in, samples, switches):
+def test_predictions_are_the_cpus(cupy_stand_in, samples, switches, monkeypatch):
     images = [s.image for s in samples]
-    options = {"box_score_thresh": 0.0, "box_detections_per_img": 20, **switches}
-    wanted = tiny(**options).predict(images)
-    model = tiny(**options).to("cuda")
+    # RoIPool gives boxes that round alike one score, and which of them suppresses the other is
+    # decided by a rounding: all are kept here and compared without their order.
+    options = {"box_score_thresh": 0.0, "box_detections_per_img": 9999, "box_nms_thresh": 1.0}
+    options |= {"rpn_post_nms_top_n_test": 30, **switches}
+    with hooked(Recorder()) as recorder:
+        wanted = sure(tiny(**options)).predict(images)
+    model = sure(tiny(**options)).to("cuda")
+    on_proposals_of(model, recorder, monkeypatch)
     stand_in.waits.clear()
     with count_transfers() as counted:
         found = model.predict(images)
@@ -210,6 +239,7 @@ def test_predictions_are_the_cpus(cupy_stand_in, samples, switches):
     assert len(stand_in.waits) == 3, stand_in.waits
     for ours, theirs in zip(found, wanted, strict=True):
         assert len(ours) == len(theirs) > 0
+        ours, theirs = (d.keep(np.lexsort((*d.boxes.round(1).T, d.labels))) for d in (ours, theirs))
         np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-5)
         np.testing.assert_allclose(ours.boxes, theirs.boxes, atol=2e-3)
         np.testing.assert_array_equal(ours.labels, theirs.labels)
