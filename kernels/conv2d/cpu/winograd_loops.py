@@ -128,7 +128,7 @@ def filters_of(weight, steps, order, count, packed, flip, channels, filters, p, 
 
 @parallel
 def all_filters(weight, steps, order, count, packed, flip, channels, filters, lanes):
-    """The panels' filters; `weight`, `steps` and `order` as in `cpu_loops.pack_filters`."""
+    """The panels' filters; `weight`, `steps` and `order` as in `compiled_loops.pack_filters`."""
     for p in prange((count + 2 * lanes - 1) // (2 * lanes)):
         filters_of(weight, steps, order, count, packed, flip, channels, filters, np.int64(p), lanes)
 

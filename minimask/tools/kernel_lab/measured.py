@@ -175,7 +175,7 @@ def _gpu_measures(op: str, results: Results) -> list[Mapping[str, Any]]:
 def _gpu_section(op: str, found: tuple[str, Results] | None) -> str:
     measures = [] if found is None else _gpu_measures(op, found[1])
     if found is None or not measures:
-        return f"On a GPU: {NEVER}; `{GPU_COMMAND}` times every rung."
+        return f"GPU: {NEVER}; `{GPU_COMMAND}` times every rung."
     name, results = found
     about = results["machine"]
     head = (

@@ -82,7 +82,7 @@ def test_no_gpu_has_been_measured_yet(op, tmp_path, monkeypatch):
         assert measured.cell(op, name) == (
             "not yet run on a GPU" if variant.device == "gpu" else ""
         )
-    assert "On a GPU: not yet run on a GPU; `python benchmarks/gpu.py`" in measured.section(op)
+    assert "GPU: not yet run on a GPU; `python benchmarks/gpu.py`" in measured.section(op)
 
 
 def gpu_results(**changed):
