@@ -59,6 +59,7 @@ WILD = {
     "anchor_sizes": (0.25, 0.5, 1, 2, 4),
     "round_anchors": False,
 }
+MANY = {"box_detections_per_img": 100}  # so that unlikely ones are among them
 # Few proposals, of which boxes of different levels suppress one another when they may.
 CROWDED = {
     "rpn_nms_thresh": 0.3,
@@ -114,7 +115,7 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "rpn_loss_divisor": ({"rpn_batch_size_per_image": 4096}, ("batch_size", "positives")),
     "rpn_loss_beta": ({}, (0.0, 1.0)),
     "rpn_pre_nms_top_n_train": ({}, (30,)),
-    "rpn_pre_nms_top_n_test": ({}, (30,)),
+    "rpn_pre_nms_top_n_test": ({}, (5,)),
     "rpn_post_nms_top_n_train": ({}, (20,)),
     "rpn_post_nms_top_n_test": ({}, (20,)),
     "rpn_nms_thresh": ({}, (0.4,)),
@@ -137,11 +138,11 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "box_negatives_per_positive": ({}, (1.0, 2.5)),
     "box_loss_divisor": ({}, ("positives",)),
     "box_loss_beta": ({}, (0.0, 1.0)),
-    "box_score_thresh": ({}, (0.25,)),
+    "box_score_thresh": (MANY, (0.27,)),
     "box_nms_thresh": ({}, (0.1,)),
     "box_detections_per_img": ({}, (3,)),
     "box_min_size": ({}, (0.0, 12.0)),
-    "best_class_only": ({}, (True,)),
+    "best_class_only": (MANY, (True,)),
     # masks
     "mask_batch_size_per_image": ({}, (None, 1)),
     "mask_target": ({}, ("hard",)),

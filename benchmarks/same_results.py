@@ -97,7 +97,7 @@ def fingerprint(threads: int) -> dict[str, Any]:
         "processor": f"{platform.machine()} {llvm.get_host_cpu_name()}",
         "instructions": " ".join(features),
         "system": " ".join([platform.system(), *platform.libc_ver()]),
-        "blas": [f"{p['internal_api']} {p['version']} {p.get('architecture')}" for p in blas],
+        "blas": sorted(f"{p['internal_api']} {p['version']} {p.get('architecture')}" for p in blas),
         "numpy": np.__version__,
         "numba": f"{numba.__version__}, llvmlite {llvmlite.__version__}",
         "pillow": PIL.__version__,
