@@ -11,12 +11,15 @@ import sys
 
 import pytest
 
+from minimask.kernels.host_shim import build
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "how_to"
 PAGES = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
 MOST_LINES = 15
 BLOCK = re.compile(r"^```(\w+)(?: +([^\n]+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NEEDS = re.compile(r"<!-- needs: (.+?) -->")
+NEEDS_COMPILER = "<!-- needs g++ -->"
 # Python blocks share their names; a command runs between them, in the same folder.
 RUNNER = """
 import subprocess, sys
@@ -93,6 +96,8 @@ def test_a_page_does_what_it_says(page, tmp_path):
     text = page.read_text(encoding="utf-8")
     shown = [body for _, options, body in blocks(text) if options == "use"]
     assert shown and "assert" in shown[-1], "the page does not show that it worked"
+    if NEEDS_COMPILER in text and build.why_not():
+        pytest.skip(build.why_not())
     done = run(text, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
