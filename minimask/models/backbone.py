@@ -96,19 +96,24 @@ def check_backbone(
             found = backbone.eval()(Tensor(np.zeros((1, 3, side, side), np.float32)))
     finally:
         backbone.train(was_training)
-    if not isinstance(found, list | tuple) or not all(isinstance(m, Tensor) for m in found):
-        raise ValueError(f"{name}: forward must return a list of Tensors, got {type(found)}")
-    sides = [m.shape[-1] for m in found]
-    wrong = [m.shape for m in found if m.shape != (1, channels, m.shape[-1], m.shape[-1])]
-    strides = [side // n if n and side % n == 0 else 0 for n in sides]
-    if wrong or not found or strides != sorted(set(strides)) or any(s & (s - 1) for s in strides):
+    items = list(found) if isinstance(found, list | tuple) else []
+    if not items or not all(isinstance(level, Tensor) for level in items):
+        kinds = ", ".join(dict.fromkeys(type(item).__name__ for item in items)) or "nothing"
+        got = f"{type(found).__name__} of {kinds}"
+        raise ValueError(f"{name}: forward must return a list of Tensors, got {got}")
+    sides = [level.shape[-1] for level in items]
+    for i, (level, n) in enumerate(zip(items, sides, strict=True)):
+        stride = side // n if n and side % n == 0 else 0
+        if level.shape != (1, channels, n, n) or stride == 0 or stride & (stride - 1):
+            raise ValueError(
+                f"{name}: feature map {i} of a {side} x {side} image should have the shape "
+                f"(1, {channels}, {side} / stride, {side} / stride) with a power of two as its "
+                f"stride, got {level.shape}"
+            )
+    if sides != sorted(set(sides), reverse=True):
+        raise ValueError(f"{name}: feature maps must come finest first, got sides {sides}")
+    if maps is not None and len(items) != maps:
         raise ValueError(
-            f"{name}: feature maps of a {side} x {side} image should have shapes (1, {channels}, "
-            f"{side} / stride, {side} / stride), finest first, strides powers of two; "
-            f"got {', '.join(str(m.shape) for m in found) or 'none'}"
-        )
-    if maps is not None and len(found) != maps:
-        raise ValueError(
-            f"{name}: gives {len(found)} feature maps, but anchor_sizes has {maps} entries; give "
+            f"{name}: gives {len(items)} feature maps, but anchor_sizes has {maps} entries; give "
             "one (a size or a list of sizes) for each map"
         )
