@@ -173,7 +173,7 @@ print(example.round(6).tolist())
 # throwing boxes away can only lower it.
 
 # %%
-funnel = run.material.cuts
+funnel = run.context.proposal_filter
 for cut in funnel:
     overlap = mm.kernels.box_iou(cut.boxes.astype(np.float32), sample.boxes.astype(np.float32))
     recall = (overlap.max(0) >= 0.5).mean()
@@ -205,7 +205,7 @@ run["roi-align"]
 # that became the best detection.
 
 # %%
-region, names = run.material.region, run.material.class_names
+region, names = run.context.roi, run.context.class_names
 logits = run.box.cls_logits[region].astype(np.float64)
 probabilities = np.exp(logits - logits.max())
 probabilities /= probabilities.sum()
@@ -330,12 +330,12 @@ print("your guess:", my_guess)
 # gradient then flows back through everything above. Which part do you expect to get the most?
 
 # %%
-for name, value in run.lesson.losses.items():
+for name, value in run.training.losses.items():
     print(f"{name:20} {value:.4f}")
-print(f"{'sum':20} {sum(run.lesson.losses.values()):.4f}")
+print(f"{'sum':20} {sum(run.training.losses.values()):.4f}")
 
 parts = {}
-for name, length in run.lesson.gradients.items():
+for name, length in run.training.gradients.items():
     part = ".".join(name.split(".")[:2])
     parts[part] = parts.get(part, 0) + (length or 0) ** 2
 figure, axis = plt.subplots(figsize=(7, 2.4), layout="constrained")
