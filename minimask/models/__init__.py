@@ -21,30 +21,12 @@ from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.matcher import RecordedSampling
 
-__all__ = [
-    "MODELS",
-    "Architecture",
-    "Detections",
-    "FasterRCNN",
-    "MaskRCNN",
-    "RecordedSampling",
-    "Samples",
-    "Target",
-    "build",
-    "faster_rcnn",
-    "fasterrcnn_laptop",
-    "fasterrcnn_resnet18_fpn",
-    "fasterrcnn_resnet34_fpn",
-    "fasterrcnn_resnet50_fpn",
-    "fasterrcnn_resnet101_fpn",
-    "mask_rcnn",
-    "maskrcnn_laptop",
-    "maskrcnn_resnet18_fpn",
-    "maskrcnn_resnet34_fpn",
-    "maskrcnn_resnet50_fpn",
-    "maskrcnn_resnet101_fpn",
-    "register_backbone",
-]
+__all__ = ["MODELS", "Architecture", "Detections", "FasterRCNN", "MaskRCNN", "RecordedSampling"]
+__all__ += ["Samples", "Target", "build", "faster_rcnn", "mask_rcnn", "register_backbone"]
+__all__ += ["fasterrcnn_laptop", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"]
+__all__ += ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "maskrcnn_laptop"]
+__all__ += ["maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn", "maskrcnn_resnet50_fpn"]
+__all__ += ["maskrcnn_resnet101_fpn"]
 
 Samples = RecordedSampling  # its name before
 
@@ -107,13 +89,11 @@ def maskrcnn_laptop(
         num_classes: instead of `classes`: their number, background included.
         **options: convention, seed, and what else `mask_rcnn` takes.
     """
-    model: MaskRCNN = _maskrcnn_laptop(num_classes, classes=classes, **options)
-    return model
+    return _maskrcnn_laptop(num_classes, classes=classes, **options)
 
 
 def fasterrcnn_laptop(
     classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
 ) -> FasterRCNN:
     """`maskrcnn_laptop` without its mask branch; arguments as there."""
-    model: FasterRCNN = _fasterrcnn_laptop(num_classes, classes=classes, **options)
-    return model
+    return _fasterrcnn_laptop(num_classes, classes=classes, **options)

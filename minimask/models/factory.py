@@ -10,13 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from minimask.conventions import (
-    CONVENTIONS,
-    HYPERPARAMETERS,
-    Convention,
-    check_choice,
-    get_convention,
-)
+from minimask.conventions import CONVENTIONS as NAMED
+from minimask.conventions import HYPERPARAMETERS, Convention, check_choice, get_convention
 from minimask.models import box_head, mask_head
 from minimask.models.anchors import AnchorGenerator
 from minimask.models.backbone import make_backbone
@@ -24,14 +19,6 @@ from minimask.models.box_head import BoxHead, BoxPredictor, C4BoxHead
 from minimask.models.coco_classes import COCO_91
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.fpn import ResNetFPN, SingleScaleBackbone
-from minimask.models.mask_head import (
-    C4MaskHead,
-    MaskHead,
-    MaskMLP,
-    MaskMLPPredictor,
-    MaskPredictor,
-    mask_channels,
-)
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.resnet import STEM_CHANNELS, ResNet, residual_stage
 from minimask.models.roi_heads import RoIHeads
@@ -94,8 +81,8 @@ def _assemble(
     heads = _box_branch(a, c, backbone, num_classes, rng)
     if masks:
         output = of_heads.get("mask_output", "sigmoid")
-        check_choice("mask_output", output, mask_head.OUTPUTS)
-        heads |= _mask_branch(a, mask_channels(num_classes, output, c.background), heads, rng)
+        channels = mask_head.mask_channels(num_classes, output, c.background)
+        heads |= _mask_branch(a, channels, heads, rng)
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **of_heads)
     kind = MaskRCNN if masks else FasterRCNN
     sizes: dict[str, Any] = {"min_size": a.min_size, "max_size": a.max_size}
@@ -163,21 +150,21 @@ def _mask_branch(
             raise ValueError('mask_head: with features="c4" the head is the last stage; use "fcn"')
         width = heads["box_predictor"].cls_score.weight.shape[1]
         return {
-            "mask_head": C4MaskHead(boxes),
-            "mask_predictor": MaskPredictor(width, a.mask_predictor_channels, masks, rng),
+            "mask_head": mask_head.C4MaskHead(boxes),
+            "mask_predictor": mask_head.MaskPredictor(width, a.mask_predictor_channels, masks, rng),
             "mask_size": mask_head.POOLED_SIZE,  # the stage halves it, the predictor doubles it
         }
     channels = boxes.fc6.weight.shape[1] // box_head.POOLED_SIZE**2
     if a.mask_head == "mlp":
         if not a.mask_mlp_widths:
             raise ValueError("mask_mlp_widths: expected at least one width, got none")
-        mlp = MaskMLP(channels * mask_head.POOLED_SIZE**2, a.mask_mlp_widths, rng)
+        mlp = mask_head.MaskMLP(channels * mask_head.POOLED_SIZE**2, a.mask_mlp_widths, rng)
         size = 2 * mask_head.POOLED_SIZE
-        predictor: Module = MaskMLPPredictor(a.mask_mlp_widths[-1], masks, size, rng)
+        predictor: Module = mask_head.MaskMLPPredictor(a.mask_mlp_widths[-1], masks, size, rng)
         return {"mask_head": mlp, "mask_predictor": predictor}
-    head = MaskHead(channels, a.mask_head_channels, rng)
+    head = mask_head.MaskHead(channels, a.mask_head_channels, rng)
     last = [channels, *a.mask_head_channels][-1]
-    predictor = MaskPredictor(last, a.mask_predictor_channels, masks, rng)
+    predictor = mask_head.MaskPredictor(last, a.mask_predictor_channels, masks, rng)
     return {"mask_head": head, "mask_predictor": predictor}
 
 
@@ -210,7 +197,7 @@ def preset(
         config = {
             "model": name,
             "classes": list(names),
-            "convention": _plain(base.name if CONVENTIONS.get(base.name) == base else asdict(base)),
+            "convention": _plain(base.name if NAMED.get(base.name) == base else asdict(base)),
             "seed": seed,
             **_plain(options),
         }
@@ -261,8 +248,7 @@ def build(config: Mapping[str, Any]) -> FasterRCNN:
     name = options.pop("model", None)
     if name not in MODELS:
         raise ValueError(f"config: model {name!r} is none of {', '.join(MODELS)}")
-    model: FasterRCNN = MODELS[name](**options)
-    return model
+    return MODELS[name](**options)
 
 
 def class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:

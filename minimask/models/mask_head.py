@@ -17,6 +17,7 @@ from minimask import functional as F
 from minimask.autograd import Tensor, ops, zero_like
 from minimask.autograd.arrays import Array, array_module, sigmoid
 from minimask.autograd.hooks import record, stage
+from minimask.conventions import check_choice
 from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import C4BoxHead, SampledRoIs, background_class
 from minimask.models.initialization import conv, conv_transpose, linear, tiny_normal
@@ -106,6 +107,7 @@ def mask_channels(num_classes: int, output: str, background: str) -> int:
     A mask per class ("sigmoid"); where classes compete ("softmax"), background is one of them; or
     one for all classes ("agnostic").
     """
+    check_choice("mask_output", output, OUTPUTS)
     if output == "agnostic":
         return 1
     with_background = background == "first" or output == "softmax"

@@ -18,7 +18,7 @@ class Sealed(Module):
     _sealed = False
 
     def seal(self) -> None:
-        """From now on only attributes that are there can be assigned."""
+        """End the constructor."""
         self._sealed = True
 
     def __setattr__(self, name: str, value: Any) -> None:
