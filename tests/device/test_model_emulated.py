@@ -183,7 +183,7 @@ def test_a_step_waits_for_the_gpu_three_times(cupy_stand_in, samples):
 
 def test_two_steps_give_the_weights_of_the_cpu(cupy_stand_in, samples):
     settings = TrainSettings(steps=2, batch=2, lr=0.01, ema=0.9, optimizer="sgd", warmup=0)
-    # the regions are the true boxes alone: no draw depends on a rounding
+    # the regions are the ground-truth boxes alone: no draw depends on a rounding
     alone = {"rpn_post_nms_top_n_train": 0}
     trainers = [Trainer(tiny(**alone), settings), Trainer(tiny(**alone).to("cuda"), settings)]
     rows = [[trainer.advance([samples]) for _ in range(2)] for trainer in trainers]

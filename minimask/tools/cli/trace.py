@@ -23,7 +23,8 @@ PAGE, NOTEBOOK = "index.html", "trace.ipynb"
 
 EPILOG = """
 Without an image one is generated, whose objects are known. The training half of the book, recall
-and the comparison of the result need the true objects; without them the page says what is missing.
+and the comparison of the result need the ground-truth objects; without them the page says what is
+missing.
 
 Without a model it is the small network of the recipe demo, with random weights. These find
 nothing: the score threshold is then lowered so far that they do.
@@ -67,7 +68,8 @@ def trace(
         typer.Option(help="Folder of a run, one of its checkpoints, or a file of weights."),
     ] = None,
     gt: Annotated[
-        Path | None, typer.Option("--gt", help="The true objects: COCO JSON, or a folder of masks.")
+        Path | None,
+        typer.Option("--gt", help="The ground-truth objects: COCO JSON, or a folder of masks."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the book.", show_default=False)
@@ -156,9 +158,9 @@ def _subject(
         f"image, target = read_image({where!r}), None",
     ]
     if gt is not None:
-        from minimask.tools.textbook.trace.truth import true_objects
+        from minimask.tools.textbook.trace.truth import gt_objects
 
-        target, strange = true_objects(gt, path, None if untrained else network.classes)
+        target, strange = gt_objects(gt, path, None if untrained else network.classes)
         if strange:
             typer.echo(
                 f"minimask: the model has no class {', '.join(strange)}: these objects are left "
@@ -166,8 +168,8 @@ def _subject(
                 err=True,
             )
         lines += [
-            "from minimask.tools.textbook.trace.truth import true_objects",
-            f"target, _ = true_objects({str(gt.resolve())!r}, {where!r}, "
+            "from minimask.tools.textbook.trace.truth import gt_objects",
+            f"target, _ = gt_objects({str(gt.resolve())!r}, {where!r}, "
             + ("None)" if untrained else "model.classes)"),
         ]
         if untrained:
@@ -245,7 +247,7 @@ def _write(traced: Any, out: Path, lines: list[str] | None, seed: int) -> None:
     size = page.stat().st_size / 1e6
     typer.echo(f"{len(traced.steps)} steps, {size:.1f} MB: {page}")
     if traced.context.target is None:
-        typer.echo("the true objects are not known (--gt): the training half is left out")
+        typer.echo("the ground-truth objects are not known (--gt): the training half is left out")
     if lines is not None:
         from minimask.tools.textbook.trace.notebook import write_notebook
 

@@ -151,7 +151,7 @@ def test_an_error_in_the_model_leaves_nothing_behind(monkeypatch) -> None:
     assert hooks.active.get() is None and not model.training
 
 
-def test_without_true_objects() -> None:
+def test_without_gt_objects() -> None:
     image, target = subject()
     made = trace(small(), image)
     missing = TRAINING | MASK_TRAINING

@@ -15,7 +15,7 @@ from minimask.data.sample import coco_ground_truth
 from minimask.data.shapes import Shapes
 from minimask.models import build
 from minimask.tools.cli import make_app
-from minimask.tools.textbook.trace.truth import true_objects
+from minimask.tools.textbook.trace.truth import gt_objects
 from minimask.train.checkpoint import write_arrays
 
 OPTIONS = [
@@ -64,7 +64,7 @@ def test_generated_image_and_notebook(tmp_path: pathlib.Path) -> None:
     assert all(f'run["{step.key}"]' in "\n".join(code) for step in run.steps)  # type: ignore
 
 
-def test_photo_with_and_without_true_objects(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_photo_with_and_without_gt_objects(photos: pathlib.Path, tmp_path: pathlib.Path) -> None:
     image, gt = photos / "1.png", photos / "instances.json"
     plain = invoke("trace", image, "--out", tmp_path / "a", "--quiet", *OPTIONS)
     assert plain.exit_code == 0, plain.output
@@ -77,14 +77,14 @@ def test_photo_with_and_without_true_objects(photos: pathlib.Path, tmp_path: pat
     assert again.exit_code == 1 and "add --force" in again.stderr
 
 
-def test_true_objects_are_those_of_the_file(photos: pathlib.Path) -> None:
+def test_gt_objects_are_those_of_the_file(photos: pathlib.Path) -> None:
     sample = Shapes(2, SIDE, seed=5)[1]
     classes = (*reversed(CLASSES), "more")
-    target, strange = true_objects(photos / "instances.json", photos / "1.png", classes)
+    target, strange = gt_objects(photos / "instances.json", photos / "1.png", classes)
     assert strange == [] and np.array_equal(target.masks, sample.masks)
     assert [classes[k] for k in target.labels] == [CLASSES[k] for k in sample.labels]
     some = CLASSES[sample.labels[0]]
-    target, strange = true_objects(photos / "instances.json", photos / "1.png", [some])
+    target, strange = gt_objects(photos / "instances.json", photos / "1.png", [some])
     assert set(strange) == {CLASSES[k] for k in sample.labels} - {some}
     assert len(target.labels) == (sample.labels == sample.labels[0]).sum()
 
@@ -95,13 +95,13 @@ def test_a_folder_of_masks(tmp_path: pathlib.Path) -> None:
     (tmp_path / "masks").mkdir()
     for i, mask in enumerate(sample.masks):
         Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "masks" / f"{i}.png")
-    target, _ = true_objects(tmp_path / "masks", tmp_path / "a.png", ["cell"])
+    target, _ = gt_objects(tmp_path / "masks", tmp_path / "a.png", ["cell"])
     assert np.array_equal(target.masks, sample.masks) and np.array_equal(target.boxes, sample.boxes)
     with pytest.raises(ValueError, match="do not say their class"):
-        true_objects(tmp_path / "masks", tmp_path / "a.png", CLASSES)
+        gt_objects(tmp_path / "masks", tmp_path / "a.png", CLASSES)
     Image.fromarray(np.zeros((4, 5), np.uint8)).save(tmp_path / "masks" / "b.png")
     with pytest.raises(ValueError, match="5 x 4 pixels, but"):
-        true_objects(tmp_path / "masks", tmp_path / "a.png", ["cell"])
+        gt_objects(tmp_path / "masks", tmp_path / "a.png", ["cell"])
 
 
 @pytest.mark.parametrize(

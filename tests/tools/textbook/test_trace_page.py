@@ -147,5 +147,7 @@ def test_what_is_missing_is_said(open_page, tmp_path: pathlib.Path) -> None:
     image, _ = subject()
     trace(small("faster_rcnn"), image).write(tmp_path / "a.html")
     page = open_page(tmp_path / "a.html")
-    assert "true objects of this image are not known" in page.locator(".notice").inner_text()
+    assert (
+        "ground-truth objects of this image are not known" in page.locator(".notice").inner_text()
+    )
     assert page.locator("#gradients").count() == 0 and page.locator("#mask-logits").count() == 0

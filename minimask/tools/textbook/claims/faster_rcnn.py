@@ -1,6 +1,6 @@
 """Claims 74 to 82: what section 3 of Faster R-CNN says, and Fast R-CNN before it."""
 
-# B anchors   G true objects   R boxes   H, W height and width of a map
+# B anchors   G ground-truth objects   R boxes   H, W height and width of a map
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Claims 19 to 23: what the proposal network learns from."""
 
-# B anchors   G true objects   p probability of an object   t four deltas
+# B anchors   G ground-truth objects   p probability of an object   t four deltas
 
 from __future__ import annotations
 

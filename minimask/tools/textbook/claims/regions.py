@@ -111,7 +111,7 @@ def which_step_gains_most(evidence: Evidence) -> None:
     verdict=WRONG,
     correction="That is a rule of training alone, and the others are not neglected: they are the "
     "examples of background. Only box and mask are learned from those above. In prediction there "
-    "are no true boxes. The bound itself counts: at least 0.5.",
+    "are no ground-truth boxes. The bound itself counts: at least 0.5.",
     section="Mask R-CNN, section 3.1",
 )
 def negatives_are_not_neglected(evidence: Evidence) -> None:

@@ -1,6 +1,6 @@
 """Claims 24 to 28: the second stage, and how both stages share and learn together."""
 
-# B anchors   G true objects   p probability of an object   t four deltas
+# B anchors   G ground-truth objects   p probability of an object   t four deltas
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
     run["rpn-proposals"]                     # the step, with its pictures in a notebook
     run.write("trace.html")                  # all of it as one page
 
-The training half needs the true objects; without them it is left out.
+The training half needs the ground-truth objects; without them it is left out.
 """
 
 from __future__ import annotations

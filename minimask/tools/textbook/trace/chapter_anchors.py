@@ -1,6 +1,6 @@
-"""Anchors: the boxes of fixed shapes everywhere, and which of them stand for a true object.
+"""Anchors: the boxes of fixed shapes everywhere, and which of them stand for a ground-truth object.
 
-Letters: A anchors per cell, B anchors of all levels, G true objects, H W cells of a level.
+Letters: A anchors per cell, B anchors of all levels, G ground-truth objects, H W cells of a level.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _centers(context: TraceContext, cells: list[tuple[int, ...]]) -> np.ndarray:
 
 
 def matching_step(context: TraceContext) -> Step | None:
-    """IoU with the true objects, and what follows from it; None without a training step."""
+    """IoU with the ground-truth objects, and what follows from it; None without a training step."""
     training, matcher = context.training, context.model.rpn.matcher
     if training is None:
         return None

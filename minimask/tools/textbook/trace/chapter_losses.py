@@ -90,7 +90,7 @@ _MASK_SAID: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def steps(context: TraceContext) -> list[Step]:
-    """A step for each loss, their sum, and the gradients; none without true objects."""
+    """A step for each loss, their sum, and the gradients; none without ground-truth objects."""
     training = context.training
     if training is None:
         return []

@@ -1,6 +1,6 @@
 """The mask head, its masks drawn into the image, and the result beside the ground truth.
 
-Letters: R objects found, K mask channels, M side of a predicted mask, G true objects.
+Letters: R objects found, K mask channels, M side of a predicted mask, G ground-truth objects.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def _result(context: TraceContext) -> Step:
             verdicts = [_with_mask_iou(v, i, found, target) for i, v in enumerate(verdicts)]
         rows = [[n, v] for n, v in zip(_names(found), verdicts, strict=True)]
         tables = (Table("Right or wrong, by boxes", ("object", "verdict"), rows, len(rows) > 10),)
-        facts.append(("true objects", str(len(target.boxes))))
+        facts.append(("ground-truth objects", str(len(target.boxes))))
         facts.append(("right", str(sum(v.startswith("right") for v in verdicts))))
 
     def draw() -> list[Picture]:
@@ -252,7 +252,7 @@ def verdict(found: Detections, target: Target, overlaps: np.ndarray) -> list[str
 
     Args:
         found: R detections.
-        target: G true objects.
+        target: G ground-truth objects.
         overlaps: (R, G) IoU.
     """
     taken: set[int] = set()

@@ -112,7 +112,7 @@ def delta_step(context: TraceContext) -> Step:
 
 
 def funnel_step(context: TraceContext) -> Step:
-    """What is left after every cut, and how many true objects are still found."""
+    """What is left after every cut, and how many ground-truth objects are still found."""
     cuts, rpn, gt = context.proposal_filter, context.model.rpn, context.gt
     header: list[str] = ["after this cut", "boxes"]
     if gt is not None:
@@ -140,8 +140,8 @@ def funnel_step(context: TraceContext) -> Step:
         text=(
             "The best of each level are moved, cut off at the image's border, and thinned out: of "
             f"boxes that overlap by more than {rpn.nms_thresh:g} the better-scored one stays. "
-            "The best that remain are the proposals. Recall is the share of true objects that at "
-            "least one box overlaps by half; what a cut loses is lost for good.",
+            "The best that remain are the proposals. Recall is the share of ground-truth objects that "
+            "at least one box overlaps by half; what a cut loses is lost for good.",
         ),
         formula=(f"keep b unless a better-scored a is kept and IoU(a, b) > {rpn.nms_thresh:g}",),
         functions=(RPN.propose, filter_proposals, topk, clip, batched_nms),
@@ -192,7 +192,7 @@ def proposal_step(context: TraceContext) -> Step:
         facts.append(("median width × height", " × ".join(f"{v:.0f}" for v in np.median(sides, 0))))
         facts.append(("scores", f"{scores.min():.3f} to {scores.max():.3f}"))
     if gt is not None:
-        facts.append(("true objects found (IoU 0.5)", found_share(boxes, gt.boxes)))
+        facts.append(("ground-truth objects found (IoU 0.5)", found_share(boxes, gt.boxes)))
 
     def draw() -> list[Picture]:
         shown = boxes[: 2 * BEST]

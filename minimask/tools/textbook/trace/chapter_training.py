@@ -1,6 +1,6 @@
 """What a training step compares: sampled anchors, sampled regions, and their targets.
 
-Letters: B anchors of all levels, R regions, G true objects, M side of a mask.
+Letters: B anchors of all levels, R regions, G ground-truth objects, M side of a mask.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DELTAS = ("dx", "dy", "dw", "dh")
 
 
 def steps(context: TraceContext) -> list[Step]:
-    """The targets of a training step; none without true objects."""
+    """The targets of a training step; none without ground-truth objects."""
     training = context.training
     if training is None:
         return []
@@ -127,10 +127,10 @@ def _rois(context: TraceContext, training: TrainingStep) -> Step:
             "more, else for background. Regions of background are not thrown away: the class loss "
             "needs them. "
             + (
-                "The true boxes join the proposals, so that there is something to learn from even "
-                "while the first stage finds nothing."
+                "The ground-truth boxes join the proposals, so that there is something to learn "
+                "from even while the first stage finds nothing."
                 if heads.append_gt_boxes
-                else "The true boxes do not join them in this model."
+                else "The ground-truth boxes do not join them in this model."
             ),
         ),
         formula=(f"region r stands for object g ⇔ IoU(r, g) ≥ {iou:g}",),
@@ -143,7 +143,7 @@ def _rois(context: TraceContext, training: TrainingStep) -> Step:
         },
         facts=(
             ("proposals in training", f"{len(training.proposals):,}"),
-            ("true boxes added", str(added)),
+            ("ground-truth boxes added", str(added)),
             ("recall of the proposals", found_share(training.proposals, training.target.boxes)),
             ("candidates of an object", f"{int((matches >= 0).sum()):,} of {len(matches):,}"),
             ("drawn", f"{count}, different ones: {unique}"),

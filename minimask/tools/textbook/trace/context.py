@@ -1,6 +1,7 @@
 """What the chapters of a trace draw from: the model, the image, and the two recorded passes.
 
-Letters: B anchors of all levels, G true objects, H W height and width of the network's input.
+Letters: B anchors of all levels, G ground-truth objects, H W height and width of the network's
+input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The true objects of one image file: from a COCO file, or from a folder with a mask for each.
+"""The ground truth of one image file: from a COCO file, or from a folder with a mask for each.
 
 Letters: R objects, H W height and width of the image.
 """
@@ -16,7 +16,7 @@ from minimask.data.sample import Sample, Target, boxes_of_masks
 from minimask.models.transform import ImageTransform, resize_target
 
 
-def true_objects(
+def gt_objects(
     source: str | pathlib.Path, image: str | pathlib.Path, classes: Sequence[str] | None
 ) -> tuple[Target, list[str]]:
     """What is annotated in an image, as a model of these classes is to know it.

@@ -48,12 +48,12 @@ def trace(
     title: str = "",
     about: str = "",
 ) -> Trace:
-    """Predict and, with true objects, do one training step; keep everything on the way.
+    """Predict and, with ground-truth objects, do one training step; keep everything on the way.
 
     Args:
         model: a Faster or Mask R-CNN; its weights, statistics and mode stay as they are.
         image: (H, W, 3) uint8; gray and RGBA are taken too.
-        target: the true objects, with masks if the model has a mask head.
+        target: the ground-truth objects, with masks if the model has a mask head.
         seed: of the anchors and regions that the training step draws.
         title: of the page.
         about: a sentence below it, e.g. where the weights come from.
