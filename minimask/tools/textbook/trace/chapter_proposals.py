@@ -140,8 +140,8 @@ def funnel_step(context: TraceContext) -> Step:
         text=(
             "The best of each level are moved, cut off at the image's border, and thinned out: of "
             f"boxes that overlap by more than {rpn.nms_thresh:g} the better-scored one stays. "
-            "The best that remain are the proposals. Recall is the share of ground-truth objects that "
-            "at least one box overlaps by half; what a cut loses is lost for good.",
+            "The best that remain are the proposals. Recall is the share of ground-truth objects "
+            "that at least one box overlaps by half; what a cut loses is lost for good.",
         ),
         formula=(f"keep b unless a better-scored a is kept and IoU(a, b) > {rpn.nms_thresh:g}",),
         functions=(RPN.propose, filter_proposals, topk, clip, batched_nms),
