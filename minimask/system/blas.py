@@ -46,8 +46,8 @@ def measure(coretype: str | None) -> Speed:
     Raises:
         OSError, subprocess.SubprocessError, ValueError: it did not run to its end.
     """
-    made = runtime.made()
-    environment = {name: value for name, value in os.environ.items() if name not in made}
+    settings_made = runtime.made()
+    environment = {name: value for name, value in os.environ.items() if name not in settings_made}
     environment |= {"OPENBLAS_NUM_THREADS": "1"}
     if coretype is not None:
         environment[runtime.CORETYPE] = coretype

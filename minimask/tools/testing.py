@@ -128,9 +128,9 @@ def gradcheck(
         direction = _direction(rng, value.shape)
         ends = []
         for step in (eps, -eps):
-            moved = [a + step * direction if j == i else a for j, a in enumerate(values)]
+            shifted = [a + step * direction if j == i else a for j, a in enumerate(values)]
             with no_grad():
-                ends.append(fn(*[Tensor(a) for a in moved]).data)
+                ends.append(fn(*[Tensor(a) for a in shifted]).data)
         numeric = float(((ends[0] - ends[1]) * weight).sum()) / (2 * eps)
         analytic = float((leaf.grad * direction).sum())
         # rounding of the values is enlarged by the division by eps

@@ -99,23 +99,23 @@ def compile_cuda(program: Program, architecture: int) -> list[Compiled]:
 def build(source: str, options: tuple[str, ...], target: str, name: str) -> tuple[bytes, str]:
     """Machine code (sm_90) or PTX (compute_90) of a source, and the compiler's log."""
     nvrtc = _nvrtc()
-    made = nvrtc.nvrtcCreateProgram(source.encode(), name.encode(), 0, [], [])
-    _check(nvrtc, made)
+    handle = nvrtc.nvrtcCreateProgram(source.encode(), name.encode(), 0, [], [])
+    _check(nvrtc, handle)
     flags = [f"--gpu-architecture={target}", "--std=c++17", *options]
     if target.startswith("sm_"):
         flags.append("--ptxas-options=-v")
-    failed = nvrtc.nvrtcCompileProgram(made[1], len(flags), [f.encode() for f in flags])
-    size = _check(nvrtc, nvrtc.nvrtcGetProgramLogSize(made[1]))
+    failed = nvrtc.nvrtcCompileProgram(handle[1], len(flags), [f.encode() for f in flags])
+    size = _check(nvrtc, nvrtc.nvrtcGetProgramLogSize(handle[1]))
     log = b" " * size
-    nvrtc.nvrtcGetProgramLog(made[1], log)
+    nvrtc.nvrtcGetProgramLog(handle[1], log)
     text = log.decode(errors="replace").strip("\0 \n")
     if failed[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         raise ValueError(f"{name} does not compile for {target}:\n{text}")
     code = "CUBIN" if target.startswith("sm_") else "PTX"
-    size = _check(nvrtc, getattr(nvrtc, f"nvrtcGet{code}Size")(made[1]))
+    size = _check(nvrtc, getattr(nvrtc, f"nvrtcGet{code}Size")(handle[1]))
     out = b" " * size
-    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{code}")(made[1], out))
-    nvrtc.nvrtcDestroyProgram(made[1])
+    _check(nvrtc, getattr(nvrtc, f"nvrtcGet{code}")(handle[1], out))
+    nvrtc.nvrtcDestroyProgram(handle[1])
     return out, text
 
 

@@ -22,9 +22,9 @@ def overview(entries: record.Entries) -> Iterator[str]:
         done = {name: set(record.passed(entries, op, name)) for name in variants}
         here = sum(set(tiers_of(v)) - {"gpu"} <= done[n] for n, v in variants.items())
         gpu = [n for n, v in variants.items() if v.device == "gpu"]
-        there = f"{sum('gpu' in done[n] for n in gpu)} of {len(gpu)}" if gpu else "-"
+        on_gpu = f"{sum('gpu' in done[n] for n in gpu)} of {len(gpu)}" if gpu else "-"
         passed = f"{here} of {len(variants)}"
-        yield f"{op:12} {len(variants):>5} {len(gpu):>8}  {passed:11}  {there}"
+        yield f"{op:12} {len(variants):>5} {len(gpu):>8}  {passed:11}  {on_gpu}"
 
 
 def ladder(op: str, entries: record.Entries) -> Iterator[str]:

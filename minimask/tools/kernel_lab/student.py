@@ -146,13 +146,13 @@ def _compiled(file: pathlib.Path, contract: Contract, seconds: float) -> Result:
     for architecture in compile_gate.ARCHITECTURES:
         try:
             if file.suffix == ".cu":
-                made = compile_gate.compile_cuda(Program(file), architecture)
+                compiled = compile_gate.compile_cuda(Program(file), architecture)
             else:
-                made = list(_compile_numba(file, contract, architecture, seconds))
+                compiled = list(_compile_numba(file, contract, architecture, seconds))
         except ValueError as error:
             return Result(file.name, "compiled", False, str(error))
-        problems += [problem for kernel in made for problem in kernel.problems]
-        worst = max([worst, *(kernel.registers for kernel in made)])
+        problems += [problem for kernel in compiled for problem in kernel.problems]
+        worst = max([worst, *(kernel.registers for kernel in compiled)])
     names = ", ".join(f"sm_{a}" for a in compile_gate.ARCHITECTURES)
     text = "; ".join(problems) or f"{names}, at most {worst} registers"
     return Result(file.name, "compiled", not problems, text)

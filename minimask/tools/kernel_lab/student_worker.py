@@ -36,7 +36,7 @@ def in_the_shim(file: pathlib.Path, contract: Contract, kind: str, seeds: list[i
         watcher = counting.watch(found)
     for case, given in contract.cases(small=kind != "plain"):
         report(case=case.name)
-        wanted = contract.expected(case, given)
+        desired = contract.expected(case, given)
         for seed in seeds:
             given = contract.values(case) or {}
             try:
@@ -45,7 +45,7 @@ def in_the_shim(file: pathlib.Path, contract: Contract, kind: str, seeds: list[i
                     arguments = (contract.name, shape.grid, shape.block, *given.values())
                     program.launch(*arguments, shared=shape.shared)
                 if kind == "plain":  # the other kinds look for other mistakes
-                    values.compare(case, contract.results(given), wanted)
+                    values.compare(case, contract.results(given), desired)
             except values.Wrong as error:
                 order = f"threads in order {seed}: " if seed else ""
                 return {**outcome, "wrong": f"{order}{error}"}
@@ -65,11 +65,11 @@ def in_the_simulator(file: pathlib.Path, contract: Contract) -> Outcome:
         kernel, text = load(file, contract), file.read_text(encoding="utf-8")
         for case, given in contract.cases(small=True):
             report(case=case.name)
-            wanted = contract.expected(case, given)
+            desired = contract.expected(case, given)
             shape = launch_shape.read(text, contract.letters(given), contract.count(given), 64)
             if 0 not in shape.grid:
                 kernel[shape.grid, shape.block](*(number(v) for v in given.values()))
-            values.compare(case, contract.results(given), wanted)
+            values.compare(case, contract.results(given), desired)
             outcome["cases"] += 1
     except values.Wrong as error:
         outcome["wrong"] = str(error)

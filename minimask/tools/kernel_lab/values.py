@@ -103,8 +103,8 @@ def on_gpu(arguments: Any) -> Any:
         if array.flags.c_contiguous:
             return cupy.asarray(array)
         order = np.argsort([-abs(step) for step in array.strides], kind="stable")
-        there = cupy.asarray(np.ascontiguousarray(array.transpose(order)))
-        return there.transpose(np.argsort(order).tolist())
+        device_array = cupy.asarray(np.ascontiguousarray(array.transpose(order)))
+        return device_array.transpose(np.argsort(order).tolist())
 
     return moved(arguments, move)
 

@@ -37,8 +37,8 @@ def k_means(
     centers = points[rng.integers(len(points))][None]
     while len(centers) < groups:
         nearest = ((points[:, None] - centers) ** 2).sum(axis=2).min(axis=1)
-        chosen = rng.choice(len(points), p=nearest / nearest.sum())
-        centers = np.concatenate([centers, points[chosen][None]])
+        index = rng.choice(len(points), p=nearest / nearest.sum())
+        centers = np.concatenate([centers, points[index][None]])
     inertia: list[float] = []
     for _ in range(rounds):
         squares = ((points[:, None] - centers) ** 2).sum(axis=2)

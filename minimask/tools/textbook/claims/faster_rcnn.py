@@ -39,10 +39,10 @@ def proposals_move_along(evidence: Evidence) -> None:
     head = RPNHead(4, 3, rng)
     features = np.zeros((1, 4, 20, 20), np.float32)
     features[:, :, 5:9, 4:8] = rng.standard_normal((4, 4, 4))
-    moved = np.roll(features, 3, axis=3)
+    shifted = np.roll(features, 3, axis=3)
     with no_grad():
         (before,), (deltas,) = head([Tensor(features)])
-        (after,), (moved_deltas,) = head([Tensor(moved)])
+        (after,), (moved_deltas,) = head([Tensor(shifted)])
     change = np.abs(np.roll(before.data, 3, axis=3) - after.data)[..., 1:-1, 1:-1]
     evidence.at_most("scores, moved less of the moved", float(change.max()), 1e-7)
     change = np.abs(np.roll(deltas.data, 3, axis=3) - moved_deltas.data)[..., 1:-1, 1:-1]

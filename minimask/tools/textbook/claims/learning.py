@@ -36,8 +36,8 @@ def cross_entropy_needs_its_minus(evidence: Evidence) -> None:
     logits = np.linspace(-4, 4, 33)
     p = sigmoid(logits)
     for label, name in ((1.0, "object"), (0.0, "background")):
-        wanted = np.full_like(logits, label)
-        ours = F.binary_cross_entropy_with_logits(Tensor(logits), wanted, reduction="none").data
+        target = np.full_like(logits, label)
+        ours = F.binary_cross_entropy_with_logits(Tensor(logits), target, reduction="none").data
         right = -(label * np.log(p) + (1 - label) * np.log(1 - p))
         printed = -(label * np.log(p) + (1 * label) * np.log(1 * p))
         evidence.at_most(f"{name}: ours less the formula", float(np.abs(ours - right).max()), 1e-12)
@@ -52,9 +52,9 @@ def cross_entropy_needs_its_minus(evidence: Evidence) -> None:
             evidence.at_least("the same, with the minus signs", float(right[-1]), 4.0)
 
 
-def as_printed(t: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def as_printed(t: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Smooth L1 with its minus signs lost, read as products."""
-    product = t * wanted
+    product = t * target
     return np.where(np.abs(product) < 1, 0.5 * product**2, np.abs(product) * 0.5)
 
 

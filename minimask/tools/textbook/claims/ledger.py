@@ -53,8 +53,8 @@ class Fact:
     quoted: bool = False
 
     def __str__(self) -> str:
-        wanted = "" if self.expected is None else f" ({self.expected})"
-        return f"{self.name}: {self.value}{wanted}"
+        requirement = "" if self.expected is None else f" ({self.expected})"
+        return f"{self.name}: {self.value}{requirement}"
 
 
 @dataclass
@@ -82,25 +82,25 @@ class Evidence:
         """A value that must be the expected one, up to `within` for numbers."""
         if within:
             holds = bool(abs(float(value) - float(expected)) <= within)  # type: ignore[arg-type]
-            wanted = f"must be {as_text(expected)} +- {as_text(within)}"
+            requirement = f"must be {as_text(expected)} +- {as_text(within)}"
         else:
-            holds, wanted = bool(value == expected), f"must be {as_text(expected)}"
-        self.facts.append(Fact(name, as_text(value, unit), wanted, holds))
+            holds, requirement = bool(value == expected), f"must be {as_text(expected)}"
+        self.facts.append(Fact(name, as_text(value, unit), requirement, holds))
 
     def differs(self, name: str, value: object, claimed: object, unit: str = "") -> None:
         """A value that must not be the one a wrong claim gives."""
-        wanted = f"must not be {as_text(claimed)}"
-        self.facts.append(Fact(name, as_text(value, unit), wanted, bool(value != claimed)))
+        requirement = f"must not be {as_text(claimed)}"
+        self.facts.append(Fact(name, as_text(value, unit), requirement, bool(value != claimed)))
 
     def at_least(self, name: str, value: float, bound: float, unit: str = "") -> None:
         """A number that must not be below the bound."""
-        wanted = f"must be at least {as_text(bound)}"
-        self.facts.append(Fact(name, as_text(value, unit), wanted, bool(value >= bound)))
+        requirement = f"must be at least {as_text(bound)}"
+        self.facts.append(Fact(name, as_text(value, unit), requirement, bool(value >= bound)))
 
     def at_most(self, name: str, value: float, bound: float, unit: str = "") -> None:
         """A number that must not be above the bound."""
-        wanted = f"must be at most {as_text(bound)}"
-        self.facts.append(Fact(name, as_text(value, unit), wanted, bool(value <= bound)))
+        requirement = f"must be at most {as_text(bound)}"
+        self.facts.append(Fact(name, as_text(value, unit), requirement, bool(value <= bound)))
 
 
 def as_text(value: object, unit: str = "") -> str:

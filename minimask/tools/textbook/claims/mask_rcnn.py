@@ -95,10 +95,10 @@ def convolutions_need_fewer(evidence: Evidence) -> None:
     head, predictor = MaskHead(4, (4,), rng), MaskPredictor(4, 4, 1, rng)
     features = np.zeros((1, 4, 14, 14), np.float32)
     features[:, :, 4:8, 3:7] = rng.standard_normal((4, 4, 4))
-    mask, moved = (
+    mask, shifted = (
         predictor(head(Tensor(x))).data for x in (features, np.roll(features, 3, axis=3))
     )
-    change = np.abs(np.roll(mask, 6, axis=3) - moved)[..., 2:-2, 8:-2]
+    change = np.abs(np.roll(mask, 6, axis=3) - shifted)[..., 2:-2, 8:-2]
     evidence.at_most("mask moved by 6 less mask of features moved by 3", float(change.max()), 1e-6)
 
 

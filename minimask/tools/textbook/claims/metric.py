@@ -149,16 +149,18 @@ def _corners(boxes: list[list[float]]) -> np.ndarray:
 def average_precision_by_hand(evidence: Evidence) -> None:
     """The definition beside pycocotools on generated boxes."""
     truth, results = boxes_to_judge()
-    judged = evaluate_detections(truth, results, kinds=("box",))
+    official = evaluate_detections(truth, results, kinds=("box",))
     ours = [average_precision(truth, results, t) for t in np.linspace(0.5, 0.95, 10)]
-    evidence.show("objects, detections", (judged.objects, judged.detections))
-    evidence.equal("AP50, by hand less pycocotools", ours[0] - judged.box["AP50"], 0, within=1e-9)
-    evidence.equal("AP75, by hand less pycocotools", ours[5] - judged.box["AP75"], 0, within=1e-9)
+    evidence.show("objects, detections", (official.objects, official.detections))
+    evidence.equal("AP50, by hand less pycocotools", ours[0] - official.box["AP50"], 0, within=1e-9)
+    evidence.equal("AP75, by hand less pycocotools", ours[5] - official.box["AP75"], 0, within=1e-9)
     mean = float(np.mean(ours))
-    evidence.equal("AP, by hand less pycocotools", mean - judged.box["AP"], 0, within=1e-9)
+    evidence.equal("AP, by hand less pycocotools", mean - official.box["AP"], 0, within=1e-9)
     evidence.quote()
-    evidence.show("AP, AP50, AP75", [round(judged.box[name], 4) for name in ("AP", "AP50", "AP75")])
-    evidence.at_least("AP50 less AP", judged.box["AP50"] - judged.box["AP"], 0.05)
+    evidence.show(
+        "AP, AP50, AP75", [round(official.box[name], 4) for name in ("AP", "AP50", "AP75")]
+    )
+    evidence.at_least("AP50 less AP", official.box["AP50"] - official.box["AP"], 0.05)
 
 
 @CHAPTER.claim(

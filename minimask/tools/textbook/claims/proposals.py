@@ -195,8 +195,8 @@ def anchors_are_not_proposals(evidence: Evidence) -> None:
     deltas = flatten_level(first["rpn/deltas/2"], 4)[0]
     starts = sum(first[f"rpn/objectness/{i}"].size for i in range(2))
     anchors = first["rpn/anchors"][starts : starts + len(deltas)]
-    moved = box_ops.clip(box_ops.decode(deltas, anchors), 96, 96)
-    inside = {tuple(np.round(box, 3)) for box in moved.tolist()}
+    refined = box_ops.clip(box_ops.decode(deltas, anchors), 96, 96)
+    inside = {tuple(np.round(box, 3)) for box in refined.tolist()}
     from_level = sum(tuple(np.round(box, 3)) in inside for box in a)
     evidence.at_least("proposals that are moved anchors of level 4", from_level, 1)
     still = box_ops.decode(np.zeros_like(anchors), anchors)

@@ -47,8 +47,8 @@ def headline(outcome: Outcome) -> str:
         return outcome.claim.reason
     wrong = [fact for fact in decisive if not fact.holds]
     quoted = [fact for fact in outcome.facts if fact.quoted]
-    chosen = (wrong or quoted or decisive)[0]
-    return f"{chosen.name}: {chosen.value}"
+    quotation = (wrong or quoted or decisive)[0]
+    return f"{quotation.name}: {quotation.value}"
 
 
 def totals(outcomes: Sequence[Outcome]) -> str:

@@ -34,11 +34,11 @@ def align_follows_every_move(evidence: Evidence) -> None:
     rng = np.random.default_rng(0)
     features = rng.standard_normal((1, 2, 24, 24))
     box = (3.3, 4.2, 14.9, 15.1)
-    moved = (box[0] + 3, box[1] + 5, box[2] + 3, box[3] + 5)
+    shifted_box = (box[0] + 3, box[1] + 5, box[2] + 3, box[3] + 5)
     shifted = np.roll(features, (5, 3), axis=(2, 3))
-    change = roi_align(features, rois_of(box), 7) - roi_align(shifted, rois_of(moved), 7)
+    change = roi_align(features, rois_of(box), 7) - roi_align(shifted, rois_of(shifted_box), 7)
     evidence.at_most("RoIAlign, 3 and 5 cells", float(np.abs(change).max()), 1e-6)
-    change = roi_pool(features, rois_of(box), 7)[0] - roi_pool(shifted, rois_of(moved), 7)[0]
+    change = roi_pool(features, rois_of(box), 7)[0] - roi_pool(shifted, rois_of(shifted_box), 7)[0]
     evidence.equal("RoIPool, 3 and 5 cells", float(np.abs(change).max()), 0.0)
     for name, pool in (("RoIAlign", _align), ("RoIPool", _pool)):
         steps = [pool(ramp(32, 32), 4 + d) - pool(ramp(32, 32), 4) - d for d in (0.1, 0.4, 0.7)]

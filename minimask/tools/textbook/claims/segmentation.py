@@ -81,8 +81,8 @@ def a_box_is_not_the_object(evidence: Evidence) -> None:
     whole = disk(200, 200, 100, 100, 90)
     share = float(whole.sum() / np.prod(np.diff(tight_box(whole).reshape(2, 2), axis=0)))
     evidence.equal("share of its box, whole disk", share, float(np.pi / 4), within=0.005)
-    moved = tight_box(np.roll(whole, 7, axis=1)) - tight_box(whole)
-    evidence.equal("box of the disk moved by 7 pixels", tuple(moved.tolist()), (7.0, 0.0, 7.0, 0.0))
+    shift = tight_box(np.roll(whole, 7, axis=1)) - tight_box(whole)
+    evidence.equal("box of the disk moved by 7 pixels", tuple(shift.tolist()), (7.0, 0.0, 7.0, 0.0))
 
 
 @CHAPTER.claim(

@@ -80,8 +80,8 @@ def offsets_not_indices(evidence: Evidence) -> None:
         ("0, 0, 0, 0", (0, 0, 0, 0), (10, 20, 50, 60)),
         ("1, 0, 0, 0 (weight 10)", (1, 0, 0, 0), (14, 20, 54, 60)),
     ):
-        moved = box_ops.decode(np.array([deltas], float), region, PAPER.box_weights)
-        evidence.equal(f"region 10 20 50 60 after {name}", tuple(moved[0].round(6)), expected)
+        refined = box_ops.decode(np.array([deltas], float), region, PAPER.box_weights)
+        evidence.equal(f"region 10 20 50 60 after {name}", tuple(refined[0].round(6)), expected)
 
 
 @CHAPTER.claim(

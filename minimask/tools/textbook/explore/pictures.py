@@ -195,9 +195,9 @@ def rectangle(
     from matplotlib.patches import Rectangle
 
     x0, y0, x1, y1 = corners
-    made = Rectangle((x0, y0), x1 - x0, y1 - y0, **{"edgecolor": color, **look})
-    ax.add_patch(made)
-    return made
+    patch = Rectangle((x0, y0), x1 - x0, y1 - y0, **{"edgecolor": color, **look})
+    ax.add_patch(patch)
+    return patch
 
 
 def _bare(ax: Axes) -> None:

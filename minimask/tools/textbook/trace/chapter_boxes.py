@@ -100,25 +100,25 @@ def _scores(context: TraceContext, outcome: Outcome) -> Step:
 
 def _refinement(context: TraceContext, outcome: Outcome) -> Step:
     boxes, deltas = context.arrays["rpn/proposals"], context.arrays["box/deltas"]
-    chosen = outcome.rois[outcome.kept][:EXAMPLES]
+    examples = outcome.rois[outcome.kept][:EXAMPLES]
     rows = outcome.labels[outcome.kept][:EXAMPLES] + (1 if outcome.background == 0 else 0)
-    if len(chosen) == 0:
-        chosen, rows = np.arange(min(EXAMPLES, len(boxes))), outcome.predicted[:EXAMPLES]
+    if len(examples) == 0:
+        examples, rows = np.arange(min(EXAMPLES, len(boxes))), outcome.predicted[:EXAMPLES]
         per_class = deltas.shape[1] // 4
         rows = np.minimum(rows, per_class - 1)
-    moved = refined(deltas[chosen], boxes[chosen], rows, context.model.roi_heads)
+    refined_boxes = refined(deltas[examples], boxes[examples], rows, context.model.roi_heads)
 
     def draw() -> list[Picture]:
-        sheet = Sheet(context.shown, 0.6).boxes(boxes[chosen], BACKGROUND, width=1)
-        colors = [PALETTE[i % len(PALETTE)] for i in range(len(chosen))]
-        sheet.boxes(moved, colors, [f"{r}" for r in chosen])
+        sheet = Sheet(context.shown, 0.6).boxes(boxes[examples], BACKGROUND, width=1)
+        colors = [PALETTE[i % len(PALETTE)] for i in range(len(examples))]
+        sheet.boxes(refined_boxes, colors, [f"{r}" for r in examples])
         caption = "Proposals (gray) and the same after the refinement of their class (colored)."
         return [photo(sheet.pixels, caption)]
 
-    each = deltas.reshape(len(deltas), -1, 4)[chosen, rows]
+    each = deltas.reshape(len(deltas), -1, 4)[examples, rows]
     table = [
         [str(r), context.class_names[k], *(f"{v:+.2f}" for v in delta)]
-        for r, k, delta in zip(chosen, rows, each, strict=True)
+        for r, k, delta in zip(examples, rows, each, strict=True)
     ]
     weights = ", ".join(f"{w:g}" for w in context.model.roi_heads.box_weights)
     return Step(

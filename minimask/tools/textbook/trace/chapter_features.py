@@ -24,9 +24,9 @@ OVERFLOW = 1000.0  # larger weights are a sign of training gone wrong
 
 def steps(context: TraceContext) -> list[Step]:
     """The steps up to the feature maps that both stages share."""
-    made = [_input(context), _weights(context), _body(context)]
+    steps_of = [_input(context), _weights(context), _body(context)]
     pyramid = _pyramid(context)
-    return [*made, pyramid] if pyramid is not None else made
+    return [*steps_of, pyramid] if pyramid is not None else steps_of
 
 
 def _input(context: TraceContext) -> Step:

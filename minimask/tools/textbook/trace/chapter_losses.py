@@ -95,8 +95,8 @@ def steps(context: TraceContext) -> list[Step]:
     if training is None:
         return []
     parts = take_apart(training, context.model)
-    made = [_loss(context, part) for part in parts]
-    return [*made, _total(training, parts), _gradients(training)]
+    steps_of = [_loss(context, part) for part in parts]
+    return [*steps_of, _total(training, parts), _gradients(training)]
 
 
 def _loss(context: TraceContext, parts: Parts) -> Step:

@@ -44,12 +44,12 @@ _FORMULA = {
 
 def steps(context: TraceContext) -> list[Step]:
     """The steps of the mask head, if there is one and something was found, and the result."""
-    made = []
+    steps_of = []
     if "mask/logits" in context.arrays:
         if "mask/pooled" in context.arrays:
-            made.append(_pooled(context))
-        made += [_logits(context), _pasted(context)]
-    return [*made, _result(context)]
+            steps_of.append(_pooled(context))
+        steps_of += [_logits(context), _pasted(context)]
+    return [*steps_of, _result(context)]
 
 
 def _names(detections: Detections) -> list[str]:
@@ -225,12 +225,12 @@ def _result(context: TraceContext) -> Step:
     )
 
 
-def _with_mask_iou(said: str, i: int, found: Detections, target: Target) -> str:
+def _with_mask_iou(lines: str, i: int, found: Detections, target: Target) -> str:
     """The verdict on detection `i`, and if it is right how well its mask fits."""
-    if not said.startswith("right") or target.masks is None:
-        return said
-    mask, true = found.mask(i), target.masks[int(said.split()[2].rstrip(","))].astype(bool)
-    return f"{said}, mask IoU {(mask & true).sum() / max((mask | true).sum(), 1):.2f}"
+    if not lines.startswith("right") or target.masks is None:
+        return lines
+    mask, true = found.mask(i), target.masks[int(lines.split()[2].rstrip(","))].astype(bool)
+    return f"{lines}, mask IoU {(mask & true).sum() / max((mask | true).sum(), 1):.2f}"
 
 
 def _fitting(pixels: np.ndarray, caption: str) -> Picture:
@@ -256,19 +256,19 @@ def verdict(found: Detections, target: Target, overlaps: np.ndarray) -> list[str
         overlaps: (R, G) IoU.
     """
     taken: set[int] = set()
-    said = []
+    lines = []
     for i, label in enumerate(found.labels):
         close = [int(g) for g in np.argsort(-overlaps[i], kind="stable") if overlaps[i, g] >= MATCH]
         same = [g for g in close if target.labels[g] == label]
         free = [g for g in same if g not in taken]
         if free:
             taken.add(free[0])
-            said.append(f"right: object {free[0]}, IoU {overlaps[i, free[0]]:.2f}")
+            lines.append(f"right: object {free[0]}, IoU {overlaps[i, free[0]]:.2f}")
         elif same:
-            said.append(f"double: object {same[0]} has been found already")
+            lines.append(f"double: object {same[0]} has been found already")
         elif close:
-            said.append(f"wrong class: object {close[0]}, IoU {overlaps[i, close[0]]:.2f}")
+            lines.append(f"wrong class: object {close[0]}, IoU {overlaps[i, close[0]]:.2f}")
         else:
             best = overlaps[i].max(initial=0)
-            said.append(f"nothing there: best IoU {best:.2f}")
-    return said
+            lines.append(f"nothing there: best IoU {best:.2f}")
+    return lines

@@ -26,12 +26,12 @@ def steps(context: TraceContext) -> list[Step]:
     """The steps between the proposals and the box head; none without proposals."""
     if len(context.arrays["rpn/proposals"]) == 0:
         return []
-    made = [_levels(context)] if len(context.strides) > 1 else []
+    steps_of = [_levels(context)] if len(context.strides) > 1 else []
     if context.model.roi_heads.pooler.op == "align":
-        made.append(_grid(context))
+        steps_of.append(_grid(context))
     if "box/pooled" in context.arrays:
-        made.append(_pooled(context))
-    return made
+        steps_of.append(_pooled(context))
+    return steps_of
 
 
 def _levels(context: TraceContext) -> Step:

@@ -136,8 +136,8 @@ def most(items: np.ndarray, limit: int, seed: int = 0) -> np.ndarray:
     """All of the items, or `limit` of them drawn by chance, in their order."""
     if len(items) <= limit:
         return items
-    chosen = np.random.default_rng(seed).choice(len(items), limit, replace=False)
-    return items[np.sort(chosen)]
+    index = np.random.default_rng(seed).choice(len(items), limit, replace=False)
+    return items[np.sort(index)]
 
 
 def milliseconds(seconds: float) -> str:

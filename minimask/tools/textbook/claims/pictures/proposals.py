@@ -41,8 +41,8 @@ def anchors_on_the_map() -> Figure:
     centers = anchors.reshape(-1, 9, 4)[:, 0]
     x, y = (centers[:, 0] + centers[:, 2]) / 2, (centers[:, 1] + centers[:, 3]) / 2
     a.plot(x, y, ".", markersize=1.6, color="#9aa5b6")
-    chosen = anchors.reshape(38, 56, 9, 4)[19, 28]
-    for i, box in enumerate(chosen):
+    cell = anchors.reshape(38, 56, 9, 4)[19, 28]
+    for i, box in enumerate(cell):
         frame(a, box, SERIES[i // 3])
     a.add_patch(Rectangle((0, 0), 896, 608, fill=False, edgecolor=INK))
     a.set(xlim=(-60, 956), ylim=(668, -60), aspect="equal", xlabel="pixels", ylabel="pixels")
@@ -101,8 +101,8 @@ def cross_entropies() -> Figure:
         axes, (1, 0), ("object, p* = 1", "background, p* = 0"), strict=True
     ):
         logits = np.log(p / (1 - p))
-        wanted = np.full_like(p, label)
-        ours = F.binary_cross_entropy_with_logits(Tensor(logits), wanted, reduction="none").data
+        target = np.full_like(p, label)
+        ours = F.binary_cross_entropy_with_logits(Tensor(logits), target, reduction="none").data
         printed = -(label * np.log(p) + label * np.log(p))
         each.plot(p, ours, color=GREEN, label="with minus signs, and ours")
         each.plot(p, printed, "--", color=RED, label="as printed")

@@ -158,8 +158,8 @@ def jitter() -> Figure:
         mask = disk(300, 300, 150, 150, diameter / 2)
         view = slice(150 - int(0.8 * diameter), 150 + int(0.8 * diameter))
         view = slice(max(view.start, 0), min(view.stop, 300))
-        moved = np.roll(mask, 6, axis=1)
-        parts = colored([mask & ~moved, moved & ~mask, mask & moved])
+        shifted = np.roll(mask, 6, axis=1)
+        parts = colored([mask & ~shifted, shifted & ~mask, mask & shifted])
         show(each, parts[view, view], f"6 pixels, object of {diameter} pixels")
     return figure
 
