@@ -139,7 +139,8 @@ class Listener(Hook):
     def forward(self, ctx: Context, arrays: list[Any], options: dict[str, Any]) -> Any:
         """Run an operation and note it."""
         output = super().forward(ctx, arrays, options)
-        self.calls.append(Heard(ctx.fn.__name__, arrays, output, options, tuple(self._inside)))
+        inputs = [a for a in arrays if a is not None]  # optional ones may be left out
+        self.calls.append(Heard(ctx.fn.__name__, inputs, output, options, tuple(self._inside)))
         return output
 
     def enter(self, stage: str | None, module: Any = None) -> None:
