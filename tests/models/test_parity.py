@@ -72,7 +72,7 @@ def test_proposal_network(golden_model, recorded_forward, pyramid):
 
 def anchors_of(model, recorded):
     shapes = [recorded[f"rpn/objectness/{i}"].shape[2:] for i in range(5)]
-    return model.rpn.anchor_generator(shapes, recorded["transform/image"].shape[2:])
+    return model.rpn.anchor_generator(shapes, recorded["transform/image"].shape[2:]).levels
 
 
 def test_anchors_are_equal(golden_model, recorded_forward):
@@ -250,7 +250,8 @@ def test_proposals_of_a_training_step(golden_model, recorded_step):
     with no_grad():
         pyramid = golden_model.backbone(Tensor(batch.images))
         objectness, deltas = golden_model.rpn.head(pyramid)
-        anchors = golden_model.rpn.anchor_generator([p.shape[2:] for p in pyramid], batch.shape)
+        shapes = [p.shape[2:] for p in pyramid]
+        anchors = golden_model.rpn.anchor_generator(shapes, batch.shape).levels
         ((boxes, _),) = golden_model.rpn.propose(
             objectness, deltas, anchors, batch.transforms, training=True
         )

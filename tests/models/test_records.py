@@ -32,7 +32,7 @@ def test_a_prediction_is_told_from_the_image_to_the_result(model):
     with hooked(Recorder()) as recorder:
         (found,) = model.predict([IMAGE])
     heard = names(recorder)
-    assert heard[0] == "transform/image" and heard[-1] == "out/masks"
+    assert heard[:2] == ["transform/batch", "transform/image"] and heard[-1] == "out/masks"
     assert {"rpn/filter", "det/candidates"} < set(heard)
     np.testing.assert_array_equal(recorder.values("out/boxes")[0], found.boxes)
     (stages,) = recorder.values("rpn/filter")
