@@ -119,8 +119,9 @@ def message_of(**options):
 
 
 def test_every_option_of_the_factories_is_compared(same):
-    listed = message_of(zzzzzzzz=1).split("Options: ")[1].split(", ")
-    assert sorted(listed) == sorted(same.cases.SWITCHES)
+    listed = set(message_of(zzzzzzzz=1).split("Options: ")[1].split(", "))
+    # an own backbone has nothing to be compared with; it has its tests in test_backbone.py
+    assert listed - {"backbone"} == set(same.cases.SWITCHES)
 
 
 def test_every_value_of_every_choice_is_compared(same):
