@@ -6,6 +6,7 @@ Polygons: `[[x0, y0, x1, y1, ...], ...]`, their union.  Run lengths: `{"size": [
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def _polygons_problem(polygons: list[Any], height: int, width: int) -> str | Non
     if isinstance(polygons[0], int | float):
         return ": one flat list of numbers; expected a list of polygons, [[x0, y0, x1, y1, ...]]"
     for i, polygon in enumerate(polygons):
-        if not isinstance(polygon, list) or not all(map(is_number, polygon)):
+        if not isinstance(polygon, list) or not _all_numbers(polygon):
             return f"[{i}]: expected a list of finite numbers, got {_kind(polygon)}"
         if len(polygon) < 6 or len(polygon) % 2:
             return (
@@ -92,6 +93,16 @@ def _polygons_problem(polygons: list[Any], height: int, width: int) -> str | Non
     return None
 
 
+def _all_numbers(values: list[Any]) -> bool:
+    """`is_number` of each; at the speed of C for lists of plain numbers, which are millions."""
+    if values and set(map(type, values)) <= {int, float}:
+        try:
+            return math.isfinite(sum(values)) and -1e9 < min(values) and max(values) < 1e9
+        except OverflowError:  # whole numbers beyond the range of floats
+            return False
+    return all(map(is_number, values))
+
+
 def _run_length_problem(runs: dict[str, Any], height: int, width: int) -> str | None:
     size, counts = runs.get("size"), runs.get("counts")
     if size is None or counts is None:
@@ -106,8 +117,12 @@ def _run_length_problem(runs: dict[str, Any], height: int, width: int) -> str | 
         unpacked = unpack_counts(counts)
         if unpacked is None:
             return ".counts: not a string of COCO run lengths"
-        counts = unpacked.tolist()
-    elif not isinstance(counts, list):
+        if unpacked.min(initial=0) < 0:
+            return ".counts: expected whole numbers, none negative"
+        if unpacked.sum() != height * width:
+            return f".counts: {unpacked.sum()} pixels in all, but the image has {height * width}"
+        return None
+    if not isinstance(counts, list):
         return f".counts: expected a list or a string, got {_kind(counts)}"
     if not all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in counts):
         return ".counts: expected whole numbers, none negative"

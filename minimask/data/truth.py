@@ -143,8 +143,7 @@ class _Check:
     def _segmentation(self, where: str, value: Any, height: int, width: int) -> Any:
         if is_nothing(value):
             return None
-        problem = segmentation_problem(value, height, width)
-        if problem is None:
+        if not isinstance(value, dict) and segmentation_problem(value, height, width) is None:
             return value
         plain = plain_segmentation(value)
         if plain is None:

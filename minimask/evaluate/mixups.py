@@ -124,7 +124,7 @@ def class_hints(truth: Truth, scenes: list[Scene], blind: float | None) -> list[
     names = [repr(category["name"]) for category in truth.categories]
     pairs = [(names[other[k].argmax()], names[k]) for k in np.flatnonzero(mixed)]
     sentences = []
-    if blind is not None:
+    if blind is not None and own.sum() < 0.5 * total.sum():
         sentences.append(
             "The classes are wrong, the places are right: with classes ignored box AP50 is "
             f"{blind:.2f}. Check that the order of the class names is the one the model was "

@@ -18,7 +18,7 @@ from minimask.evaluate.cocoeval import Truth
 
 IMAGES = 60  # that are looked at; evenly spaced among those with objects
 MASKS = 150  # decoded masks of about 600 x 600 pixels at most
-PER_IMAGE = 100  # best-scored detections of an image that are looked at
+PER_IMAGE = 1000  # best-scored detections of an image that are looked at
 HALF = 0.5  # IoU that counts as found
 FEW = 3  # objects that chance makes fit; unless they fit exactly
 EXACT = 0.9
