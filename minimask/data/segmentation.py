@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+MOST_PIXELS = 2**32  # pycocotools counts in 32 bits
 FAR = 10  # polygons may reach this many image sizes outside; more is a mistake
 
 
@@ -30,6 +31,8 @@ def segmentation_problem(segmentation: Any, height: int, width: int) -> str | No
     Returns:
         A phrase that follows the JSON path of the segmentation: "[2]: 4 numbers, ...".
     """
+    if height * width >= MOST_PIXELS:
+        return f": an image of {width} x {height} pixels is larger than run lengths can count"
     if isinstance(segmentation, list):
         return _polygons_problem(segmentation, height, width)
     if isinstance(segmentation, dict):

@@ -7,6 +7,7 @@ import copy
 import dataclasses
 import io
 import json
+import types
 
 import numpy as np
 import pytest
@@ -427,3 +428,13 @@ def test_ignoring_classes_is_one_class() -> None:
     results = number_results(clean, [found(1, 2, A, 0.9)])
     precision, *_ = run_cocoeval(clean, results, "box", 100, use_classes=False)
     assert precision.shape[2] == 1
+
+
+def test_the_limit_is_the_models_own_where_that_is_higher() -> None:
+    dataset = Shapes(2, size=64, seed=5)
+    oracle = Oracle(dataset, dataset.classes, range(2))
+    for kept, expected in ((None, 100), (30, 100), (300, 300)):
+        if kept is not None:
+            oracle.roi_heads = types.SimpleNamespace(detections_per_img=kept)
+        assert evaluate(oracle, dataset, progress=False).max_detections == expected
+    assert evaluate(oracle, dataset, progress=False, max_detections=5).max_detections == 5

@@ -99,16 +99,16 @@ def uncompressed(*counts) -> dict:
         ({"segmentation": uncompressed("a", 12000)}, r"\.segmentation\.counts"),
         (
             {"segmentation": {"size": [120, 100], "counts": [12000]}},
-            r"\.segmentation\.size: .*swapped",
+            r".*\.size: .*swapped",
         ),
         ({"segmentation": {"size": [10**6, 10**6], "counts": [10**12]}}, r"\.segmentation\.size"),
         (
             {"segmentation": {"size": list(SIZE), "counts": "\u20ac"}},
-            r"\.segmentation\.counts: not a string",
+            r".*\.counts: not a",
         ),
         (
             {"segmentation": {"size": list(SIZE), "counts": b"\xff\xfe"}},
-            r"\.segmentation\.counts: not a string",
+            r".*\.counts: not a",
         ),
         ({"segmentation": {"size": list(SIZE)}}, r"\.segmentation: run lengths need"),
         ({"bbox": [1, 2, 3]}, r"\.bbox: expected \[x, y, width, height\].*got \[1, 2, 3\]"),
@@ -251,6 +251,7 @@ def test_results_from_python_are_read(changes) -> None:
         ({"segmentation": {"size": [1e3, INF], "counts": "a"}}, r"\.segmentation\.size"),
         ({"segmentation": {"size": [-1, -1], "counts": [1]}}, r"\.segmentation\.size"),
         ({"segmentation": {"size": [10**6] * 2, "counts": [10**12]}}, r"\.segmentation\.size"),
+        ({"segmentation": {"size": [10**5] * 2, "counts": [10**10]}}, r"\.segmentation: an image"),
         ({"segmentation": {"size": list(SIZE), "counts": "04"}}, r"\.segmentation\.counts"),
         ({"segmentation": [[1, 2, 3e8, 4, 5, 6]]}, r"\.segmentation\[0\]: x from"),
         ({"segmentation": 5}, r"\.segmentation: expected polygons"),
