@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from minimask.data.coco import LARGEST
+from minimask.data.packed_masks import sound_masks
 from minimask.data.segmentation import FAR, segmentation_problem
 from minimask.data.spellings import (
     Id,
@@ -72,6 +73,7 @@ class _Check:
         )
         self.sizes = [(image["height"], image["width"]) for image in images]
         given = content["annotations"]
+        self.sound = sound_masks(given)
         annotations = [self._annotation(i, given[i]) for i in _without_repeats(given)]
         _tell_apart(categories)
         return {"images": images, "annotations": annotations, "categories": categories}
@@ -134,7 +136,9 @@ class _Check:
             problem = f"expected 0 or 1, got {shown(annotation['iscrowd'])}"
             raise self.error(f"{where}.iscrowd", problem)
         clean["iscrowd"] = crowd
-        mask = self._segmentation(where, annotation.get("segmentation"), height, width)
+        mask: Any = annotation.get("segmentation")
+        if not (self.sound[i] and mask["size"] == [height, width]):
+            mask = self._segmentation(where, mask, height, width)
         if mask is not None:
             clean["segmentation"] = mask
         self._measures(where, annotation, clean, height, width)

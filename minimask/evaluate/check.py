@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minimask.data.coco import LARGEST
+from minimask.data.packed_masks import sound_masks
 from minimask.data.segmentation import segmentation_problem
 from minimask.data.spellings import (
     is_nothing,
@@ -49,9 +50,9 @@ def check_results(
             f"got {type(results).__name__}"
         )
     clean = []
-    for i, result in enumerate(results):
+    for i, (result, sound) in enumerate(zip(results, sound_masks(results), strict=True)):
         try:
-            clean.append(_checked(result, size_of))
+            clean.append(_checked(result, sound, size_of))
         except _Wrong as wrong:
             raise ValueError(f"{before}results[{i}]{wrong}") from None
     return clean
@@ -61,7 +62,9 @@ class _Wrong(Exception):
     """What follows the place of an entry."""
 
 
-def _checked(result: Any, size_of: Callable[[Any], Size | None] | None) -> dict[str, Any]:
+def _checked(
+    result: Any, sound_mask: bool, size_of: Callable[[Any], Size | None] | None
+) -> dict[str, Any]:
     if not isinstance(result, dict):
         raise _Wrong(f": expected a dictionary, got {type(result).__name__}")
     missing = [key for key in NEEDED if key not in result]
@@ -85,7 +88,7 @@ def _checked(result: Any, size_of: Callable[[Any], Size | None] | None) -> dict[
             raise _Wrong(f".bbox: {problem}, got {shown(box)}")
         clean["bbox"] = numbers
     if not is_nothing(mask):
-        clean["segmentation"] = _mask(mask, *size)
+        clean["segmentation"] = mask if sound_mask else _mask(mask, *size)
     if clean.get("segmentation") is None:
         clean.pop("segmentation", None)
         if "bbox" not in clean:

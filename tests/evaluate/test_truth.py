@@ -8,8 +8,11 @@ import math
 
 import numpy as np
 import pytest
+from pycocotools import mask as rle_tools
 from truths import FAR, SIZE, A, B, found, rectangle, truth_of
 
+from minimask.data.packed_masks import sound_masks
+from minimask.data.segmentation import segmentation_problem
 from minimask.data.truth import check_ground_truth
 from minimask.evaluate import evaluate_detections, read_results
 from minimask.evaluate.results_file import parse_results
@@ -339,3 +342,23 @@ def test_the_limit_is_said_where_it_bites() -> None:
     )
     elsewhere = evaluate_detections(*crowded(50, 130))  # no object of that class
     assert elsewhere.left_out == 30 and not elsewhere.notes
+
+
+def test_many_packed_masks_are_judged_as_one_by_one() -> None:
+    rng = np.random.default_rng(4)
+    entries: list = [None, {}, {"segmentation": []}, {"segmentation": rectangle(*A)}]
+    for _ in range(1500):
+        pixels = np.asfortranarray(rng.random((9, 7)) < rng.random(), np.uint8)
+        text = rle_tools.encode(pixels)["counts"].decode()
+        if rng.random() < 0.6:
+            at = int(rng.integers(len(text)))
+            text = text[:at] + chr(int(rng.choice([*range(40, 120), 200]))) + text[at + 1 :]
+        text = text[: int(rng.integers(len(text) + 1))] if rng.random() < 0.1 else text
+        text = "o" * 9 + text if rng.random() < 0.02 else text
+        entries.append({"segmentation": {"size": [9, 7], "counts": text}})
+    expected = [segmentation_problem(e["segmentation"], 9, 7) is None for e in entries[4:]]
+    assert sound_masks(entries) == [False, False, False, True, *expected]
+    assert 200 < sum(expected) < 1300
+    odd = ({"size": "97", "counts": "o"}, {"size": [9, 7.0], "counts": "o"}, {"counts": "o"})
+    huge = {"size": [10**5, 10**5], "counts": "o"}
+    assert sound_masks([{"segmentation": mask} for mask in (*odd, huge)]) == [False] * 4
