@@ -1,5 +1,8 @@
 """Data sets by name: what `--data NAME`, the settings of a run and `open_dataset` find.
 
+"files" is annotations of any format, recognised by what is in them; the name of a format says
+which; the others are data sets of their own.
+
 Nothing heavy is imported here: the command reads options before NumPy is loaded.
 """
 
@@ -11,8 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from minimask.data import formats
+
 if TYPE_CHECKING:
-    from minimask.data.check import Finding
+    from minimask.data.findings import Finding
     from minimask.data.sample import Dataset
 
 VALIDATION_SEED = 2**31  # of generated validation images: the same for all runs, trained on by none
@@ -31,12 +36,15 @@ class Entry:
         names_classes: the files say what the classes are called; False: the user does.
         check: takes the same options and gives all findings with a line about the contents;
             None: every image is read.
+        format: of the annotations that it opens, "" where that is recognised; None: it is no
+            data set of annotation files.
     """
 
     open: Callable[..., Dataset]
     generated: bool = False
     names_classes: bool = True
     check: Callable[..., tuple[list[Finding], str]] | None = None
+    format: str | None = None
 
     @property
     def options(self) -> dict[str, bool]:
@@ -66,22 +74,31 @@ def _shapes(
     return Shapes(count, size, seed, classes or DEFAULT_CLASSES)
 
 
-def _coco(
-    annotations: str,
-    images: str,
+def _files(
+    annotations: str | None = None,
+    images: str | None = None,
     classes: Sequence[str] | None = None,
     boxes_only: bool = False,
     white: int | None = None,
+    may_lack: bool = False,
+    unnamed: Sequence[str] | None = None,
+    format: str | None = None,
 ) -> Dataset:
-    from minimask.data.coco import CocoDataset
+    from minimask.data.annotated import open_annotations
 
-    return CocoDataset(annotations, images, classes, boxes_only=boxes_only, white=white)
-
-
-def _check_coco(annotations: str, images: str) -> tuple[list[Finding], str]:
-    from minimask.data.check import contents, find_problems
-
-    return find_problems(annotations, images), contents(annotations)
+    source = annotations or images
+    if source is None:
+        raise ValueError("which images? Name their annotations, or a folder that holds both")
+    return open_annotations(
+        source,
+        images,
+        classes,
+        format=format,
+        boxes_only=boxes_only,
+        white=white,
+        may_lack=may_lack,
+        unnamed=unnamed,
+    )
 
 
 def _folder(images: str, classes: Sequence[str] = ("object",), white: int | None = None) -> Dataset:
@@ -98,9 +115,28 @@ def _check_folder(images: str) -> tuple[list[Finding], str]:
     return check_images(dataset, annotated=lambda index: len(dataset.mask_files(index)))
 
 
+def _format_entry(name: str) -> Entry:
+    """Files of a format that is named, not recognised."""
+
+    def open(
+        annotations: str | None = None,
+        images: str | None = None,
+        classes: Sequence[str] | None = None,
+        boxes_only: bool = False,
+        white: int | None = None,
+        may_lack: bool = False,
+        unnamed: Sequence[str] | None = None,
+    ) -> Dataset:
+        return _files(
+            annotations, images, classes, boxes_only, white, may_lack, unnamed, format=name
+        )
+
+    return Entry(open, format=name)
+
+
 DATASETS: dict[str, Entry] = {
+    "files": Entry(_files, format=""),
     "shapes": Entry(_shapes, generated=True),
-    "coco": Entry(_coco, check=_check_coco),
     "folder": Entry(_folder, names_classes=False, check=_check_folder),
 }
 
@@ -122,9 +158,14 @@ def register(name: str, open: Callable[..., Dataset], **about: Any) -> None:
     Raises:
         ValueError: the name is taken.
     """
-    if name in (*DATASETS, "own"):
+    if name in (*names(), "own"):
         raise ValueError(f"register: there is a data set {name!r} already; choose another name")
     DATASETS[name] = Entry(open, **about)
+
+
+def names() -> tuple[str, ...]:
+    """What --data can be: data sets, and formats of annotations."""
+    return (*DATASETS, *formats.names())
 
 
 def find(name: str) -> Entry:
@@ -133,11 +174,13 @@ def find(name: str) -> Entry:
     Raises:
         ValueError: there is none; the message lists those there are.
     """
-    if name not in DATASETS:
-        close = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"--data: expected one of {', '.join(DATASETS)}, got {name!r}{hint}")
-    return DATASETS[name]
+    if name in DATASETS:
+        return DATASETS[name]
+    if name in formats.names():
+        return _format_entry(name)
+    close = difflib.get_close_matches(name, names(), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"--data: expected one of {', '.join(names())}, got {name!r}{hint}")
 
 
 def check_options(
@@ -177,7 +220,8 @@ def open_dataset(name: str, **options: Any) -> Dataset:
     """The data set of that name.
 
     Args:
-        name: "shapes", "coco", "folder", or one that was registered.
+        name: "files" (the format is recognised), "shapes", "folder", a format such as "coco", or
+            one that was registered.
         **options: what it takes, e.g. `annotations`, `images`, `classes`; None: not given.
 
     Raises:

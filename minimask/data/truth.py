@@ -1,7 +1,7 @@
 """A ground truth of any origin, checked before a metric or C code sees it.
 
-What is plain is read (`spellings`), everything else is one sentence with its place.  Crowds,
-boxes without masks and unused categories are sound; ids may be text.
+What is plain is read (`formats.coco_spelling`), everything else is one sentence with its place.
+Crowds, boxes without masks and unused categories are sound; ids may be text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from minimask.data.coco import LARGEST
+from minimask.data.formats.coco_spelling import LARGEST, entries
 from minimask.data.packed_masks import sound_masks
 from minimask.data.segmentation import FAR, segmentation_problem
 from minimask.data.spellings import (
@@ -17,10 +17,10 @@ from minimask.data.spellings import (
     Ids,
     is_nothing,
     plain_box,
-    plain_count,
     plain_flag,
     plain_id,
     plain_number,
+    plain_pixels,
     plain_segmentation,
     same,
     shown,
@@ -49,13 +49,17 @@ def check_ground_truth(content: Any, name: str = "ground_truth") -> dict[str, An
     """
     if not isinstance(content, dict):
         raise ValueError(f"{name}: expected a COCO dictionary, got {type(content).__name__}")
+    lists: dict[str, Any] = {}
     for part in PARTS:
-        if not isinstance(content.get(part), list | tuple):
+        lists[part] = entries(
+            list(given) if isinstance(given := content.get(part), tuple) else given
+        )
+        if lists[part] is None:
             raise ValueError(
                 f"{name}: expected a COCO dictionary with a list under {part!r}, "
                 f"got the keys {sorted(map(str, content))[:8]}"
             )
-    return _Check(name).all(content)
+    return _Check(name).all(lists)
 
 
 class _Check:
@@ -65,7 +69,7 @@ class _Check:
     def error(self, where: str, problem: str) -> ValueError:
         return ValueError(f"{self.name}: {where}: {problem}")
 
-    def all(self, content: dict[str, Any]) -> dict[str, Any]:
+    def all(self, content: dict[str, list[Any]]) -> dict[str, Any]:
         images = self._unique("images", content["images"], self._image)
         categories = self._unique("categories", content["categories"], self._category)
         self.images, self.categories = (
@@ -101,8 +105,8 @@ class _Check:
     def _image(self, where: str, image: dict[str, Any]) -> dict[str, Any]:
         clean: dict[str, Any] = {"id": self._id(where, image, "id")}
         for key in ("height", "width"):
-            value = plain_count(image.get(key))
-            if value is None or not 1 <= value <= LARGEST:
+            value = plain_pixels(image.get(key))
+            if value is None:
                 got = shown(image[key]) if key in image else "nothing"
                 raise self.error(f"{where}.{key}", f"expected 1 to {LARGEST} pixels, got {got}")
             clean[key] = value

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from minimask.data.coco import LARGEST
+from minimask.data.formats.coco_spelling import LARGEST
 from minimask.data.packed_masks import sound_masks
 from minimask.data.segmentation import segmentation_problem
 from minimask.data.spellings import (
@@ -104,7 +104,7 @@ def _mask(mask: Any, height: int, width: int) -> Any:
     if plain is None:
         return None
     if isinstance(plain, dict):
-        size = plain["size"]
+        size = plain.get("size")
         if not isinstance(size, list) or len(size) != 2 or not all(map(_is_side, size)):
             raise _Wrong(f".segmentation.size: expected [height, width], got {shown(size)}")
         height, width = size

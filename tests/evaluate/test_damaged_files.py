@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from truths import FAR, A, B, found, truth_of
 
-from minimask.data.coco import read_json
+from minimask.data.json_files import read_json
 from minimask.evaluate import evaluate_detections
 from minimask.evaluate.results_file import parse_results
 

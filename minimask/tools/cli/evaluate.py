@@ -179,9 +179,7 @@ def _check(
         raise WrongUse("what is to be evaluated? Name the folder of a run, or --detections FILE")
     if data is not None:
         check_data(data, files, classes)
-    elif (files["annotations"] is None) != (files["images"] is None):
-        raise WrongUse("--annotations and --images belong together: give both, or name --data")
-    elif files["images"] is None and classes is not None:
+    elif not any(files.values()) and classes is not None:
         raise WrongUse("--classes is for images that are named: add --annotations or --data")
 
 
@@ -221,10 +219,11 @@ def _dataset(
     offered: dict[str, Any],
 ) -> Dataset:
     """The data that the options name, else the run's own validation data."""
-    if data is not None or files["annotations"] is not None:
-        name = data or "coco"
+    if data is not None or any(files.values()):
+        name = data or "files"
         boxes_only = type(opened.model).__name__ == "FasterRCNN"
         offered = {**offered, "seed": registry.VALIDATION_SEED, "boxes_only": boxes_only}
+        offered["unnamed"] = opened.model.classes
         if not registry.find(name).names_classes:
             offered["classes"] = opened.model.classes
         return open_dataset(name, files, classes, offered)
@@ -288,7 +287,7 @@ def _evaluate(
 
 def _measure(detections: Path, annotations: Path, max_detections: int | None) -> Results:
     """Compare two files."""
-    from minimask.data.coco import read_json
+    from minimask.data.json_files import read_json
     from minimask.evaluate import evaluate_detections
     from minimask.evaluate.results_file import parse_results
 

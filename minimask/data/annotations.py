@@ -1,0 +1,194 @@
+"""What annotation files of any format say, in the terms of COCO.
+
+A reader of a format fills a `Collector` and hands out its `Annotations`; everything behind that
+(checks, data set, conversion, evaluation) knows no formats.
+"""
+
+# R objects   H W height and width of an image
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from minimask.data.findings import Finding, Severity
+from minimask.data.image_files import ImageFiles, image_size
+
+
+@dataclass
+class Annotations:
+    """Images, objects and classes, as lists of dictionaries with COCO's keys.
+
+    Attributes:
+        source: the file or folder that was read.
+        format: name of its format, such as "labelme".
+        images: `id` (number or text), `file_name` (relative to `folder`, with /), `width`,
+            `height` in pixels of the image as shown, after EXIF rotation.
+        annotations: `id`, `image_id`, `category_id`, `iscrowd` (0 or 1), `segmentation`
+            (polygons or run lengths as in COCO; None: no mask), perhaps `bbox` (x y width height
+            in pixels) and `area`.
+        categories: `id` and `name`, perhaps `supercategory`.
+        folder: where the image files lie; None: not said, for comparing two files.
+        notes: what was read otherwise than it is written, left out or passed over; errors among
+            them are objects that could not be read at all.
+        places: where each annotation stands: a number for `annotations[number]` of `source`, or
+            "file: place"; as long as `annotations`.
+        names_classes: whether the files say what the classes are called.
+    """
+
+    source: pathlib.Path
+    format: str
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    folder: pathlib.Path | None = None
+    notes: list[Finding] = field(default_factory=list)
+    places: list[int | str] = field(default_factory=list)
+    names_classes: bool = True
+
+    def place(self, i: int) -> tuple[str, str]:
+        """File and place of annotation i, for messages."""
+        place = self.places[i] if i < len(self.places) else i
+        if isinstance(place, int):
+            return str(self.source), f"annotations[{place}]"
+        file, _, where = place.rpartition(": ")
+        return file or str(self.source), where
+
+
+class Collector:
+    """Gathers what a reader finds, numbers it, and notes what was left out.
+
+    Args:
+        source: the file or folder being read.
+        format: name of the format.
+        folder: where the image files lie.
+        classes: names in the order that the files declare; None: in alphabetical order of those
+            that occur.
+        names_classes: whether the files say what the classes are called.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+
+    def __init__(
+        self,
+        source: pathlib.Path,
+        format: str,
+        folder: pathlib.Path,
+        classes: Sequence[str] | None = None,
+        names_classes: bool = True,
+    ) -> None:
+        self.source, self.format, self.names_classes = source, format, names_classes
+        self.files = ImageFiles(folder)
+        self.declared = None if classes is None else list(classes)
+        self.images: list[dict[str, Any]] = []
+        self.notes: list[Finding] = []
+        self._objects: list[tuple[dict[str, Any], str, str]] = []  # entry, class, place
+
+    def image(
+        self,
+        name: str,
+        size: tuple[int, int] | None = None,
+        *,
+        said_by: pathlib.Path,
+        id: int | str | None = None,
+    ) -> dict[str, Any] | None:
+        """Add an image; None, with a note, where there is no such file.
+
+        Args:
+            name: as the annotation file writes it; found in the folder by `ImageFiles.find`.
+            size: height and width the file says, checked later against the image; None: read
+                from the image.
+            said_by: the annotation file.
+            id: default: numbered from 1.
+        """
+        path = self.files.find(name)
+        if path is None:
+            self.note("error", said_by, f"image {self.files.missing(name)}", "put it there")
+            return None
+        try:
+            height, width = size or image_size(path)
+        except (OSError, ValueError) as error:
+            message = str(error).removeprefix(f"{path}: ")
+            self.note("error", path, message, "put the right file there, or remove it")
+            return None
+        entry = {
+            "id": len(self.images) + 1 if id is None else id,
+            "file_name": self.files.relative(path),
+            "width": int(width),
+            "height": int(height),
+        }
+        self.images.append(entry)
+        return entry
+
+    def add(
+        self,
+        image: dict[str, Any],
+        name: str,
+        segmentation: Any = None,
+        *,
+        place: str,
+        box: Sequence[float] | None = None,
+        crowd: bool = False,
+    ) -> None:
+        """Add an object.
+
+        Args:
+            image: from `image`.
+            name: of its class.
+            segmentation: polygons in pixels, run lengths, or an (H, W) bool mask.
+            place: "file: place in it", for messages.
+            box: x y width height in pixels.
+            crowd: whether this is a region of many objects.
+        """
+        if isinstance(segmentation, np.ndarray):
+            from minimask.data.sample import encode_masks
+
+            (segmentation,) = encode_masks(segmentation[None])
+        entry: dict[str, Any] = {
+            "image_id": image["id"],
+            "segmentation": segmentation,
+            "iscrowd": int(crowd),
+        }
+        if box is not None:
+            entry["bbox"] = [float(value) for value in box]
+        self._objects.append((entry, name, place))
+
+    def note(self, severity: Severity, file: Any, message: str, advice: str) -> None:
+        """Remember something for the user: see `Finding`."""
+        self.notes.append(Finding(severity, str(file), None, message, advice))
+
+    def done(self) -> Annotations:
+        """Everything, numbered."""
+        names = self.declared
+        if names is None:
+            names = sorted({name for _, name, _ in self._objects})
+        number = {name: i + 1 for i, name in enumerate(dict.fromkeys(names))}
+        for _, name, _ in self._objects:  # used but not declared: at the end
+            number.setdefault(name, len(number) + 1)
+        return Annotations(
+            self.source,
+            self.format,
+            self.images,
+            [
+                {"id": i + 1, "category_id": number[name], **entry}
+                for i, (entry, name, _) in enumerate(self._objects)
+            ],
+            [{"id": i, "name": name} for name, i in number.items()],
+            self.files.folder,
+            self.notes,
+            [place for _, _, place in self._objects],
+            self.names_classes,
+        )
+
+
+def group_parts(parts: Iterable[tuple[Any, list[float]]]) -> dict[Any, list[list[float]]]:
+    """Polygons of the same object put together, by a key that its parts share."""
+    objects: dict[Any, list[list[float]]] = {}
+    for key, polygon in parts:
+        objects.setdefault(key, []).append(polygon)
+    return objects
