@@ -180,10 +180,9 @@ class _Check:
         if area is None:
             return
         number = plain_number(area)
-        if number is None or not 0 <= number <= 2 * height * width:
-            # COCO's metric leaves objects beyond its largest size out without a word
-            problem = f"expected the object's pixels, 0 to {height * width}, got {shown(area)}"
-            raise self.error(f"{where}.area", problem)
+        problem = area_problem(number, height, width)
+        if number is None or problem:
+            raise self.error(f"{where}.area", f"{problem}, got {shown(area)}")
         if number:
             clean["area"] = float(number)
 
@@ -211,6 +210,16 @@ def box_problem(box: list[float] | None, height: int, width: int) -> str | None:
     for start, size, pixels in ((box[0], box[2], width), (box[1], box[3], height)):
         if start < -FAR * pixels or start + size > (FAR + 1) * pixels:
             return f"expected a box in the image of {width} x {height} pixels"
+    return None
+
+
+def area_problem(area: float | None, height: int, width: int) -> str | None:
+    """What is wrong with an area as `plain_number` reads it, or None.
+
+    COCO's metric leaves objects beyond its largest size out without a word.
+    """
+    if area is None or not 0 <= area <= 2 * height * width:
+        return f"expected a number, the object's pixels, 0 to {height * width}"
     return None
 
 
