@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from minimask.data.images import missing_file, read_image
+from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.data.segmentation import (
-    decode,
     is_number,
     segmentation_problem,
     to_run_lengths,
@@ -219,15 +219,16 @@ class CocoDataset:
             image, boxes_of_masks(masks), labels, masks, crowd, entry["id"], entry["file_name"]
         )
 
-    def _instances(self, entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _instances(self, entry: dict[str, Any]) -> tuple[ObjectMasks, np.ndarray, np.ndarray]:
         """Masks (R, H, W), labels (R,) and crowd flags (R,); empty masks are left out."""
         height, width = entry["height"], entry["width"]
         numbers = self._of_image[entry["id"]]
-        masks = np.zeros((len(numbers), height, width), bool)
         label_of = {category: label for label, category in enumerate(self.category_ids)}
         annotations = [self._content["annotations"][i] for i in numbers]
-        for mask, i in zip(masks, numbers, strict=True):
-            mask[:] = decode(self._segmentation(i, height, width), height, width)
+        runs = (
+            to_run_lengths(self._segmentation(i, height, width), height, width) for i in numbers
+        )
+        masks = ObjectMasks.from_run_lengths(runs, height, width)
         labels = np.array([label_of[a["category_id"]] for a in annotations], np.int64)
         crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool)
         some = masks.any(axis=(1, 2))

@@ -49,6 +49,7 @@ class Loader:
     Raises:
         ValueError: numbers out of range, or a data set without images.
         LoadError: while iterating, with the name of the item that failed.
+        MemoryError: likewise, where memory did not suffice for it.
     """
 
     def __init__(
@@ -119,6 +120,9 @@ class Loader:
         except Exception as error:
             describe = getattr(self.dataset, "describe", None)
             name = describe(index) if describe else f"item {index}"
+            if isinstance(error, MemoryError):  # not the item's fault: there is other advice
+                text = f"{name}: {error}" if str(error) else name
+                raise MemoryError(f"reading the batch of step {step}: {text}") from error
             text = f"{error}" if isinstance(error, ValueError | OSError) else f"{error!r}"
             text = text if name in text else f"{name}: {text}"
             raise LoadError(f"reading the batch of step {step}: {text}") from error
