@@ -52,7 +52,7 @@ class CopyPaste:
     most: int = 8
     smallest: float = 0.5
     largest: float = 1.5
-    visible: float = 0.15
+    visible: float = 0.05
 
     def __post_init__(self) -> None:
         if self.most < 1:
