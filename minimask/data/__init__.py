@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from minimask.data.folder_masks import FolderMasks
     from minimask.data.images import read_image, read_mask
     from minimask.data.loader import Loader, LoadError
+    from minimask.data.masks import ObjectMasks
     from minimask.data.registry import DATASETS, open_dataset, register
     from minimask.data.sample import Dataset, Sample, Target, boxes_of_masks
     from minimask.data.shapes import Shapes
@@ -26,6 +27,7 @@ _HOME = {
     "FolderMasks": "folder_masks",
     "LoadError": "loader",
     "Loader": "loader",
+    "ObjectMasks": "masks",
     "Sample": "sample",
     "Shapes": "shapes",
     "Target": "sample",
@@ -45,6 +47,7 @@ __all__ = [
     "FolderMasks",
     "LoadError",
     "Loader",
+    "ObjectMasks",
     "Sample",
     "Shapes",
     "Target",

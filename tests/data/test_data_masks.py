@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -198,6 +199,27 @@ def test_only_the_objects_are_kept():
     runs = encode_masks(masks)
     again = ObjectMasks.from_run_lengths(runs, 300, 400)
     assert again.nbytes == 18 and all(again.crop(i)[0].base is None for i in range(2))
+
+
+def test_a_photo_of_450_objects_fits_into_little_memory():
+    """From run lengths to the targets of 128 RoIs; the masks as an array would take 5.5 GB."""
+    height, width = 3024, 4032
+    corners = [(x * 160 + 10, y * 165 + 10) for x in range(25) for y in range(18)]
+    squares = [[x, y, x + 120, y, x + 120, y + 120, x, y + 120] for x, y in corners]
+    runs = rle.frPyObjects([[float(v) for v in square] for square in squares], height, width)
+    boxes = np.float32([[x, y, x + 120, y + 120] for x, y in corners])
+    tracemalloc.start()
+    masks = ObjectMasks.from_run_lengths(runs, height, width)
+    target = Target(boxes, np.zeros(450, int), masks)
+    check_target(target, np.zeros((height, width, 3), np.uint8), 1, "targets[0]")
+    resized = resize_target(target, ImageTransform((height, width), (384, 512)), (384, 512))
+    matched = np.arange(128)
+    found = mask_targets(resized.masks, resized.boxes[:128], matched, 28)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert masks.nbytes == 450 * 120 * 120 and found.mean() > 0.9
+    # the image of the check (37 MB), and 128 masks of the network's size as bytes and as float32
+    assert peak < 37e6 + 128 * 384 * 512 * 5 + 30e6
 
 
 def test_a_mask_cannot_be_changed_by_a_copy_of_it():
