@@ -77,8 +77,8 @@ def peak_of_a_step(folder: pathlib.Path, count: int) -> int:
     annotations = make_photos(folder / str(count), count, HEIGHT, WIDTH)
     words = [
         *(sys.executable, "-m", "minimask", "train", *TRAIN.split()),
-        *("--annotations", annotations, "--images", annotations.parent),
-        *("--out", folder / f"run{count}"),
+        *("--annotations", str(annotations), "--images", str(annotations.parent)),
+        *("--out", str(folder / f"run{count}")),
     ]
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *words], stdout=subprocess.PIPE, text=True, check=True

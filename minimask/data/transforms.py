@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minimask.data.augmentations import augmentation as augmentation  # found here before
-from minimask.data.photometric import Photometric as Photometric
+from minimask.data.photometric import Photometric as Photometric  # can be found here too
 from minimask.data.sample import Dataset, Sample, boxes_of_masks
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
