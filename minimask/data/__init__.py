@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from minimask.data.formats import Format, read_annotations, register_format
     from minimask.data.images import read_image, read_mask
     from minimask.data.loader import Loader, LoadError
+    from minimask.data.masks import ObjectMasks
     from minimask.data.registry import DATASETS, open_dataset, register
     from minimask.data.sample import Dataset, Sample, Target, boxes_of_masks
     from minimask.data.shapes import Shapes
@@ -34,6 +35,7 @@ _HOME = {
     "Format": "formats",
     "LoadError": "loader",
     "Loader": "loader",
+    "ObjectMasks": "masks",
     "Sample": "sample",
     "Shapes": "shapes",
     "Target": "sample",
@@ -60,6 +62,7 @@ __all__ = [
     "Format",
     "LoadError",
     "Loader",
+    "ObjectMasks",
     "Sample",
     "Shapes",
     "Target",

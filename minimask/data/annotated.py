@@ -18,8 +18,9 @@ from minimask.data.annotations import Annotations
 from minimask.data.findings import Finding
 from minimask.data.formats import read_annotations
 from minimask.data.images import missing_file, read_image
+from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Sample, boxes_of_masks
-from minimask.data.segmentation import decode, rectangle, to_run_lengths
+from minimask.data.segmentation import rectangle, to_run_lengths
 from minimask.data.soundness import examine, raise_errors
 
 
@@ -114,13 +115,12 @@ class AnnotatedImages:
             image, boxes_of_masks(masks), labels, masks, crowd, entry["id"], entry["file_name"]
         )
 
-    def _instances(self, entry: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _instances(self, entry: dict[str, Any]) -> tuple[ObjectMasks, np.ndarray, np.ndarray]:
         """Masks (R, H, W), labels (R,) and crowd flags (R,)."""
         height, width = entry["height"], entry["width"]
         annotations = self._of_image[entry["id"]]
-        masks = np.zeros((len(annotations), height, width), bool)
-        for mask, annotation in zip(masks, annotations, strict=True):
-            mask[:] = decode(_mask_of(annotation), height, width)
+        runs = (to_run_lengths(_mask_of(a), height, width) for a in annotations)
+        masks = ObjectMasks.from_run_lengths(runs, height, width)
         labels = np.array([self._label_of[a["category_id"]] for a in annotations], np.int64)
         crowd = np.array([bool(a["iscrowd"]) for a in annotations], bool)
         return masks, labels, crowd

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from minimask.data.images import missing_file, read_image, read_mask
+from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Sample, boxes_of_masks, coco_ground_truth
 
 
@@ -77,23 +78,25 @@ class FolderMasks:
         """
         path = self.paths[index]
         image = read_image(path, white=self.white)
-        files = self.mask_files(index)
-        masks = np.zeros((len(files), *image.shape[:2]), bool)
-        for mask, file in zip(masks, files, strict=True):
-            pixels = read_mask(file)
-            if pixels.shape != mask.shape:
-                height, width = mask.shape
-                raise ValueError(
-                    f"{file}: {pixels.shape[1]} x {pixels.shape[0]} pixels, but its image "
-                    f"has {width} x {height}; a mask must be as large as its image"
-                )
-            mask[:] = pixels
+        height, width = image.shape[:2]
+        masks = ObjectMasks.from_masks(self._masks(index, height, width), height, width)
         masks = masks[masks.any(axis=(1, 2))]
         name = path.relative_to(self.folder).as_posix()
         labels = np.zeros(len(masks), np.int64)
         return Sample(
             image, boxes_of_masks(masks), labels, masks, image_id=index + 1, file_name=name
         )
+
+    def _masks(self, index: int, height: int, width: int) -> Iterator[np.ndarray]:
+        """The masks (height, width) of an image, one after the other."""
+        for file in self.mask_files(index):
+            mask = read_mask(file)
+            if mask.shape != (height, width):
+                raise ValueError(
+                    f"{file}: {mask.shape[1]} x {mask.shape[0]} pixels, but its image "
+                    f"has {width} x {height}; a mask must be as large as its image"
+                )
+            yield mask
 
     def coco(self) -> dict[str, Any]:
         """The ground truth as COCO JSON, masks as compressed RLE."""

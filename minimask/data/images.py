@@ -52,7 +52,11 @@ def read_image(path: str | os.PathLike[str], *, white: int | None = None) -> np.
 
 
 def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
-    """Read an image file as a mask: True where any channel but alpha is above zero.
+    """Read an image file as a mask.
+
+    A file of one value besides zero is True where it is not zero, whatever that value.  A file of
+    more grey levels has soft edges or went through JPEG: True from half of white on (128 of 8
+    bits, 32768 of 16).  Of channels the brightest counts; alpha is left out.
 
     Args:
         path: any image file.
@@ -62,13 +66,30 @@ def read_mask(path: str | os.PathLike[str]) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no image or is truncated.
+        ValueError: the file is no image or is truncated; or its grey levels are no mask's with soft
+            edges, but numbers of objects, say.
     """
     with _open(path) as image:
         if image.mode in ("P", "PA", "LA", "RGBA", "CMYK"):
             image = image.convert("RGB")
-        pixels: np.ndarray = np.asarray(image) > 0
-    return np.any(pixels, axis=2) if pixels.ndim == 3 else pixels
+        pixels: np.ndarray = np.asarray(image)
+    if pixels.ndim == 3:
+        pixels = pixels.max(axis=2)
+    inside = pixels > 0
+    levels = pixels[inside]
+    if not len(levels) or (levels == levels[0]).all():
+        return inside
+    white = 255 if pixels.dtype == np.uint8 else 65535
+    sure, doubtful = levels >= 0.75 * white, (levels > 0.25 * white) & (levels < 0.75 * white)
+    if levels.max() < 0.5 * white or np.count_nonzero(doubtful) > np.count_nonzero(sure):
+        shown = np.unique(levels)
+        listed = ", ".join(map(str, shown[:4])) + (", ..." if len(shown) > 4 else "")
+        raise ValueError(
+            f"{path}: {len(shown)} values besides 0 ({listed}), few of them near white ({white}); "
+            "expected one object, white on black. An image of labels, whose values number the "
+            "objects, must be taken apart into one file for each"
+        )
+    return pixels >= 0.5 * white
 
 
 def _open(path: str | os.PathLike[str]) -> Image.Image:

@@ -12,7 +12,7 @@ from types import TracebackType
 import numpy as np
 
 from minimask.data.sample import Dataset, Sample
-from minimask.data.transforms import Transform
+from minimask.data.transforms import Transform, bind
 
 # first number of the keys under `seed`: no two purposes share a stream of random numbers
 ORDER, TRANSFORM = 1, 2
@@ -39,7 +39,8 @@ class Loader:
     Args:
         dataset: what to read; anything with `__getitem__`, and `__len__` unless it has no end.
         batch_size: samples per batch.
-        transform: applied to each sample with its own random generator.
+        transform: applied to each sample with its own random generator; one that needs a data
+            set gets this one (`transforms.bind`).
         seed: of the order and the transforms.
         start_step: number of the first batch.
         total_steps: number of the step after the last; None: without end.
@@ -49,6 +50,7 @@ class Loader:
     Raises:
         ValueError: numbers out of range, or a data set without images.
         LoadError: while iterating, with the name of the item that failed.
+        MemoryError: likewise, where memory did not suffice for it.
     """
 
     def __init__(
@@ -80,7 +82,7 @@ class Loader:
             raise ValueError("dataset: expected at least one image, got none")
         self.dataset = dataset
         self.batch_size = batch_size
-        self.transform = transform
+        self.transform = None if transform is None else bind(transform, dataset)
         self.seed = seed
         self.start_step = start_step
         self.total_steps = total_steps
@@ -119,6 +121,9 @@ class Loader:
         except Exception as error:
             describe = getattr(self.dataset, "describe", None)
             name = describe(index) if describe else f"item {index}"
+            if isinstance(error, MemoryError):  # not the item's fault: there is other advice
+                text = f"{name}: {error}" if str(error) else name
+                raise MemoryError(f"reading the batch of step {step}: {text}") from error
             text = f"{error}" if isinstance(error, ValueError | OSError) else f"{error!r}"
             text = text if name in text else f"{name}: {text}"
             raise LoadError(f"reading the batch of step {step}: {text}") from error

@@ -12,6 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from minimask import boxes as box_ops
+from minimask.data.mask_values import as_bool, as_masks
+from minimask.data.masks import ObjectMasks
+from minimask.data.run_lengths import encode_crop
 
 
 @dataclass
@@ -25,11 +28,21 @@ class Target:
     labels  (R,)          int64        0 .. K - 1, indices into the model's classes
     masks   (R, H, W)     uint8, bool  1 where the object is; None for boxes only
     ======  ============  ===========  ============================================
+
+    Masks may be `ObjectMasks`, or whole numbers such as 0 and 255, which become bool.
+
+    Raises:
+        TypeError: masks of another type, see `mask_values.as_masks`.
+        ValueError: masks that are not one per object.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
-    masks: np.ndarray | None = None
+    masks: np.ndarray | ObjectMasks | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks is not None:
+            self.masks = as_masks(self.masks, "Target.masks")
 
 
 def as_rgb(image: np.ndarray, name: str = "image") -> np.ndarray:
@@ -64,7 +77,9 @@ def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) 
     """Refuse a target that does not fit its image, in one sentence.
 
     Raises:
-        ValueError: shapes that disagree, boxes without area or not finite, unknown labels.
+        TypeError: masks of a type that says nothing about inside and outside.
+        ValueError: shapes that disagree, boxes without area or not finite, unknown labels, masks
+            with several values.
     """
     boxes, labels, masks = target.boxes, target.labels, target.masks
     box_ops.check_boxes(f"{name}.boxes", np.asarray(boxes))
@@ -82,7 +97,10 @@ def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) 
             f"{name}.labels: expected 0 .. {num_labels - 1}, got {np.min(labels)} .. "
             f"{np.max(labels)}; background is no class outside the network"
         )
-    if masks is not None and masks.shape != (len(boxes), *image.shape[:2]):
+    if masks is None:
+        return
+    masks = as_masks(masks, f"{name}.masks")  # whoever puts other ones into a target is told here
+    if masks.shape != (len(boxes), *image.shape[:2]):
         raise ValueError(
             f"{name}.masks: expected shape {(len(boxes), *image.shape[:2])}, got {masks.shape}"
         )
@@ -96,7 +114,8 @@ class Sample:
         image: (H, W, 3) uint8, RGB.
         boxes: (R, 4) float32, x0 y0 x1 y1 in pixels: the tight boxes of the masks.
         labels: (R,) int64, 0-based index into the data set's classes.
-        masks: (R, H, W) bool, the visible part of each object.
+        masks: (R, H, W) bool, the visible part of each object; `ObjectMasks` need less memory.
+            Whole numbers such as 0 and 255 become bool.
         crowd: (R,) bool, True where one mask covers a whole group; default: none.
         image_id: the number results are reported under.
         file_name: where the image came from, None for generated ones.
@@ -105,12 +124,13 @@ class Sample:
     image: np.ndarray
     boxes: np.ndarray
     labels: np.ndarray
-    masks: np.ndarray
+    masks: np.ndarray | ObjectMasks
     crowd: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     image_id: int = 0
     file_name: str | None = None
 
     def __post_init__(self) -> None:
+        self.masks = as_bool(self.masks, "Sample.masks")
         if len(self.crowd) == 0 and len(self.labels):
             self.crowd = np.zeros(len(self.labels), bool)
         height, width = self.image.shape[:2]
@@ -153,11 +173,11 @@ class Sample:
 
     def contiguous(self) -> Sample:
         """The same sample with C-contiguous arrays: flips leave views with negative strides."""
-        return replace(
-            self,
-            image=np.ascontiguousarray(self.image),
-            masks=np.ascontiguousarray(self.masks),
+        masks = self.masks
+        masks = (
+            masks.contiguous() if isinstance(masks, ObjectMasks) else np.ascontiguousarray(masks)
         )
+        return replace(self, image=np.ascontiguousarray(self.image), masks=masks)
 
 
 class Dataset(Protocol):
@@ -179,7 +199,7 @@ class Dataset(Protocol):
         """The ground truth as COCO JSON, masks as compressed RLE."""
 
 
-def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
+def boxes_of_masks(masks: np.ndarray | ObjectMasks) -> np.ndarray:
     """The tight box of each mask: the smallest box that holds all its pixels.
 
     Args:
@@ -188,6 +208,8 @@ def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
     Returns:
         (R, 4) float32, x0 y0 x1 y1; pixel i covers [i, i + 1).  An empty mask gives 0 0 0 0.
     """
+    if isinstance(masks, ObjectMasks):
+        return masks.boxes()
     boxes = np.zeros((len(masks), 4), np.float32)
     if masks.size == 0:
         return boxes
@@ -202,7 +224,7 @@ def boxes_of_masks(masks: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
+def encode_masks(masks: np.ndarray | ObjectMasks) -> list[dict[str, Any]]:
     """COCO's compressed run lengths of each mask, as JSON can hold them.
 
     Args:
@@ -213,7 +235,12 @@ def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
     """
     from pycocotools import mask as rle
 
-    encoded = rle.encode(np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8))
+    if isinstance(masks, ObjectMasks):
+        size = masks.shape[1:]
+        crops = map(masks.crop, range(len(masks)))
+        encoded = [encode_crop(crop, y, x, *size) for crop, (y, x) in crops]
+    else:
+        encoded = rle.encode(np.asfortranarray(masks.transpose(1, 2, 0), dtype=np.uint8))
     return [{"size": list(r["size"]), "counts": r["counts"].decode("ascii")} for r in encoded]
 
 
@@ -233,6 +260,7 @@ def coco_ground_truth(
         height, width = sample.image.shape[:2]
         name = sample.file_name or f"{sample.image_id:06d}.png"
         images.append({"id": sample.image_id, "file_name": name, "width": width, "height": height})
+        areas = sample.masks.sum(axis=(1, 2))
         for i, segmentation in enumerate(encode_masks(sample.masks)):
             x0, y0, x1, y1 = sample.boxes[i].tolist()
             annotations.append(
@@ -241,7 +269,7 @@ def coco_ground_truth(
                     "image_id": sample.image_id,
                     "category_id": category_ids[sample.labels[i]],
                     "segmentation": segmentation,
-                    "area": int(sample.masks[i].sum()),
+                    "area": int(areas[i]),
                     "bbox": [x0, y0, x1 - x0, y1 - y0],
                     "iscrowd": int(sample.crowd[i]),
                 }

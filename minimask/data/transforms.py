@@ -9,13 +9,13 @@ Letters: R instances, H W height and width of the image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from minimask.data.photometric import Photometric
-from minimask.data.sample import Sample, boxes_of_masks
+from minimask.data.photometric import Photometric as Photometric  # can be found here too
+from minimask.data.sample import Dataset, Sample, boxes_of_masks
 
 Transform = Callable[[Sample, np.random.Generator], Sample]
 
@@ -32,8 +32,22 @@ class Compose:
             sample = transform(sample, rng)
         return sample
 
+    def bind(self, dataset: Dataset) -> Compose:
+        """The same transforms, those that need a data set with this one."""
+        return Compose(*(bind(transform, dataset) for transform in self.transforms))
+
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.transforms))})"
+
+
+def bind(transform: Transform, dataset: Dataset) -> Transform:
+    """A transform as it is for the images of a data set.
+
+    Most do not care.  One that needs other images than its own, as copy-paste, has a method
+    `bind(dataset)` that gives what is then called; so has whoever calls others.
+    """
+    bound: Transform = getattr(transform, "bind", lambda dataset: transform)(dataset)
+    return bound
 
 
 @dataclass(frozen=True)
@@ -116,7 +130,7 @@ def resize(sample: Sample, height: int, width: int, *, antialias: bool = True) -
         image = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
     else:
         image = _bilinear(sample.image, rows - 0.5, columns - 0.5)
-    return _with_masks(replace(sample, image=image, masks=masks, boxes=sample.boxes))
+    return with_masks(replace(sample, image=image, masks=masks, boxes=sample.boxes))
 
 
 def _centers(old: int, new: int) -> np.ndarray:
@@ -136,8 +150,8 @@ def _bilinear(image: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.nd
     return np.clip(mixed + np.float32(0.5), 0, 255).astype(np.uint8)
 
 
-def _with_masks(sample: Sample) -> Sample:
-    """Boxes measured again; instances without a pixel left are dropped."""
+def with_masks(sample: Sample) -> Sample:
+    """The sample with its boxes measured again and without instances that have no pixel left."""
     sample = replace(sample, boxes=boxes_of_masks(sample.masks))
     some = sample.boxes[:, 2] > 0
     return sample if some.all() else sample.keep(some)
@@ -216,7 +230,7 @@ class RandomCrop:
             slice(start := int(rng.integers(max(old - new, 0) + 1)), start + min(new, old))
             for old, new in zip(sample.image.shape[:2], size, strict=True)
         )
-        return _with_masks(
+        return with_masks(
             replace(sample, image=sample.image[rows, columns], masks=sample.masks[:, rows, columns])
         )
 
@@ -231,17 +245,3 @@ class RandomZoomCrop:
         """Apply to a sample."""
         height, width = sample.image.shape[:2]
         return RandomCrop(height, width)(ScaleJitter(1.0, self.largest)(sample, rng), rng)
-
-
-AUGMENTATIONS: dict[str, Callable[[], Transform]] = {  # by the names `--augment` takes
-    "flip": Flip,
-    "vflip": VerticalFlip,
-    "transpose": Transpose,
-    "scale": RandomZoomCrop,
-    "photometric": Photometric,
-}
-
-
-def augmentation(names: Sequence[str]) -> Transform | None:
-    """The named changes, one after the other; None where there are none."""
-    return Compose(*(AUGMENTATIONS[name]() for name in names)) if names else None

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from minimask.data.masks import ObjectMasks
+
 
 def mask_paths(crop: np.ndarray, corner: tuple[int, int]) -> Iterator[Any]:
     """The outline of a mask, as matplotlib paths with holes.
@@ -60,3 +62,13 @@ def crop_of_mask(mask: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         return np.zeros((0, 0), bool), (0, 0)
     crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return crop.astype(bool), (int(columns[0]), int(rows[0]))
+
+
+def crops_of_masks(
+    masks: np.ndarray | ObjectMasks,
+) -> list[tuple[np.ndarray, tuple[int, int]]]:
+    """`crop_of_mask` of each of the masks (R, H, W)."""
+    if isinstance(masks, ObjectMasks):
+        kept = map(masks.crop, range(len(masks)))
+        return [(crop, (x, y)) for crop, (y, x) in kept]
+    return [crop_of_mask(mask) for mask in masks]

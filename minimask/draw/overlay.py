@@ -14,7 +14,7 @@ from minimask.draw import colors as palettes
 from minimask.draw.canvas import open_canvas, pixels_of, points
 from minimask.draw.colors import Color
 from minimask.draw.labels import write_labels
-from minimask.draw.outlines import crop_of_mask, mask_paths
+from minimask.draw.outlines import crops_of_masks, mask_paths
 
 if TYPE_CHECKING:
     from minimask.data.sample import Sample, Target
@@ -114,12 +114,12 @@ def draw_target(
         size: least longer side of the picture.
     """
     image = as_rgb(image)
-    crops = None if target.masks is None else [crop_of_mask(mask) for mask in target.masks]
     if target.masks is not None and tuple(target.masks.shape[1:]) != image.shape[:2]:
         raise ValueError(
             f"target.masks: expected the image's size {image.shape[:2]} (height, width), "
             f"got {target.masks.shape[1:]}"
         )
+    crops = None if target.masks is None else crops_of_masks(target.masks)
     named = len(classes) > 1
     texts = [classes[label] if named else "" for label in target.labels]
     crowd = getattr(target, "crowd", ())

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from minimask.data.sample import Target as Target  # was at home here: old imports go on working
 from minimask.data.sample import encode_masks
 from minimask.models.paste import THRESHOLD, paste_crop
 

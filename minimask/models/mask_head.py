@@ -18,6 +18,7 @@ from minimask.autograd import Tensor, ops, zero_like
 from minimask.autograd.arrays import Array, array_module, sigmoid
 from minimask.autograd.hooks import record, stage
 from minimask.conventions import check_choice
+from minimask.data.masks import ObjectMasks
 from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import C4BoxHead, SampledRoIs, background_class
 from minimask.models.initialization import conv, conv_transpose, linear, tiny_normal
@@ -25,6 +26,7 @@ from minimask.nn import Module, Sequential
 from minimask.system.device import download, upload
 
 POOLED_SIZE = 14  # Mask R-CNN, figure 4 right
+TOGETHER = 2**26  # pixels of ground-truth masks cut at once: as float32 256 MB
 OUTPUTS = ("sigmoid", "softmax", "agnostic")
 
 
@@ -115,39 +117,62 @@ def mask_channels(num_classes: int, output: str, background: str) -> int:
 
 
 def mask_targets(
-    masks: Array,
+    masks: Array | ObjectMasks,
     boxes: np.ndarray,
     matched: np.ndarray,
     size: int,
     *,
     target: str = "soft",
     aligned: bool = False,
+    like: Array | None = None,
 ) -> Array:
     """What each RoI's mask should be: its object's mask, cut out by the RoI.
 
+    Only masks that an RoI stands for are looked at, and `TOGETHER` pixels of them at a time.
+
     Args:
-        masks: (G, H, W) uint8, the ground truth in the network's input, where the network is.
+        masks: (G, H, W) uint8 or bool, the ground truth in the network's input.
         boxes: (R, 4) the RoIs.
         matched: (R,) the object each RoI stands for.
         size: M.
         target: "soft": the share of each cell that is object; "hard": 1 where it is at least half.
         aligned: whether RoIAlign, which cuts them out, is shifted by half a cell.
+        like: an array of the device to compute on; default: where the masks are.
 
     Returns:
         (R, M, M) float32, 0 .. 1.
     """
-    if len(boxes) == 0:
-        return array_module(masks).zeros((0, size, size), np.float32)
-    rois = np.concatenate([matched[:, None].astype(np.float32), boxes.astype(np.float32)], axis=1)
-    share = roi_align(
-        masks[:, None],
-        upload(rois, masks, "RoIs"),
-        size,
-        spatial_scale=1.0,
-        sampling_ratio=0,
-        aligned=aligned,
-    )[:, 0]
+    if like is None:
+        like = boxes if isinstance(masks, ObjectMasks) else masks
+    share = array_module(like).zeros((len(boxes), size, size), np.float32)
+    used, place = np.unique(matched, return_inverse=True)
+    count = max(1, TOGETHER // max(1, masks.shape[1] * masks.shape[2]))
+    for first in range(0, len(used), count):
+        mine = np.flatnonzero((place >= first) & (place < first + count))
+        rois = np.concatenate([(place[mine] - first)[:, None], boxes[mine]], axis=1)
+        some = _some(masks, used[first : first + count], like)
+        cut = roi_align(
+            some[:, None],
+            upload(rois.astype(np.float32), like, "RoIs"),
+            size,
+            spatial_scale=1.0,
+            sampling_ratio=0,
+            aligned=aligned,
+        )[:, 0]
+        if len(mine) == len(boxes):
+            share = cut
+        else:
+            share[upload(mine, like, "RoIs")] = cut
     return share if target == "soft" else (share >= 0.5).astype(np.float32)
+
+
+def _some(masks: Array | ObjectMasks, chosen: np.ndarray, like: Array) -> Array:
+    """Some of the masks as an array where `like` lives; all of an array are not copied."""
+    if isinstance(masks, ObjectMasks):
+        return upload(np.asarray(masks[chosen]).view(np.uint8), like, "gt masks")
+    if len(chosen) < len(masks):
+        masks = masks[chosen if isinstance(masks, np.ndarray) else upload(chosen, masks)]
+    return upload(masks, like, "gt masks") if isinstance(masks, np.ndarray) else masks
 
 
 def subsample_positives(
@@ -169,7 +194,7 @@ def subsample_positives(
 def mask_loss(
     logits: Tensor,
     sampled: Sequence[SampledRoIs],
-    gt_masks: Sequence[np.ndarray],
+    gt_masks: Sequence[np.ndarray | ObjectMasks],
     *,
     output: str = "sigmoid",
     background: str = "first",
@@ -181,7 +206,7 @@ def mask_loss(
     Args:
         logits: (R, K, M, M) for the positive RoIs of all images after each other.
         sampled: per image, all of its RoIs.
-        gt_masks: per image (G, H, W) uint8 in the network's input.
+        gt_masks: per image (G, H, W) uint8 or bool in the network's input.
         output: what the logits are, see `mask_channels`.
         background: which of the network's classes is background, "first" or "last".
         target: as for `mask_targets`.
@@ -197,12 +222,13 @@ def mask_loss(
     targets = array_module(like).concatenate(
         [
             mask_targets(
-                upload(masks, like, "gt masks"),
+                masks,
                 s.boxes[s.positive],
                 s.matched[s.positive],
                 size,
                 target=target,
                 aligned=aligned,
+                like=like,
             )
             for masks, s in zip(gt_masks, sampled, strict=True)
             if s.positive.any()

@@ -15,6 +15,8 @@ from minimask import boxes as box_ops
 from minimask.autograd.arrays import Array, array_module, constant
 from minimask.autograd.hooks import stage
 from minimask.conventions import TORCHVISION, Convention
+from minimask.data.mask_values import as_masks
+from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Target, as_rgb
 from minimask.kernels.resize import resize
 from minimask.system.device import upload
@@ -151,12 +153,14 @@ def _normalize(image: Array, convention: Convention) -> Array:
 def resize_target(target: Target, transform: ImageTransform, size: tuple[int, int]) -> Target:
     """The target in the network's input: boxes moved, masks resized to the nearest pixel.
 
-    Masks become (R, H, W) uint8 of the padded `size` only where the image was moved inside it;
-    otherwise they keep the content's size, which is all that boxes can touch.
+    Masks become uint8, ObjectMasks remain what they are.  They are of the padded `size` only where
+    the image was moved inside it; otherwise they keep the content's size, which is all that boxes
+    can touch.
     """
     masks = target.masks
     if masks is not None:
-        masks = masks.view(np.uint8) if masks.dtype == bool else np.asarray(masks, np.uint8)
+        masks = as_masks(masks, "target.masks")
+        masks = masks.view(np.uint8) if isinstance(masks, np.ndarray) else masks
         if transform.original != transform.resized:
             rows, columns = (
                 np.arange(after) * before // after
@@ -164,8 +168,17 @@ def resize_target(target: Target, transform: ImageTransform, size: tuple[int, in
             )
             masks = masks[:, rows[:, None], columns]
         if transform.offset != (0, 0):
-            whole = np.zeros((len(masks), *size), np.uint8)
-            (y, x), (h, w) = transform.offset, transform.resized
-            whole[:, y : y + h, x : x + w] = masks
-            masks = whole
+            masks = _placed(masks, size, transform)
     return Target(transform.to_network(target.boxes), np.asarray(target.labels, np.int64), masks)
+
+
+def _placed(
+    masks: np.ndarray | ObjectMasks, size: tuple[int, int], transform: ImageTransform
+) -> np.ndarray | ObjectMasks:
+    """Masks of an image's content as masks of the padded input."""
+    (y, x), (h, w) = transform.offset, transform.resized
+    if isinstance(masks, ObjectMasks):
+        return masks.placed(*size, y, x)
+    whole = np.zeros((len(masks), *size), np.uint8)
+    whole[:, y : y + h, x : x + w] = masks
+    return whole

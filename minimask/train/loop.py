@@ -139,8 +139,8 @@ class Run:
 
     def _batches(self) -> Generator[list[list[Sample]], None, None]:
         """For every step left, the batches whose gradients are added up."""
+        from minimask.data.augmentations import augmentation
         from minimask.data.loader import Loader
-        from minimask.data.transforms import augmentation
 
         count, settings = self.settings.accumulate, self.settings
         loader = Loader(

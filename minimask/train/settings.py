@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from minimask.data import registry
+from minimask.data.augmentations import AUGMENTATIONS
 
-AUGMENTATIONS = ("flip", "vflip", "transpose", "scale", "photometric")
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step", "constant")
 FILES = ("annotations", "images")
@@ -165,7 +165,7 @@ class TrainSettings:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
         for name in self.augment:
-            _one_of("augment", name, AUGMENTATIONS)
+            _one_of("augment", name, tuple(AUGMENTATIONS))
 
 
 @dataclass(frozen=True)

@@ -157,3 +157,39 @@ def test_masks(tmp_path):
     np.testing.assert_array_equal(read_mask(save(tmp_path / "bit.png", wanted)), wanted)
     deep = pixels.astype(np.uint16)
     np.testing.assert_array_equal(read_mask(save(tmp_path / "deep.png", deep)), wanted)
+
+
+def test_masks_with_soft_edges_begin_at_half(tmp_path):
+    """A disk drawn at 8 times the size and averaged: true where at least half a pixel is inside."""
+    y, x = np.mgrid[:160, :160]
+    large = ((y - 80) ** 2 + (x - 80) ** 2 < 52**2).reshape(20, 8, 20, 8)
+    share = large.mean(axis=(1, 3))
+    for white, kind in ((255, np.uint8), (65535, np.uint16)):
+        soft = np.round(share * white).astype(kind)
+        assert len(np.unique(soft)) > 10
+        path = save(tmp_path / f"{white}.png", soft)
+        np.testing.assert_array_equal(read_mask(path), soft >= (white + 1) // 2)
+        assert read_mask(path).sum() < (soft > 0).sum() * 0.85  # it grew by that before
+    jpeg = tmp_path / "a.jpg"
+    Image.fromarray((share >= 0.5).astype(np.uint8) * 255).save(jpeg, quality=60)
+    assert len(np.unique(np.asarray(Image.open(jpeg)))) > 10
+    np.testing.assert_array_equal(read_mask(jpeg), share >= 0.5)
+
+
+@pytest.mark.parametrize("value", [1, 38, 128, 255])
+def test_masks_of_any_one_value(tmp_path, value):
+    pixels = np.zeros((3, 4), np.uint8)
+    pixels[1, 1:] = value
+    np.testing.assert_array_equal(read_mask(save(tmp_path / "a.png", pixels)), pixels > 0)
+
+
+def test_an_image_of_labels_is_no_mask(tmp_path):
+    few = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    with pytest.raises(ValueError, match=r"few.png: 11 values besides 0 \(1, 2, 3, 4, \.\.\.\)"):
+        read_mask(save(tmp_path / "few.png", few))
+    many = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16), 5, axis=0)
+    with pytest.raises(ValueError, match=r"255 values .* one file for each"):
+        read_mask(save(tmp_path / "many.png", many))
+    deep = many.astype(np.uint16) * 3
+    with pytest.raises(ValueError, match=r"near white \(65535\)"):
+        read_mask(save(tmp_path / "deep.png", deep))

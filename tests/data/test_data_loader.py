@@ -17,6 +17,7 @@ from minimask.data.loader import Loader, LoadError
 from minimask.data.sample import Sample
 from minimask.data.shapes import Shapes
 from minimask.data.transforms import Compose, Flip, Photometric, RandomCrop
+from minimask.tools.cli import sentence
 
 
 class Numbered:
@@ -145,6 +146,21 @@ def test_an_error_in_a_transform_names_the_image():
     with Loader(Numbered(1), 1, fails) as loader:
         with pytest.raises(LoadError, match=r"step 0: folder/0\.png: cannot do it"):
             next(iter(loader))
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_too_little_memory_is_not_the_image_s_fault(threads):
+    """The sentence of the command line advises smaller batches where it sees a MemoryError."""
+
+    def fails(sample, rng):
+        np.empty(2**60, np.uint8)
+
+    with Loader(Numbered(1), 1, fails, threads=threads) as loader:
+        with pytest.raises(MemoryError, match=r"step 0: folder/0\.png: Unable to alloc") as caught:
+            next(iter(loader))
+    told = sentence(caught.value)
+    assert told.startswith("not enough memory (reading the batch of step 0: folder/0.png")
+    assert told.endswith("try a smaller --batch or smaller images")
 
 
 def test_batches_before_the_broken_one_arrive():

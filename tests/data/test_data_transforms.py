@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from minimask.data.geometric import LargeScaleJitter, Rotate
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.data.transforms import (
     Compose,
@@ -30,6 +31,9 @@ EVERY = (
     RandomCrop(7, 9),
     RandomCrop(100),
     Photometric(),
+    LargeScaleJitter(),
+    Rotate(),
+    Rotate(180),
     Compose(Flip(), ScaleJitter(0.5, 2.0), RandomCrop(12), Transpose(), Photometric()),
 )
 

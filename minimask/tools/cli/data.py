@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from minimask.data import registry
+from minimask.data.augmentations import AUGMENTATIONS
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.sources import check_data, is_positive, keep_existing, open_dataset
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from minimask.data.advice import Advice
     from minimask.data.findings import Finding
+    from minimask.data.sample import Dataset
 
 # what differs between two findings of one kind: numbers and quoted names
 SPECIFIC = r"\d+|'[^']*'"
 
+DRAWS = 2  # changed forms of a sample that `show --augment` draws
 DATA = (
     "The format of the annotations, where it is not to be recognised, or shapes (generated images)."
 )
@@ -55,6 +61,8 @@ minimask data show train.json --images train/ --random 7 --count 20
 minimask data show --data folder --images stage1_train/ --classes nucleus
 
 minimask data show --data shapes
+
+minimask data show train.json --images train/ --augment copypaste,flip,rotate
 """
 
 
@@ -143,9 +151,18 @@ def show(
         int | None,
         typer.Option(help="Choose at random with this seed.", show_default="the first ones"),
     ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Random changes, as `train --augment` makes them: each sample is drawn as it is "
+            f"and changed twice. With commas: {', '.join(AUGMENTATIONS)}.",
+            show_default="none",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing picture.")] = False,
 ) -> None:
     """Draw samples on one sheet: each as it is, and with its masks, boxes and class names."""
+    changes = _changes(augment)
     is_positive(count, "--count")
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise WrongUse(f"--out: expected a name that ends in .png or .jpg, got {out}")
@@ -154,19 +171,54 @@ def show(
     offered = {"count": count, "size": size, "seed": random or 0}
     files = {"annotations": annotations, "images": images}
     dataset = open_dataset(name, files, classes, offered)
+    from minimask import draw
+
+    chosen = _choose(len(dataset), count, random)
+    rows = [row for i in chosen for row in _drawn(dataset, i, changes, random or 0)]
+    sheet = draw.contact_sheet(
+        [picture for picture, _ in rows],
+        [title for _, title in rows],
+        columns=1 + DRAWS if changes else 2,
+    )
+    draw.save_image(out, sheet)
+    typer.echo(f"{len(chosen)} images with {', '.join(dataset.classes[:8])}: {out}")
+
+
+def _drawn(
+    dataset: Dataset, i: int, changes: list[str], seed: int
+) -> Iterator[tuple[np.ndarray, str]]:
+    """Pictures of one image with titles: plain and drawn over, or drawn over and changed."""
     import numpy as np
 
     from minimask import draw
+    from minimask.data.augmentations import augmentation
+    from minimask.data.transforms import bind
     from minimask.draw.overlay import SMALL, enlarged
 
-    pictures, titles = [], []
-    for i in _choose(len(dataset), count, random):
-        sample = dataset[i]
-        plain, _ = enlarged(sample.image, SMALL)
-        pictures.append(np.hstack([plain, draw.draw_target(sample.image, sample, dataset.classes)]))
-        titles.append(f"{sample.name}: {len(sample)}")
-    draw.save_image(out, draw.contact_sheet(pictures, titles, columns=2))
-    typer.echo(f"{len(pictures)} images with {', '.join(dataset.classes[:8])}: {out}")
+    sample = dataset[i]
+    objects = draw.draw_target(sample.image, sample, dataset.classes)
+    title = f"{sample.name}: {len(sample)}"
+    transform = augmentation(changes)
+    if transform is None:
+        yield np.hstack([enlarged(sample.image, SMALL)[0], objects]), title
+        return
+    yield objects, title
+    transform = bind(transform, dataset)
+    for turn in range(DRAWS):
+        changed = transform(sample, np.random.default_rng([seed, i, turn])).contiguous()
+        picture = draw.draw_target(changed.image, changed, dataset.classes)
+        yield picture, f"{', '.join(changes)}: {len(changed)}"
+
+
+def _changes(augment: str | None) -> list[str]:
+    """The names of --augment; WrongUse where one is unknown."""
+    names = [word.strip() for word in (augment or "").split(",") if word.strip()]
+    names = [] if names == ["none"] else names
+    for name in names:
+        if name not in AUGMENTATIONS:
+            listed = ", ".join(AUGMENTATIONS)
+            raise WrongUse(f"--augment: expected one of {listed}, got {name!r}")
+    return names
 
 
 def _name(data: str | None, annotations: Path | None, images: Path | None) -> str:

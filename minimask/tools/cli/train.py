@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from minimask.data import registry
+from minimask.data.augmentations import AUGMENTATIONS
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.train.recipes import RECIPES
@@ -98,7 +99,7 @@ def train(
     augment: Annotated[
         str | None,
         _option(
-            "Random changes, with commas: flip, vflip, transpose, scale, photometric.",
+            f"Random changes, with commas: {', '.join(AUGMENTATIONS)}.",
             DATA,
             "none",
         ),

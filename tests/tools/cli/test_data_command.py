@@ -122,3 +122,26 @@ def test_checks_that_make_no_sense(tmp_path) -> None:
         result = invoke("data", "check", *words)
         assert result.exit_code == 2 and message in result.stderr, result.output
         assert result.stderr.count("\n") == 1
+
+
+def test_show_draws_samples_as_training_sees_them(tmp_path) -> None:
+    coco = make_coco(tmp_path / "data")
+    sheets = []
+    words = ("data", "show", coco / "instances.json", "--images", coco / "images", "--count", 2)
+    for name, changes in (("a", "copypaste, rotate"), ("b", "copypaste, rotate"), ("c", "flip")):
+        out = tmp_path / f"{name}.png"
+        result = invoke(*words, "--augment", changes, "--out", out)
+        assert result.exit_code == 0, result.output
+        with Image.open(out) as file:
+            sheets.append(np.asarray(file))
+    first, again, other = sheets
+    np.testing.assert_array_equal(first, again)
+    assert first.shape == other.shape and (first != other).any()
+    height, width = first.shape[:2]
+    assert width > 1.4 * height  # 2 rows of 3: as it is, and changed twice
+    plain = first[:, : width // 3]
+    assert (plain != first[:, width // 3 : 2 * (width // 3)]).any()
+    np.testing.assert_array_equal(plain[30:500], other[30:500, : width // 3])
+    result = invoke(*words, "--augment", "spin", "--out", tmp_path / "d.png")
+    assert result.exit_code == 2 and "--augment: expected one of flip" in result.stderr
+    assert not (tmp_path / "d.png").exists()
