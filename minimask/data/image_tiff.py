@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from minimask.data.image_depth import White, to_eight_bits
-from minimask.data.image_files import Unreadable, too_many_channels
+from minimask.data.opening import Unreadable, too_many_channels
 from minimask.data.image_kinds import EXTRA
 from minimask.data.remarks import remark, wanted
 

@@ -19,7 +19,7 @@ from minimask.data.image_depth import (
     to_eight_bits,
     white_is_zero,
 )
-from minimask.data.image_files import BROKEN, Opened, Unreadable, open_image, planes_apart
+from minimask.data.opening import BROKEN, Opened, Unreadable, open_image, planes_apart
 from minimask.data.remarks import remark, wanted
 
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minimask.data import image_files, images, remarks
+from minimask.data import images, opening, remarks
 from minimask.data.images import read_image, read_mask
 
 GREY = np.arange(24, dtype=np.uint8).reshape(4, 6) * 10
@@ -381,7 +381,7 @@ def test_large_images_are_read_and_pillow_is_left_alone(tmp_path, monkeypatch):
     assert (read_image(path) == 7).all() and Image.MAX_IMAGE_PIXELS == 1000
     with pytest.raises(Image.DecompressionBombError):
         Image.open(path)
-    monkeypatch.setattr(image_files, "LARGEST", 100_000)
+    monkeypatch.setattr(opening, "LARGEST", 100_000)
     with pytest.raises(
         ValueError, match=r"a\.png: 400 x 300 pixels, more than .*cut it into tiles"
     ):
@@ -390,10 +390,10 @@ def test_large_images_are_read_and_pillow_is_left_alone(tmp_path, monkeypatch):
 
 def test_more_than_the_free_memory(tmp_path, monkeypatch):
     path = save(tmp_path / "a.png", np.full((300, 400, 3), 7, np.uint8))
-    monkeypatch.setattr(image_files, "LARGE", 1000)
-    monkeypatch.setattr(image_files, "free_memory", lambda: 840_001)
+    monkeypatch.setattr(opening, "LARGE", 1000)
+    monkeypatch.setattr(opening, "free_memory", lambda: 840_001)
     assert read_image(path).shape == (300, 400, 3)
-    monkeypatch.setattr(image_files, "free_memory", lambda: 839_999)
+    monkeypatch.setattr(opening, "free_memory", lambda: 839_999)
     with pytest.raises(
         MemoryError, match=r"a\.png: 400 x 300 pixels need 0\.0 GB.*cut it into tiles"
     ):
@@ -401,7 +401,7 @@ def test_more_than_the_free_memory(tmp_path, monkeypatch):
 
 
 def test_free_memory_is_known_where_the_system_says_it():
-    free = image_files.free_memory()
+    free = opening.free_memory()
     assert free is None or 10**6 < free < 10**14
 
 
