@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from minimask.data.image_depth import White, to_eight_bits
-from minimask.data.opening import Unreadable, too_many_channels
 from minimask.data.image_kinds import EXTRA
+from minimask.data.opening import Unreadable, too_many_channels
 from minimask.data.remarks import remark, wanted
+
+ORIENTATION = 274  # a tag
 
 
 def read_tiff(
@@ -31,6 +35,30 @@ def read_tiff(
         Unreadable: tifffile is not installed, or cannot read it either.
         ValueError: no such page, damaged pixels, or not 1 to 4 channels.
     """
+    with _page(path, page, why) as (chosen, pages):
+        values, bits = _channels_last(chosen.asarray(), chosen.axes), chosen.bitspersample
+        inverted = chosen.photometric == 0
+        orientation = int(chosen.tags.valueof(ORIENTATION, default=1))
+    if page is None and pages > 1 and wanted():
+        text = f"{pages} pages, the first is read; --page {min(3, pages)} chooses another"
+        remark("pages", path, text, pages)
+    return _eight_bits(values, bits, inverted, path, white), orientation
+
+
+def tiff_size(
+    path: str | os.PathLike[str], page: int | None, why: Unreadable
+) -> tuple[int, int, int]:
+    """Height and width as they lie in the file, and the EXIF orientation; see `read_tiff`."""
+    with _page(path, page, why) as (chosen, _):
+        orientation = int(chosen.tags.valueof(ORIENTATION, default=1))
+        return int(chosen.imagelength), int(chosen.imagewidth), orientation
+
+
+@contextlib.contextmanager
+def _page(
+    path: str | os.PathLike[str], page: int | None, why: Unreadable
+) -> Iterator[tuple[Any, int]]:
+    """A page of a TIFF file, and how many there are."""
     try:
         import tifffile
     except ImportError:
@@ -40,16 +68,9 @@ def read_tiff(
             pages = len(file.pages)
             if page is not None and page > pages:
                 raise ValueError(f"has {pages} pages, so there is no page {page}")
-            if page is None and pages > 1 and wanted():
-                text = f"{pages} pages, the first is read; --page {min(3, pages)} chooses another"
-                remark("pages", path, text, pages)
-            chosen: Any = file.pages[(page or 1) - 1]
-            values, bits = _channels_last(chosen.asarray(), chosen.axes), chosen.bitspersample
-            inverted = chosen.photometric == tifffile.PHOTOMETRIC.MINISWHITE
-            orientation = int(chosen.tags.valueof(274, default=1))
+            yield file.pages[(page or 1) - 1], pages
     except Exception as error:  # of many kinds, none of them promised
         raise Unreadable(f"{path}: {error}") from error
-    return _eight_bits(values, bits, inverted, path, white), orientation
 
 
 def _channels_last(values: np.ndarray, axes: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from minimask.data.image_depth import (
     to_eight_bits,
     white_is_zero,
 )
-from minimask.data.opening import BROKEN, Opened, Unreadable, open_image, planes_apart
+from minimask.data.opening import BROKEN, Opened, Unreadable, identify, open_image, planes_apart
 from minimask.data.remarks import remark, wanted
 
 SIXTEEN_BIT = ("I;16", "I;16B", "I;16L", "I;16N", "I")
@@ -139,6 +139,29 @@ def _eight_bit_color(
         return image
     scaled = to_eight_bits(values, path, white, meant)
     return Image.fromarray(np.concatenate([scaled, upper[..., 3:]], axis=2))
+
+
+def shown_size(path: str | os.PathLike[str], page: int | None = None) -> tuple[int, int, int]:
+    """Height and width of an image as it is shown, and its EXIF orientation, from its head alone.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an image, or no such page.
+    """
+    try:
+        with open(path, "rb") as file:
+            image = identify(file, path, page)
+            orientation = _orientation(image)
+            width, height = image.size
+    except FileNotFoundError:
+        raise FileNotFoundError(missing_file(path)) from None
+    except Unreadable as error:
+        if ": TIFF with " not in str(error):
+            raise
+        from minimask.data.image_tiff import tiff_size
+
+        height, width, orientation = tiff_size(path, page, error)
+    return (width, height, orientation) if orientation >= 5 else (height, width, orientation)
 
 
 def _rgb(image: Image.Image) -> np.ndarray:

@@ -75,8 +75,8 @@ def open_image(
     """
     # a file object: by name, Pillow maps uncompressed TIFF into memory and garbles turned ones
     with open(path, "rb") as file:
-        image = identify(file, path)
-        _turn_to(image, path, page)
+        image = identify(file, path, page)
+        _remark_pages(image, path, page)
         _check_size(image, path)
         tiles = list(getattr(image, "tile", ()))
         if low_bytes:
@@ -104,8 +104,8 @@ def _swapped(tile: Any) -> Any:
     return getattr(type(tile), "_make", tuple)((*tile[:3], args))
 
 
-def identify(file: IO[bytes], path: str | os.PathLike[str]) -> Image.Image:
-    """The image without its pixels; see `open_image`."""
+def identify(file: IO[bytes], path: str | os.PathLike[str], page: int | None = None) -> Image.Image:
+    """The image, at its page, without its pixels; see `open_image`."""
     head = file.read(HEAD)
     if not head:
         raise Unreadable(f"{path}: not an image file: it is empty")
@@ -120,6 +120,8 @@ def identify(file: IO[bytes], path: str | os.PathLike[str]) -> Image.Image:
         image = _with_heif(file, path)
     if image is None:
         raise _unknown(path, head)
+    if page is not None:
+        _turn_to(image, path, page)
     if image.format == "TIFF":
         _check_tiff(image, path)
     return image
@@ -229,17 +231,22 @@ def _described(tags: Any) -> str:
     return f"TIFF with {channels} channel{plural} of {bits[0]}{kind} bits{apart}"
 
 
-def _turn_to(image: Image.Image, path: str | os.PathLike[str], page: int | None) -> None:
+def _pages(image: Image.Image, path: str | os.PathLike[str]) -> int:
     try:
-        pages = int(getattr(image, "n_frames", 1))
+        return int(getattr(image, "n_frames", 1))
     except (*BROKEN, Image.DecompressionBombError) as error:
         raise ValueError(f"{path}: the image is damaged or truncated: {error}") from error
-    if page is None:
-        # a phone's photo in MPO carries smaller copies of itself
-        if pages > 1 and image.format != "MPO" and wanted():
-            other = f"--page {min(3, pages)} chooses another"
-            remark("pages", path, f"{pages} pages, the first is read; {other}", pages)
-        return
+
+
+def _remark_pages(image: Image.Image, path: str | os.PathLike[str], page: int | None) -> None:
+    # a phone's photo in MPO carries smaller copies of itself
+    if page is None and wanted() and image.format != "MPO" and (pages := _pages(image, path)) > 1:
+        other = f"--page {min(3, pages)} chooses another"
+        remark("pages", path, f"{pages} pages, the first is read; {other}", pages)
+
+
+def _turn_to(image: Image.Image, path: str | os.PathLike[str], page: int) -> None:
+    pages = _pages(image, path)
     if page > pages:
         has = "one page" if pages == 1 else f"{pages} pages"
         raise ValueError(f"{path}: has {has}, so there is no page {page}")

@@ -36,16 +36,20 @@ class Remarks(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self._kept: dict[str, tuple[str, str, float]] = {}
-        self._files: dict[str, set[str]] = {}
+        self._files: dict[str, dict[str, str]] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count a remark; from any thread, as `logging` locks."""
         kind, path, text, value = getattr(record, "remark", ("", "", record.getMessage(), 0))
-        self._files.setdefault(kind, set()).add(path)
+        self._files.setdefault(kind, {})[path] = text
         kept = self._kept.get(kind)
         # of equal ones the first by name: threads read in any order
         if kept is None or (-value, path) < (-kept[2], kept[0]):
             self._kept[kind] = (path, text, value)
+
+    def of(self, path: str | os.PathLike[str]) -> dict[str, str]:
+        """What was said of a file, by kind."""
+        return {kind: files[str(path)] for kind, files in self._files.items() if str(path) in files}
 
     def lines(self) -> list[str]:
         """One sentence per kind: the most telling file, and how many others are like it."""
