@@ -5,16 +5,28 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from minimask.data import registry
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import check_data, is_positive, keep_existing, open_dataset
+from minimask.tools.cli.sources import (
+    PageOption,
+    WhiteOption,
+    check_data,
+    is_positive,
+    keep_existing,
+    open_dataset,
+    reading,
+    refuse_overwriting,
+    refuse_pictures,
+    remarks_said,
+)
 
 if TYPE_CHECKING:
-    from minimask.data.check import Finding
+    from minimask.data.findings import Finding
+    from minimask.data.sample import Dataset
 
 # what differs between two findings of one kind: numbers and quoted names
 SPECIFIC = r"\d+|'[^']*'"
@@ -64,13 +76,16 @@ def check(
     ] = None,
     images: Annotated[Path | None, typer.Option(help=IMAGES, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=DATA)] = None,
+    white: WhiteOption = None,
+    page: PageOption = None,
     most: Annotated[int, typer.Option(help="Findings of one kind to print; 0: all.")] = 10,
 ) -> None:
     """Look for mistakes in annotations and images; says for each what to do."""
     name = _name(data, annotations, images)
     files = {"annotations": annotations, "images": images}
     check_data(name, files)
-    found, contents = _findings(name, {key: path for key, path in files.items() if path})
+    options: dict[str, Any] = {key: path for key, path in files.items() if path}
+    found, contents = _findings(name, options | reading(white, page))
     kinds: Counter[str] = Counter()
     for finding in found:
         kind = f"{finding.severity} {re.sub(SPECIFIC, '', finding.advice)}"
@@ -86,16 +101,16 @@ def check(
         raise typer.Exit(1)
 
 
-def _findings(name: str, files: dict[str, Path]) -> tuple[list[Finding], str]:
+def _findings(name: str, options: dict[str, Any]) -> tuple[list[Finding], str]:
     """What is wrong with a data set, and how much there is of everything."""
     entry = registry.find(name)
     if entry.generated:
         raise WrongUse(f"--data {name}: generated images need no check")
     if entry.check is not None:
-        return entry.check(**files)
+        return entry.check(**options)
     from minimask.data.check_images import check_images
 
-    return check_images(entry.open(**files))
+    return check_images(entry.open(**options))
 
 
 def _verdict(counts: Counter[str]) -> str:
@@ -114,6 +129,8 @@ def show(
     images: Annotated[Path | None, typer.Option(help=IMAGES, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=DATA)] = None,
     classes: Annotated[str | None, typer.Option(help="Names of classes, with commas.")] = None,
+    white: WhiteOption = None,
+    page: PageOption = None,
     size: Annotated[int, typer.Option(help="Side of generated images in pixels.")] = 128,
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("samples.png"),
     count: Annotated[int, typer.Option(help="Of images.")] = 6,
@@ -129,22 +146,32 @@ def show(
         raise WrongUse(f"--out: expected a name that ends in .png or .jpg, got {out}")
     keep_existing((out,), force)
     name = _name(data, annotations, images)
-    offered = {"count": count, "size": size, "seed": random or 0}
+    offered = {"count": count, "size": size, "seed": random or 0, **reading(white, page)}
     files = {"annotations": annotations, "images": images}
     dataset = open_dataset(name, files, classes, offered)
+    refuse_overwriting((out,), (annotations, images))
+    if out.exists() and not registry.find(name).generated:
+        refuse_pictures((out,), (Path(dataset.describe(i)) for i in range(len(dataset))))
+    with remarks_said():
+        drawn = _draw(dataset, out, _choose(len(dataset), count, random))
+    typer.echo(f"{drawn} images with {', '.join(dataset.classes[:8])}: {out}")
+
+
+def _draw(dataset: Dataset, out: Path, chosen: list[int]) -> int:
+    """Write the sheet of these samples; returns their number."""
     import numpy as np
 
     from minimask import draw
     from minimask.draw.overlay import SMALL, enlarged
 
     pictures, titles = [], []
-    for i in _choose(len(dataset), count, random):
+    for i in chosen:
         sample = dataset[i]
         plain, _ = enlarged(sample.image, SMALL)
         pictures.append(np.hstack([plain, draw.draw_target(sample.image, sample, dataset.classes)]))
         titles.append(f"{sample.name}: {len(sample)}")
     draw.save_image(out, draw.contact_sheet(pictures, titles, columns=2))
-    typer.echo(f"{len(pictures)} images with {', '.join(dataset.classes[:8])}: {out}")
+    return len(pictures)
 
 
 def _name(data: str | None, annotations: Path | None, images: Path | None) -> str:

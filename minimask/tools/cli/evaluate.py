@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,12 +13,16 @@ from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.sources import (
     Opened,
+    PageOption,
+    WhiteOption,
     check_data,
     is_folder,
     is_positive,
     keep_existing,
     open_dataset,
     open_model,
+    reading,
+    remarks_said,
 )
 
 if TYPE_CHECKING:
@@ -78,6 +83,8 @@ def evaluate(
     size: Annotated[
         int, typer.Option(help="Side of generated images in pixels.", rich_help_panel=DATA)
     ] = 128,
+    white: WhiteOption = None,
+    page: PageOption = None,
     limit: Annotated[
         int | None,
         typer.Option(help="Only the first so many images.", rich_help_panel=DATA),
@@ -146,9 +153,13 @@ def evaluate(
     find(device)
     opened = open_model(run, model)
     opened.model.to(device)
-    dataset = _dataset(opened, files, data, classes, {"count": count, "size": size})
+    offered = {"count": count, "size": size, **reading(white, page, opened.settings)}
+    dataset = _dataset(opened, files, data, classes, offered)
     folder = out if out is not None else _default_folder(opened, run)
-    found = _evaluate(opened, dataset, folder, limit, batch, max_detections, pictures, not quiet)
+    with remarks_said():
+        found = _evaluate(
+            opened, dataset, folder, limit, batch, max_detections, pictures, not quiet
+        )
     _finish(found, folder, results)
 
 
@@ -197,7 +208,9 @@ def _dataset(
         )
     from minimask.train import open_data
 
-    _, validation = open_data(opened.settings)
+    read = {name: value for name, value in offered.items() if name in ("white", "page")}
+    own = dataclasses.replace(opened.settings.data, **read) if read else opened.settings.data
+    _, validation = open_data(dataclasses.replace(opened.settings, data=own))
     if validation is None:
         raise WrongUse(
             f"{opened.run} was trained without validation data: give --annotations FILE and "
