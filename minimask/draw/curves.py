@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minimask.draw.fonts import drawable, families
 from minimask.system.files import write_whole
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _by_class(axes: Any, curve: Curve) -> None:
         if precision is None:
             continue
         color, style = LINES[1 + k % 7], ("-", "--", ":")[k // 7 % 3]
-        label = f"{name}: {precision.mean():.3f}".replace("$", r"\$") if k < 21 else None
+        label = f"{drawable(name)}: {precision.mean():.3f}".replace("$", r"\$") if k < 21 else None
         axes.plot(curve.recall, precision, style, color=color, label=label)
 
 
@@ -213,7 +214,9 @@ def _finish(axes: Any, legend: bool = False, loc: str = "best") -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if legend and axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9, loc=loc)
+        legend = axes.legend(frameon=False, fontsize=9, loc=loc)
+        for text in legend.get_texts():
+            text.set_family(families(text.get_text()))
 
 
 def _save(figure: Any, path: str | os.PathLike[str]) -> None:
