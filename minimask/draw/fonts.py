@@ -47,6 +47,11 @@ def drawable(text: str) -> str:
     return "".join(parts)
 
 
+def announce(names: Iterable[str]) -> None:
+    """Say in one sentence which characters of all these names cannot be drawn."""
+    _say(dict.fromkeys(c for name in names for c in name if not _drawn(c)))
+
+
 def runs(text: str) -> list[tuple[str, str]]:
     """A drawable text as pieces for one font file each: (file, piece)."""
     pieces: list[tuple[str, str]] = []

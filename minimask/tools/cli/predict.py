@@ -16,6 +16,7 @@ from minimask.tools.cli.image_list import Ids, ImageList, find_images
 from minimask.tools.cli.sources import (
     PageOption,
     WhiteOption,
+    files_of,
     is_folder,
     is_positive,
     keep_existing,
@@ -114,7 +115,7 @@ def predict(
     found = find_images(images, recursive, without=out)
     files = list(found.names)
     names = output_names(found.names)
-    _refuse(out, names, results, (annotations, weights, *files))
+    _refuse(out, names, results, (annotations, *files_of(weights), *files))
     keep_existing((out, results), force)
     find(device)
     opened = open_model(weights, model)

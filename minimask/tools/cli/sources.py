@@ -254,6 +254,15 @@ def refuse_overwriting(outputs: Iterable[Path | None], inputs: Iterable[Path | N
                 )
 
 
+def files_of(weights: Path) -> list[Path]:
+    """The files that a run, a checkpoint or a file of weights is read from, or may be."""
+    if weights.is_file():
+        return [weights, weights.parent / "settings.json"]
+    inside = [weights / name for name in ("settings.json", "model.safetensors")]
+    above = [folder / "settings.json" for folder in weights.parents[:2]]
+    return [*inside, *above, *weights.glob("*.*"), *weights.glob("checkpoints/*/*")]
+
+
 def refuse_pictures(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
     """The same for many of both: only what exists is compared, all at once."""
     read: dict[tuple[int, int], Path] = {}
