@@ -9,7 +9,19 @@ EXTRA = "pip install minimask[images]"
 CONVERT = "convert it to PNG or TIFF"
 
 # suffixes of camera raw files that are TIFF inside: a reader of TIFF finds a thumbnail in them
-RAW = (".3fr", ".arw", ".cr2", ".dng", ".erf", ".iiq", ".kdc", ".mos", ".nef", ".nrw", ".pef")
+RAW: tuple[str, ...] = (
+    ".3fr",
+    ".arw",
+    ".cr2",
+    ".dng",
+    ".erf",
+    ".iiq",
+    ".kdc",
+    ".mos",
+    ".nef",
+    ".nrw",
+    ".pef",
+)
 RAW += (".sr2", ".srw")
 
 

@@ -25,7 +25,15 @@ from minimask.data.image_kinds import (
 )
 from minimask.data.remarks import remark, wanted
 
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+BROKEN: tuple[type[Exception], ...] = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+)
 BROKEN += (AttributeError, OverflowError, struct.error, zlib.error)
 LARGEST = 1_000_000_000  # pixels; more is a mistake, an attack, or a case for tiles
 LARGE = 50_000_000  # pixels from which the free memory is looked at first

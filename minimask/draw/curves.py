@@ -214,8 +214,8 @@ def _finish(axes: Any, legend: bool = False, loc: str = "best") -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if legend and axes.get_legend_handles_labels()[0]:
-        legend = axes.legend(frameon=False, fontsize=9, loc=loc)
-        for text in legend.get_texts():
+        written: Any = axes.legend(frameon=False, fontsize=9, loc=loc)
+        for text in written.get_texts():
             text.set_family(families(text.get_text()))
 
 

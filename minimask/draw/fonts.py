@@ -12,7 +12,15 @@ from typing import Any
 LOGGER = logging.getLogger("minimask.draw")
 DEFAULT = "DejaVu Sans"  # comes with matplotlib
 # fonts that say of every character, or of letters under other codes, that they have it
-NO_FONTS = ("last resort", "lastresort", "stixnonunicode", "stixsize", "cmb10", "cmex10", "cmmi10")
+NO_FONTS: tuple[str, ...] = (
+    "last resort",
+    "lastresort",
+    "stixnonunicode",
+    "stixsize",
+    "cmb10",
+    "cmex10",
+    "cmmi10",
+)
 NO_FONTS += ("cmr10", "cmss10", "cmsy10", "cmtt10", "adobe blank", "adobeblank", "blank")
 NO_FONTS += ("noto color emoji", "notocoloremoji", "apple color emoji")  # pictures, not outlines
 INVISIBLE = ("Cc", "Cf", "Mn", "Zl", "Zp")  # categories of characters that need no glyph
@@ -26,7 +34,7 @@ def families(text: str) -> list[str]:
     The first is matplotlib's own; others follow for what it lacks.  Where nothing has a character,
     `drawable` puts its code in its place.
     """
-    return list(dict.fromkeys((DEFAULT, *(_family(font_of(c)) for c in text if font_of(c)))))
+    return list(dict.fromkeys((DEFAULT, *(_family(file) for c in text if (file := font_of(c))))))
 
 
 def drawable(text: str) -> str:
@@ -121,7 +129,7 @@ def _codes(file: str) -> frozenset[int]:
 
 
 @functools.cache
-def _family(file: str | None) -> str:
+def _family(file: str) -> str:
     """The name by which matplotlib finds a font; a file that it does not know yet is added."""
     from matplotlib import font_manager
 

@@ -9,7 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif")
+SUFFIXES: tuple[str, ...] = (
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".webp",
+    ".gif",
+)
 SUFFIXES += (".ppm", ".pgm", ".pnm", ".jp2", ".j2k", ".tga", ".mpo", ".apng")
 SUFFIXES += (".heic", ".heif", ".hif", ".avif")
 SYSTEM = {"thumbs.db", "desktop.ini", ".ds_store"}  # put everywhere by the system
@@ -201,20 +212,22 @@ class Ids:
     ) -> dict[str, Any]:
         """The entry that a file is."""
         mine = Path(os.path.abspath(path)).parts
-        # as it is written first, then in whatever case
-        for same in (tuple, _folded):
-            ends = [(_common(same(mine), same(parts)), parts, image) for parts, image in candidates]
-            longest = max((end for end, _, _ in ends), default=0)
-            best = [(parts, image) for end, parts, image in ends if end == longest]
-            if longest and len(best) > 1:
-                names = ", ".join(repr(image["file_name"]) for _, image in best[:3])
-                raise ValueError(
-                    f"{path}: {len(best)} images of {self.source} could be this one: {names}"
-                )
-            if longest:
-                if longest < len(best[0][0]):
-                    self.by_name_alone.append(path)
-                return best[0][1]
+        # the longest end in whatever case; of equal ones, that which is written the same
+        ends = [
+            ((_common(_folded(mine), _folded(parts)), _common(mine, parts)), parts, image)
+            for parts, image in candidates
+        ]
+        longest = max((end for end, _, _ in ends), default=(0, 0))
+        best = [(parts, image) for end, parts, image in ends if end == longest]
+        if len(best) > 1:
+            names = ", ".join(repr(image["file_name"]) for _, image in best[:3])
+            raise ValueError(
+                f"{path}: {len(best)} images of {self.source} could be this one: {names}"
+            )
+        if best:
+            if longest[0] < len(best[0][0]):
+                self.by_name_alone.append(path)
+            return best[0][1]
         raise ValueError(f"{self.source}: lists no image of the name {path.name!r} ({path})")
 
 

@@ -122,7 +122,7 @@ def predict(
     opened.model.to(device)
     ids = Ids(files, opened.model.classes, annotations)
     _say(found, ids)
-    writer = Writer(out, score, pictures, cutouts, ids, names)
+    writer = Writer(out, score, pictures, cutouts, ids, names, results is not None)
     read = reading(white, page, opened.settings)
     try:
         with remarks_said():
@@ -249,23 +249,25 @@ class Writer:
         cutouts: bool,
         ids: Ids,
         names: dict[Path, str],
+        all: bool,
     ) -> None:
         self.out, self.score, self.pictures, self.cutouts = out, score, pictures, cutouts
         self.ids = ids
         self.entries: list[dict[str, Any]] = []
         self.results: list[dict[str, Any]] = []
-        self.names = names
+        self.names, self.all = names, all
 
     def add(self, path: Path, image: np.ndarray, detections: Detections) -> None:
         """Draw one image's objects, save them, and remember them for the JSON files."""
         from minimask import draw
 
         number = self.ids.images[path]
-        coco = detections.to_coco(number, self.ids.categories)
-        self.results += coco
         name = self.names[path]
         indices = [i for i in range(len(detections)) if detections.scores[i] >= self.score]
         kept = detections.keep(indices)
+        coco = kept.to_coco(number, self.ids.categories)
+        if self.all:  # masks of a large image take time: only where they are asked for
+            self.results += detections.to_coco(number, self.ids.categories)
         height, width = detections.image_size
         self.entries.append(
             {
@@ -274,9 +276,7 @@ class Writer:
                 "image_id": number,
                 "width": width,
                 "height": height,
-                "objects": [
-                    _entry(kept, i, coco[j].get("segmentation")) for i, j in enumerate(indices)
-                ],
+                "objects": [_entry(kept, i, coco[i].get("segmentation")) for i in range(len(kept))],
             }
         )
         if self.pictures:

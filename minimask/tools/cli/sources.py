@@ -271,9 +271,9 @@ def refuse_pictures(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
             read[_identity(path)] = path
     for output in outputs:
         with contextlib.suppress(OSError):
-            path = read.get(_identity(output))
-            if path is not None:
-                refuse_overwriting((output,), (path,))
+            same = read.get(_identity(output))
+            if same is not None:
+                refuse_overwriting((output,), (same,))
 
 
 def _identity(path: Path) -> tuple[int, int]:

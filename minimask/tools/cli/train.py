@@ -218,8 +218,8 @@ def run(given: dict[str, Any]) -> None:
 
     if not resume:
         data = settings.data
-        read = (data.annotations, data.images, data.val_annotations, data.val_images)
-        read += (settings.model.weights,)
+        read = [data.annotations, data.images, data.val_annotations, data.val_images]
+        read.append(settings.model.weights)
         refuse_overwriting((out,), (Path(path) for path in read if path))
     folder.check(out, settings, resume=resume)  # before anything slow
     find(device)
