@@ -25,16 +25,10 @@ from minimask.data.image_kinds import (
 )
 from minimask.data.remarks import remark, wanted
 
-BROKEN: tuple[type[Exception], ...] = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    KeyError,
-    TypeError,
+BROKEN = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
+    *(AttributeError, OverflowError, struct.error, zlib.error),
 )
-BROKEN += (AttributeError, OverflowError, struct.error, zlib.error)
 LARGEST = 1_000_000_000  # pixels; more is a mistake, an attack, or a case for tiles
 LARGE = 50_000_000  # pixels from which the free memory is looked at first
 BIG_MODES = {"RGB": 4, "RGBA": 4, "CMYK": 4, "YCbCr": 4, "LAB": 4, "I": 4, "F": 4, "I;16": 2}
