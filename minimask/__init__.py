@@ -58,3 +58,8 @@ def __getattr__(name: str) -> Any:
         if error.name != f"minimask.{name}":
             raise
         raise AttributeError(f"module 'minimask' has no attribute {name!r}") from None
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not: what Tab offers."""
+    return sorted({*globals(), *__all__})

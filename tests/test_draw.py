@@ -14,7 +14,7 @@ from PIL import Image
 
 from minimask import draw
 from minimask.data.sample import Target
-from minimask.draw import curves
+from minimask.draw import curves, fonts
 from minimask.draw.colors import PALETTE, of_neighbors, text_on
 from minimask.draw.curves import _running_mean
 from minimask.draw.outlines import crop_of_mask, mask_paths
@@ -430,3 +430,102 @@ def test_legends_lie_beside_the_curves(tmp_path, monkeypatch) -> None:
 def test_running_mean() -> None:
     values = np.array([1.0, 3.0, np.nan, 5.0])
     np.testing.assert_allclose(_running_mean(values, 2), [1, 2, 3, 5])
+
+
+# ---------------------------------------------------------------- names in any script
+
+
+def made_font(path: pathlib.Path, characters: str) -> str:
+    """A font whose glyphs are bars, one pixel row wider for each character."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+
+    names = [".notdef", *(f"g{i}" for i in range(len(characters)))]
+    glyphs = {}
+    for i, name in enumerate(names):
+        pen = TTGlyphPen(None)
+        if i:
+            pen.moveTo((100, 0))
+            for corner in ((900, 0), (900, 150 * i), (100, 150 * i)):
+                pen.lineTo(corner)
+            pen.closePath()
+        glyphs[name] = pen.glyph()
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder(names)
+    builder.setupCharacterMap({ord(c): name for c, name in zip(characters, names[1:], strict=True)})
+    builder.setupGlyf(glyphs)
+    builder.setupHorizontalMetrics({name: (1000, 0) for name in names})
+    builder.setupHorizontalHeader(ascent=900, descent=-100)
+    builder.setupNameTable({"familyName": path.stem, "styleName": "Regular"})
+    builder.setupOS2(sTypoAscender=900, usWinAscent=900, usWinDescent=100)
+    builder.setupPost()
+    builder.save(path)
+    return str(path)
+
+
+@pytest.fixture
+def only_latin(monkeypatch):
+    """As on a machine without any fonts but matplotlib's own."""
+    fonts.font_of.cache_clear()
+    monkeypatch.setattr(fonts, "_installed", lambda: ())
+    monkeypatch.setattr(fonts, "_said", set())
+    yield monkeypatch
+    fonts.font_of.cache_clear()
+
+
+FRUIT = ("苹果", "香蕉")
+
+
+def drawn(names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """A picture with labels, and a sheet with a title, of both names."""
+    found = detections([[5, 20, 40, 50], [45, 20, 75, 50]], [0, 1], classes=names)
+    return draw.overlay(blank(), found), draw.contact_sheet([blank()], [" ".join(names)])
+
+
+def test_names_that_no_font_has_differ_and_are_said_once(only_latin, caplog) -> None:
+    one, other = drawn(FRUIT), drawn(FRUIT[::-1])
+    for a, b in zip(one, other, strict=True):
+        assert (a != b).any()
+    assert fonts.drawable("a苹b") == "a[82F9]b" and fonts.drawable("苹果") == "[82F9 679C]"
+    (record,) = caplog.records
+    said = record.getMessage()
+    assert "no installed font has 苹果香蕉" in said and "install one" in said and "\n" not in said
+    assert fonts.drawable("plain, naïve, žluťoučký, Ω\u200b") == "plain, naïve, žluťoučký, Ω\u200b"
+
+
+def test_names_are_drawn_with_an_installed_font(only_latin, tmp_path, caplog) -> None:
+    files = (
+        made_font(tmp_path / "fruit.ttf", "苹果"),
+        made_font(tmp_path / "yellow.ttf", "\ue000\ue001香蕉"),
+    )
+    codes = drawn(FRUIT)
+    only_latin.setattr(fonts, "_installed", lambda: files)
+    fonts.font_of.cache_clear()
+    caplog.clear()
+    assert fonts.drawable("苹果 x 香") == "苹果 x 香"
+    assert fonts.families("苹果 x 香") == ["DejaVu Sans", "fruit", "yellow"]
+    assert fonts.runs("a苹香") == [(fonts._default_file(), "a"), (files[0], "苹"), (files[1], "香")]
+    with_fonts = drawn(FRUIT)
+    for picture, other, coded in zip(with_fonts, drawn(FRUIT[::-1]), codes, strict=True):
+        assert picture.shape != coded.shape or (picture != coded).any()
+        assert (picture != other).any()
+    assert not caplog.records
+
+
+def test_fonts_that_say_they_have_everything_are_not_asked() -> None:
+    for file in fonts._installed():
+        name = pathlib.Path(file).stem.lower()
+        assert not name.startswith(("lastresort", "last resort", "cmr10", "notocoloremoji"))
+
+
+def test_curves_name_classes_in_any_script(only_latin, tmp_path, caplog) -> None:
+    text = made_font(tmp_path / "legend.ttf", "苹果香蕉")
+    only_latin.setattr(fonts, "_installed", lambda: (text,))
+    fonts.font_of.cache_clear()
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    axes.plot([0, 1], label="苹果 x")
+    curves._finish(axes, legend=True)
+    (entry,) = axes.get_legend().get_texts()
+    assert entry.get_fontfamily() == ["DejaVu Sans", "legend"] and not caplog.records

@@ -17,6 +17,7 @@ import numpy as np
 from minimask.data.annotations import Annotations
 from minimask.data.findings import Finding
 from minimask.data.formats import read_annotations
+from minimask.data.image_depth import White
 from minimask.data.images import missing_file, read_image
 from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Sample, boxes_of_masks
@@ -40,7 +41,8 @@ class AnnotatedImages:
             category that only groups others.  For files that name no classes: what to call them.
         boxes_only: keep objects without a mask, with their box as the mask; for training a
             detector of boxes.
-        white: for 16-bit images: the value shown as white, default 65535.
+        white: the value shown as white, as in `read_image`.
+        page: of image files with several pages, from 1; default: the first.
         may_lack: whether some of `classes` may be missing in the files, as in validation data
             where a rare class does not occur; objects of further classes are left out.
 
@@ -58,7 +60,8 @@ class AnnotatedImages:
         classes: Sequence[str] | None = None,
         *,
         boxes_only: bool = False,
-        white: int | None = None,
+        white: White = None,
+        page: int | None = None,
         may_lack: bool = False,
     ) -> None:
         if found.folder is None:
@@ -67,7 +70,7 @@ class AnnotatedImages:
         raise_errors(sound.errors, found.source)
         self.found = sound.annotations
         self.path, self.folder = found.source, found.folder
-        self.boxes_only, self.white = boxes_only, white
+        self.boxes_only, self.white, self.page = boxes_only, white, page
         self.notes: list[Finding] = [*found.notes, *sound.left_out]
         self.images: list[dict[str, Any]] = self.found.images
         self.classes, self.category_ids = chosen_classes(self.found, classes, may_lack)
@@ -102,7 +105,7 @@ class AnnotatedImages:
         """
         entry = self.images[index]
         path = self.folder / entry["file_name"]
-        image = read_image(path, white=self.white)
+        image = read_image(path, white=self.white, page=self.page)
         height, width = image.shape[:2]
         if (height, width) != (entry["height"], entry["width"]):
             raise ValueError(
@@ -151,7 +154,8 @@ def open_annotations(
     *,
     format: str | None = None,
     boxes_only: bool = False,
-    white: int | None = None,
+    white: White = None,
+    page: int | None = None,
     may_lack: bool = False,
     unnamed: Sequence[str] | None = None,
 ) -> AnnotatedImages:
@@ -163,7 +167,8 @@ def open_annotations(
         classes: see `AnnotatedImages`, as the rest.
         format: name of the format, where it is not to be recognised.
         boxes_only: keep objects that have a box only.
-        white: for 16-bit images: the value shown as white.
+        white: see `AnnotatedImages`.
+        page: likewise.
         may_lack: whether classes may be missing.
         unnamed: what to call the classes of files that name none, if it is as many.
 
@@ -176,7 +181,9 @@ def open_annotations(
     found = read_annotations(path, images, format)
     if classes is None and unnamed is not None and len(unnamed) == len(found.categories):
         found = named(found, unnamed)
-    return AnnotatedImages(found, classes, boxes_only=boxes_only, white=white, may_lack=may_lack)
+    return AnnotatedImages(
+        found, classes, boxes_only=boxes_only, white=white, page=page, may_lack=may_lack
+    )
 
 
 def named(found: Annotations, classes: Sequence[str] | None) -> Annotations:

@@ -20,6 +20,7 @@ from minimask.data.check_boxes import box_problems
 from minimask.data.check_files import examine_images
 from minimask.data.findings import ORDER, Finding, Severity, errors_first
 from minimask.data.formats import read_annotations
+from minimask.data.image_depth import White
 from minimask.data.images import missing_file
 from minimask.data.soundness import Sound, examine
 
@@ -45,7 +46,12 @@ class Checked:
 
 
 def find_problems(
-    annotations: str | os.PathLike[str], images: str | os.PathLike[str] | None, *, threads: int = 2
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None,
+    *,
+    threads: int = 2,
+    white: White = None,
+    page: int | None = None,
 ) -> list[Finding]:
     """Everything that looks wrong in annotations and their images, errors first.
 
@@ -53,6 +59,8 @@ def find_problems(
         annotations: a file or folder of any format.
         images: the folder of the images; None: as the files say, or beside them.
         threads: that read images.
+        white: as in `read_image`.
+        page: likewise.
 
     Returns:
         Findings; none where all is well.
@@ -60,7 +68,8 @@ def find_problems(
     Raises:
         FileNotFoundError: no such file or folder.
     """
-    return check_files(annotations, images, threads=threads).findings
+    found = check_files(annotations, images, threads=threads, white=white, page=page)
+    return found.findings
 
 
 def check_files(
@@ -70,6 +79,8 @@ def check_files(
     *,
     threads: int = 2,
     progress: Progress | None = None,
+    white: White = None,
+    page: int | None = None,
 ) -> Checked:
     """The findings of `find_problems`, what there is of everything, and how to train on it.
 
@@ -79,6 +90,8 @@ def check_files(
         format: name of the format; None: recognised.
         threads: that read images.
         progress: called after every image.
+        white: as in `read_image`.
+        page: likewise.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -91,7 +104,7 @@ def check_files(
         message = str(error).removeprefix(f"{annotations}: ")
         advice = "export it again, or mend that place"
         return Checked([Finding("error", str(annotations), None, message, advice)], "", None)
-    search = _Search(found, threads, progress)
+    search = _Search(found, threads, progress, white, page)
     findings = errors_first(search.all())
     broken = any(finding.severity == "error" for finding in findings)
     return Checked(findings, search.contents(), None if broken else advise(search.sound))
@@ -110,8 +123,16 @@ def contents_line(images: int, empty: int, counts: Counter[str]) -> str:
 class _Search:
     """Annotations being searched; each method yields what it finds."""
 
-    def __init__(self, found: Annotations, threads: int, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        found: Annotations,
+        threads: int,
+        progress: Progress | None,
+        white: White = None,
+        page: int | None = None,
+    ) -> None:
         self.found, self.threads, self.progress = found, threads, progress
+        self.white, self.page = white, page
         self.sound: Sound = examine(found)
         self.boxes_only = any("boxes only" in e.message for e in self.sound.errors)
         if self.boxes_only:  # one finding says so; the rest is looked at as what it is
@@ -135,7 +156,8 @@ class _Search:
         yield from self._classes()
         yield from self._objects()
         if self.found.folder is not None:
-            yield from examine_images(self.found, self.threads, self.progress)
+            images = (self.found, self.threads, self.progress, self.white, self.page)
+            yield from examine_images(*images)
         yield from self._boxes()
         yield from self._twins()
 

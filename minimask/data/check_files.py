@@ -7,17 +7,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from minimask.data import remarks
 from minimask.data.annotations import Annotations
 from minimask.data.findings import Finding, Severity
-from minimask.data.image_files import EXIF_ORIENTATION, TURNED
-from minimask.data.images import BROKEN, SIXTEEN_BIT, read_image
+from minimask.data.image_depth import White
+from minimask.data.image_files import TURNED
+from minimask.data.images import BROKEN, read_image, shown_size
+from minimask.data.opening import identify
 
 
 def examine_images(
-    found: Annotations, threads: int, progress: Callable[[int, int], None] | None = None
+    found: Annotations,
+    threads: int,
+    progress: Callable[[int, int], None] | None = None,
+    white: White = None,
+    page: int | None = None,
 ) -> Iterator[Finding]:
     """Read every image; those that are missing have been named by the reader of the annotations.
 
@@ -25,6 +29,8 @@ def examine_images(
         found: annotations with a folder.
         threads: that read.
         progress: called after every image with their number and how many there are.
+        white: as in `read_image`.
+        page: likewise.
     """
     assert found.folder is not None
     missing = {finding.file for finding in found.notes if finding.severity == "error"}
@@ -34,61 +40,70 @@ def examine_images(
         path = paths[i]
         if str(path) in missing or not path.is_file():
             return []
-        return list(image_problems(path, found, i))
+        return list(image_problems(path, found, i, said, white, page))
 
-    with ThreadPoolExecutor(threads) as pool:
+    with remarks.collected() as said, ThreadPoolExecutor(threads) as pool:
         for i, findings in enumerate(pool.map(look, range(len(paths)))):
             yield from findings
             if progress is not None:
                 progress(i + 1, len(paths))
 
 
-def image_problems(path: pathlib.Path, found: Annotations, i: int) -> Iterator[Finding]:
-    """What is wrong with one image file; runs in a thread."""
+def image_problems(
+    path: pathlib.Path,
+    found: Annotations,
+    i: int,
+    said: remarks.Remarks,
+    white: White = None,
+    page: int | None = None,
+) -> Iterator[Finding]:
+    """What is wrong with one image file; runs in a thread.
+
+    Args:
+        path: the file.
+        found: the annotations.
+        i: number of the image in them.
+        said: listens to what is remarked while images are read.
+        white: as in `read_image`.
+        page: likewise.
+    """
     entry = found.images[i]
 
     def finding(severity: Severity, message: str, advice: str) -> Finding:
         return Finding(severity, str(path), None, message, advice)
 
     try:
-        (height, width), orientation, brightest = _decoded(path)
-    except (ValueError, OSError) as error:
+        (height, width), orientation = _decoded(path, white, page)
+    except (ValueError, OSError, MemoryError) as error:
         message = str(error).removeprefix(f"{path}: ")
         advice = f"put the right file there, or remove images[{i}] from {found.source.name}"
         yield finding("error", message, advice)
         return
     yield from _size_problems(finding, (height, width), orientation, entry, i)
-    if brightest is not None and brightest < 65535 // 8:
-        message = f"16-bit image whose brightest value is {brightest}, so it is nearly black"
-        yield finding("warning", message, "say which value is white, e.g. --white 4095")
+    for kind, text in said.of(path).items():
+        message, _, advice = text.partition("; ")
+        severity: Severity = "note" if kind in ("pages", "channels") else "warning"
+        yield finding(severity, message, advice or "look at it with `minimask data show`")
 
 
-def _decoded(path: pathlib.Path) -> tuple[tuple[int, int], int, int | None]:
-    """Height and width as shown, EXIF orientation, and of 16-bit images the brightest value.
+def _decoded(path: pathlib.Path, white: White, page: int | None) -> tuple[tuple[int, int], int]:
+    """Height and width as shown, and EXIF orientation, of an image whose pixels were all read.
 
     JPEG is decoded at an eighth of its size: that reads the whole file all the same, and damage
     shows, in a third of the time.
     """
-    orientation = 1
-    with open(path, "rb") as file:
-        try:
-            image = Image.open(file)
-            width, height = image.size
-            orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-            if image.format == "JPEG" and image.mode in ("L", "RGB"):
-                image.draft(image.mode, (width // 8, height // 8))
+    height, width, orientation = shown_size(path, page)
+    try:
+        with open(path, "rb") as file, identify(file, path, page) as image:
+            small = image.format == "JPEG" and image.mode in ("L", "RGB")
+            if small:
+                image.draft(image.mode, (image.width // 8, image.height // 8))
                 image.load()
-                return _as_shown(height, width, orientation), orientation, None
-        except (*BROKEN, Image.DecompressionBombError):
-            pass  # read_image finds the words
-    height, width = read_image(path).shape[:2]
-    with Image.open(path) as image:
-        brightest = int(np.max(np.asarray(image))) if image.mode in SIXTEEN_BIT else None
-    return (height, width), orientation, brightest
-
-
-def _as_shown(height: int, width: int, orientation: int) -> tuple[int, int]:
-    return (width, height) if orientation in TURNED else (height, width)
+    except BROKEN:
+        small = False  # read_image finds the words
+    if not small:
+        height, width = read_image(path, white=white, page=page).shape[:2]
+    return (height, width), orientation
 
 
 def _size_problems(

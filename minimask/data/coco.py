@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from minimask.data.annotated import AnnotatedImages
 from minimask.data.formats.coco import read_coco
+from minimask.data.image_depth import White
 from minimask.data.images import missing_file
 
 
@@ -20,7 +21,8 @@ class CocoDataset(AnnotatedImages):
         classes: names of the categories to keep, in this order; default: all, by id.
         boxes_only: read annotations without a mask too, with their box as the mask;
             for training a detector of boxes.
-        white: for 16-bit images: the value shown as white, default 65535.
+        white: the value shown as white, as in `read_image`.
+        page: of image files with several pages, from 1; default: the first.
 
     Raises:
         FileNotFoundError: no such file or folder; an image is not there.
@@ -34,9 +36,10 @@ class CocoDataset(AnnotatedImages):
         classes: Sequence[str] | None = None,
         *,
         boxes_only: bool = False,
-        white: int | None = None,
+        white: White = None,
+        page: int | None = None,
     ) -> None:
         if not pathlib.Path(images).is_dir():
             raise FileNotFoundError(missing_file(images, "folder"))
         found = read_coco(annotations, images)
-        super().__init__(found, classes, boxes_only=boxes_only, white=white)
+        super().__init__(found, classes, boxes_only=boxes_only, white=white, page=page)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minimask.data.image_depth import White
 from minimask.data.images import missing_file, read_image, read_mask
 from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Sample, boxes_of_masks, coco_ground_truth
@@ -24,7 +25,8 @@ class FolderMasks:
     Args:
         folder: the folder of folders; those without `images/` are passed over.
         classes: the one class name.
-        white: for 16-bit images: the value shown as white, default 65535.
+        white: the value shown as white, as in `read_image`.
+        page: of image files with several pages, from 1; default: the first.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -36,10 +38,11 @@ class FolderMasks:
         folder: str | os.PathLike[str],
         classes: Sequence[str] = ("object",),
         *,
-        white: int | None = None,
+        white: White = None,
+        page: int | None = None,
     ) -> None:
         self.folder = pathlib.Path(folder)
-        self.white = white
+        self.white, self.page = white, page
         self.classes = tuple(classes)
         if len(self.classes) != 1:
             raise ValueError(f"classes: mask folders hold one class, got {self.classes}")
@@ -77,7 +80,7 @@ class FolderMasks:
             ValueError: a file is damaged, or a mask is not as large as its image.
         """
         path = self.paths[index]
-        image = read_image(path, white=self.white)
+        image = read_image(path, white=self.white, page=self.page)
         height, width = image.shape[:2]
         masks = ObjectMasks.from_masks(self._masks(index, height, width), height, width)
         masks = masks[masks.any(axis=(1, 2))]

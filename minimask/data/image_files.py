@@ -7,13 +7,10 @@ import pathlib
 import unicodedata
 import urllib.parse
 
-from PIL import Image
-
-from minimask.data.images import missing_file
+from minimask.data.images import missing_file, shown_size
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm")
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
-EXIF_ORIENTATION = 0x0112
 
 
 class ImageFiles:
@@ -103,17 +100,8 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         FileNotFoundError: no such file.
         ValueError: not an image.
     """
-    from minimask.data.images import BROKEN
-
-    try:
-        with open(path, "rb") as file, Image.open(file) as image:
-            width, height = image.size
-            turned = image.getexif().get(EXIF_ORIENTATION) in TURNED
-    except FileNotFoundError:
-        raise FileNotFoundError(missing_file(path)) from None
-    except (*BROKEN, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image: {error}") from None
-    return (width, height) if turned else (height, width)
+    height, width, _ = shown_size(path)
+    return height, width
 
 
 def _parts(name: str) -> list[str]:

@@ -18,6 +18,7 @@ from minimask.data import formats
 
 if TYPE_CHECKING:
     from minimask.data.findings import Finding
+    from minimask.data.image_depth import White
     from minimask.data.sample import Dataset
 
 VALIDATION_SEED = 2**31  # of generated validation images: the same for all runs, trained on by none
@@ -79,7 +80,8 @@ def _files(
     images: str | None = None,
     classes: Sequence[str] | None = None,
     boxes_only: bool = False,
-    white: int | None = None,
+    white: White = None,
+    page: int | None = None,
     may_lack: bool = False,
     unnamed: Sequence[str] | None = None,
     format: str | None = None,
@@ -96,22 +98,30 @@ def _files(
         format=format,
         boxes_only=boxes_only,
         white=white,
+        page=page,
         may_lack=may_lack,
         unnamed=unnamed,
     )
 
 
-def _folder(images: str, classes: Sequence[str] = ("object",), white: int | None = None) -> Dataset:
+def _folder(
+    images: str,
+    classes: Sequence[str] = ("object",),
+    white: White = None,
+    page: int | None = None,
+) -> Dataset:
     from minimask.data.folder_masks import FolderMasks
 
-    return FolderMasks(images, classes, white=white)
+    return FolderMasks(images, classes, white=white, page=page)
 
 
-def _check_folder(images: str) -> tuple[list[Finding], str]:
+def _check_folder(
+    images: str, white: White = None, page: int | None = None
+) -> tuple[list[Finding], str]:
     from minimask.data.check_images import check_images
     from minimask.data.folder_masks import FolderMasks
 
-    dataset = FolderMasks(images)
+    dataset = FolderMasks(images, white=white, page=page)
     return check_images(dataset, annotated=lambda index: len(dataset.mask_files(index)))
 
 
@@ -123,12 +133,13 @@ def _format_entry(name: str) -> Entry:
         images: str | None = None,
         classes: Sequence[str] | None = None,
         boxes_only: bool = False,
-        white: int | None = None,
+        white: White = None,
+        page: int | None = None,
         may_lack: bool = False,
         unnamed: Sequence[str] | None = None,
     ) -> Dataset:
         return _files(
-            annotations, images, classes, boxes_only, white, may_lack, unnamed, format=name
+            annotations, images, classes, boxes_only, white, page, may_lack, unnamed, name
         )
 
     return Entry(open, format=name)

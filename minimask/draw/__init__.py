@@ -1,7 +1,8 @@
 """Pictures: what the model sees beside what is there, and how training went.
 
 Images go in and come out as (H, W, 3) uint8 arrays; `save_image` writes one.  Curves are written
-to PNG files.  Nothing here touches matplotlib's global state.
+to PNG files.  Nothing here touches matplotlib's global state, but that fonts are
+added to its list which were installed after it was made.
 """
 
 from __future__ import annotations

@@ -39,5 +39,5 @@ def pixels_of(canvas: Any) -> np.ndarray:
 
 
 def quiet() -> warnings.catch_warnings:
-    """Names in scripts that the font lacks are drawn as boxes, without a warning for each."""
+    """Matplotlib's own words on missing glyphs are not needed: `fonts.drawable` saw to them."""
     return warnings.catch_warnings(action="ignore", category=UserWarning)

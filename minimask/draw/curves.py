@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minimask.draw.fonts import drawable, families
 from minimask.system.files import write_whole
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def _by_class(axes: Any, curve: Curve) -> None:
             continue
         color, style = LINES[1 + k % 7], ("-", "--", ":")[k // 7 % 3]
         short = name if len(name) <= LONGEST else name[: LONGEST - 1] + "\u2026"
-        label = f"{short}: {precision.mean():.3f}".replace("$", r"\$") if k < 21 else None
+        label = f"{drawable(short)}: {precision.mean():.3f}".replace("$", r"\$")
+        label = label if k < 21 else None
         axes.plot(curve.recall, precision, style, color=color, label=label)
 
 
@@ -216,7 +218,10 @@ def _finish(axes: Any, legend: bool = False) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if legend and axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+        placed = {"loc": "upper left", "bbox_to_anchor": (1, 1)}
+        written: Any = axes.legend(frameon=False, fontsize=9, **placed)
+        for text in written.get_texts():
+            text.set_family(families(text.get_text()))
 
 
 def _save(figure: Any, path: str | os.PathLike[str]) -> None:

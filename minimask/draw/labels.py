@@ -11,6 +11,7 @@ import numpy as np
 
 from minimask.draw.canvas import points, quiet
 from minimask.draw.colors import Color, fraction, text_on
+from minimask.draw.fonts import drawable, families
 
 FONT = 12  # pixels
 
@@ -42,7 +43,8 @@ def write_labels(
     for label, box, color in zip(texts, boxes, colors, strict=True):
         if not label:
             continue
-        text = axes.text(0, 0, label, va="bottom", parse_math=False)
+        label = drawable(label)
+        text = axes.text(0, 0, label, va="bottom", parse_math=False, family=families(label))
         text.set(fontsize=points(FONT * unit), color=text_on(color))
         with quiet():
             extent = text.get_window_extent(renderer)

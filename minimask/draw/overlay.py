@@ -13,6 +13,7 @@ import numpy as np
 from minimask.draw import colors as palettes
 from minimask.draw.canvas import open_canvas, pixels_of, points
 from minimask.draw.colors import Color
+from minimask.draw.fonts import announce
 from minimask.draw.labels import write_labels
 from minimask.draw.outlines import crops_of_masks, mask_paths
 
@@ -74,6 +75,7 @@ def overlay(
         )
     kept = detections.keep(detections.scores >= min_score)
     named = len(kept.classes) > 1
+    announce(kept.classes if named else ())
     texts = [
         f"{name} {score:.2f}" if named else f"{score:.2f}"
         for name, score in zip(kept.names, kept.scores, strict=True)
@@ -121,6 +123,7 @@ def draw_target(
         )
     crops = None if target.masks is None else crops_of_masks(target.masks)
     named = len(classes) > 1
+    announce(classes if named else ())
     texts = [classes[label] if named else "" for label in target.labels]
     crowd = getattr(target, "crowd", ())
     texts = [

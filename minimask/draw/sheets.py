@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minimask.draw.fonts import drawable, runs
 from minimask.draw.overlay import SMALL, as_rgb, draw_target, enlarged, overlay
 from minimask.system.files import write_whole
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from minimask.models.detections import Detections
 
 GAP = 8  # pixels between pictures
+FONT = 14  # pixels
 TITLE = 24  # pixels above a picture that has a title
 
 
@@ -76,7 +79,7 @@ def contact_sheet(
     Raises:
         ValueError: no images, or another number of titles.
     """
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     if not len(images):
         raise ValueError("images: expected at least one, got none")
@@ -90,13 +93,11 @@ def contact_sheet(
     widths = [max(image.shape[1] for image in images[c::columns]) + GAP for c in range(columns)]
     sheet = Image.new("RGB", (sum(widths) + GAP, sum(heights) + GAP), "white")
     pen = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(_font_file(), 14)
     for i, image in enumerate(images):
         column, row = i % columns, i // columns
         x, y = GAP + sum(widths[:column]), GAP + sum(heights[:row])
         if titles is not None:
-            title = _shortened(titles[i], font, widths[column] - GAP)
-            pen.text((x, y + 2), title, fill="black", font=font)
+            _write(pen, (x, y + 2), titles[i], widths[column] - GAP)
         sheet.paste(Image.fromarray(np.ascontiguousarray(image)), (x, y + above))
     return np.asarray(sheet)
 
@@ -163,16 +164,26 @@ def _box_pixels(box: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarra
     return np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), bool), (x0, y0)
 
 
-def _font_file() -> str:
-    import matplotlib
+def _write(pen: Any, corner: tuple[int, int], text: str, width: int) -> None:
+    """A text in as many fonts as it needs, cut to a width in pixels with an ellipsis."""
+    text = drawable(text)
+    if _length(text) > width:
+        while text and _length(text + "…") > width:
+            text = text[:-1]
+        text += "…"
+    x, y = corner
+    for file, piece in runs(text):
+        # on one base line, whatever the fonts' heights
+        pen.text((x, y + FONT), piece, fill="black", font=_font(file), anchor="ls")
+        x += _font(file).getlength(piece)
 
-    return str(pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"))
+
+def _length(text: str) -> float:
+    return sum(_font(file).getlength(piece) for file, piece in runs(text))
 
 
-def _shortened(text: str, font: object, width: int) -> str:
-    """A text cut to a width in pixels, with an ellipsis."""
-    if font.getlength(text) <= width:  # type: ignore[attr-defined]
-        return text
-    while text and font.getlength(text + "…") > width:  # type: ignore[attr-defined]
-        text = text[:-1]
-    return text + "…"
+@functools.lru_cache(maxsize=32)
+def _font(file: str) -> Any:
+    from PIL import ImageFont
+
+    return ImageFont.truetype(file, FONT)

@@ -91,8 +91,9 @@ class Results:
         if per_class and len(self.per_class) > 1:
             for name, entry in self.per_class.items():
                 for kind in self.curves:
+                    shown = f"{name!r}" if name in ("box", "mask", "all") else name
                     count = entry["mask_objects" if kind == "mask" else "objects"]
-                    rows.append((f"{name}, {kind}", str(count), *_cells(entry[kind])))
+                    rows.append((f"{shown}, {kind}", str(count), *_cells(entry[kind])))
         first = max(len(row[0]) for row in rows)
         lines = [row[0].ljust(first) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows]
         return "\n".join(lines)

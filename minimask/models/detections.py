@@ -139,7 +139,7 @@ class Detections:
         )
 
     def to_coco(
-        self, image_id: int, category_ids: Sequence[int] | None = None
+        self, image_id: int | str, category_ids: Sequence[int | str] | None = None
     ) -> list[dict[str, Any]]:
         """The detections as COCO results: one JSON-able dict each, boxes as x y width height.
 
@@ -156,8 +156,8 @@ class Detections:
         for i in range(len(self)):
             x0, y0, x1, y1 = (float(v) for v in self.boxes[i])
             result: dict[str, Any] = {
-                "image_id": int(image_id),
-                "category_id": int(ids[self.labels[i]]),
+                "image_id": _plain(image_id),
+                "category_id": _plain(ids[self.labels[i]]),
                 "bbox": [x0, y0, x1 - x0, y1 - y0],
                 "score": float(self.scores[i]),
             }
@@ -168,3 +168,8 @@ class Detections:
 
     def _crops(self) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
         return (self.soft_crop(i) for i in range(len(self)))
+
+
+def _plain(number: int | str) -> int | str:
+    """An id as JSON can hold it; some files have texts."""
+    return number if isinstance(number, str) else int(number)

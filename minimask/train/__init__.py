@@ -64,3 +64,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"minimask.train.{_HOME[name]}"), name)
     raise AttributeError(f"module 'minimask.train' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not: what Tab offers."""
+    return sorted({*globals(), *__all__})

@@ -36,8 +36,16 @@ class DataSettings:
     shapes_count: int | None = None  # None: never the same image twice
     val_count: int = 100  # generated validation images
     data_options: tuple[str, ...] = ()  # "name=value": any other option of the data set
+    white: int | str | None = None  # of images of more than 8 bits: the value shown as white
+    page: int | None = None  # of image files with several, from 1
 
     def __post_init__(self) -> None:
+        if self.white is not None and self.white != "auto":
+            if not isinstance(self.white, int):
+                raise ValueError(f"--white: expected a number or auto, got {self.white!r}")
+            _at_least("white", self.white, 1)
+        if self.page is not None:
+            _at_least("page", self.page, 1)
         _at_least("shapes_size", self.shapes_size, 32)
         for option in self.data_options:
             if "=" not in option:
@@ -49,10 +57,14 @@ class DataSettings:
         if part and not any(files.values()):
             return {}
         others = dict(option.split("=", 1) for option in self.data_options)
-        values = files | {"classes": self.classes}
+        values = files | {"classes": self.classes, "white": self.white, "page": self.page}
         return {name: value for name, value in values.items() if value} | {
             name.strip(): _parsed(value) for name, value in others.items()
         }
+
+    def reading(self) -> dict[str, Any]:
+        """How image files are read: `white` and `page`, where they are given."""
+        return {name: value for name, value in self.given().items() if name in ("white", "page")}
 
     def check(self) -> None:
         """Raise ValueError unless the data set is known and takes just these options."""
@@ -242,7 +254,7 @@ def option_name(option: str, part: str = "") -> str | None:
     """How an option of a data set is given on the command line; None: by the run itself."""
     if option in FILES:
         return f"--{part}{option}"
-    given = {"classes": "--classes", "size": "--shapes-size"}
+    given = {"classes": "--classes", "size": "--shapes-size", "white": "--white", "page": "--page"}
     if option in ("count", "seed", "boxes_only", "may_lack", "unnamed", "format"):
         return None
     return given.get(option, f"--data-option {option}=")

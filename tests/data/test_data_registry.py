@@ -65,7 +65,7 @@ def test_every_name_opens(folders) -> None:
     [
         ("foldr", {}, "one of files, shapes, folder, coco.*, got 'foldr'; did you mean 'folder'?"),
         ("xyz", {}, "one of files, shapes, folder, .*, got 'xyz'$"),
-        ("folder", {}, "--data folder needs images; it takes images, classes, white"),
+        ("folder", {}, "--data folder needs images; it takes images, classes, white, page"),
         ("files", {}, "Name their annotations"),
         ("coco", {"annotations": "x"}, "x: no such file"),
         ("folder", {"images": "x", "annotations": "y"}, "annotations and --data folder exclude"),
@@ -118,7 +118,7 @@ def test_generated_validation_images_are_never_trained_on() -> None:
         ({"data": "folder", "images": "x", "val_annotations": "y"}, "--val-annotations and"),
         ({"data": "shapes", "val_images": "x"}, "--val-images and --data shapes exclude"),
         ({"data": "folder", "images": "x", "data_options": ["white"]}, "NAME=VALUE, got 'white'"),
-        ({"data": "folder", "images": "x", "data_options": ["wide=1"]}, "--data-option white="),
+        ({"data": "folder", "images": "x", "data_options": ["wide=1"]}, "--white"),
     ],
 )
 def test_settings_that_do_not_fit_the_data(values, message) -> None:

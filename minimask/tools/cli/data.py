@@ -6,14 +6,25 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from minimask.data import registry
 from minimask.data.augmentations import AUGMENTATIONS
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import check_data, is_positive, keep_existing, open_dataset
+from minimask.tools.cli.sources import (
+    PageOption,
+    WhiteOption,
+    check_data,
+    is_positive,
+    keep_existing,
+    open_dataset,
+    reading,
+    refuse_overwriting,
+    refuse_pictures,
+    remarks_said,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,6 +84,8 @@ def check(
     ] = None,
     images: Annotated[Path | None, typer.Option(help=IMAGES, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=DATA)] = None,
+    white: WhiteOption = None,
+    page: PageOption = None,
     most: Annotated[int, typer.Option(help="Findings of one kind to print; 0: all.")] = 10,
 ) -> None:
     """Look for mistakes in annotations and images; says for each what to do."""
@@ -80,7 +93,7 @@ def check(
     files = {"annotations": annotations, "images": images}
     check_data(name, files)
     given = {key: path for key, path in files.items() if path}
-    found, contents, advice = _findings(name, given)
+    found, contents, advice = _findings(name, given, reading(white, page))
     kinds: Counter[str] = Counter()
     for finding in found:
         kind = f"{finding.severity} {re.sub(SPECIFIC, '', finding.advice)}"
@@ -100,7 +113,9 @@ def check(
         typer.echo(sentences(advice, given))
 
 
-def _findings(name: str, files: dict[str, Path]) -> tuple[list[Finding], str, Advice | None]:
+def _findings(
+    name: str, files: dict[str, Path], read: dict[str, Any]
+) -> tuple[list[Finding], str, Advice | None]:
     """What is wrong with a data set, how much there is of everything, and how to train on it."""
     entry = registry.find(name)
     if entry.generated:
@@ -118,14 +133,14 @@ def _findings(name: str, files: dict[str, Path]) -> tuple[list[Finding], str, Ad
                 bar.update(done - bar.n)
 
             checked = check_files(
-                source, files.get("images"), entry.format or None, progress=progress
+                source, files.get("images"), entry.format or None, progress=progress, **read
             )
         return checked.findings, checked.contents, checked.advice
     if entry.check is not None:
-        return *entry.check(**files), None
+        return *entry.check(**files, **read), None
     from minimask.data.check_images import check_images
 
-    return *check_images(entry.open(**files)), None
+    return *check_images(entry.open(**files, **entry.takes(read))), None
 
 
 def _verdict(counts: Counter[str]) -> str:
@@ -144,6 +159,8 @@ def show(
     images: Annotated[Path | None, typer.Option(help=IMAGES, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=DATA)] = None,
     classes: Annotated[str | None, typer.Option(help="Names of classes, with commas.")] = None,
+    white: WhiteOption = None,
+    page: PageOption = None,
     size: Annotated[int, typer.Option(help="Side of generated images in pixels.")] = 128,
     out: Annotated[Path, typer.Option(help="The picture to write.")] = Path("samples.png"),
     count: Annotated[int, typer.Option(help="Of images.")] = 6,
@@ -168,13 +185,17 @@ def show(
         raise WrongUse(f"--out: expected a name that ends in .png or .jpg, got {out}")
     keep_existing((out,), force)
     name = _name(data, annotations, images)
-    offered = {"count": count, "size": size, "seed": random or 0}
+    offered = {"count": count, "size": size, "seed": random or 0, **reading(white, page)}
     files = {"annotations": annotations, "images": images}
     dataset = open_dataset(name, files, classes, offered)
+    refuse_overwriting((out,), (annotations, images))
+    if out.exists() and not registry.find(name).generated:
+        refuse_pictures((out,), (Path(dataset.describe(i)) for i in range(len(dataset))))
     from minimask import draw
 
     chosen = _choose(len(dataset), count, random)
-    rows = [row for i in chosen for row in _drawn(dataset, i, changes, random or 0)]
+    with remarks_said():
+        rows = [row for i in chosen for row in _drawn(dataset, i, changes, random or 0)]
     sheet = draw.contact_sheet(
         [picture for picture, _ in rows],
         [title for _, title in rows],

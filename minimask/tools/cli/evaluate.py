@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +14,18 @@ from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.sources import (
     Opened,
+    PageOption,
+    WhiteOption,
     check_data,
+    files_of,
     is_folder,
     is_positive,
     keep_existing,
     open_dataset,
     open_model,
+    reading,
     refuse_overwriting,
+    remarks_said,
 )
 
 if TYPE_CHECKING:
@@ -80,6 +86,8 @@ def evaluate(
     size: Annotated[
         int, typer.Option(help="Side of generated images in pixels.", rich_help_panel=DATA)
     ] = 128,
+    white: WhiteOption = None,
+    page: PageOption = None,
     limit: Annotated[
         int | None,
         typer.Option(help="Only the first so many images.", rich_help_panel=DATA),
@@ -143,7 +151,7 @@ def evaluate(
 
     is_folder(out, "--out")
     written = _outputs(out, results)
-    refuse_overwriting(written, (annotations, detections, images, *_files_of(run)))
+    refuse_overwriting(written, (annotations, detections, images, *(files_of(run) if run else ())))
     keep_existing((out, results), force)
     if detections is not None:
         assert annotations is not None
@@ -154,10 +162,14 @@ def evaluate(
     find(device)
     opened = open_model(run, model)
     opened.model.to(device)
-    dataset = _dataset(opened, files, data, classes, {"count": count, "size": size})
+    offered = {"count": count, "size": size, **reading(white, page, opened.settings)}
+    dataset = _dataset(opened, files, data, classes, offered)
     refuse_overwriting(written, _files_behind(opened, dataset, written))
     folder = out if out is not None else _default_folder(opened, run)
-    found = _evaluate(opened, dataset, folder, limit, batch, max_detections, pictures, not quiet)
+    with remarks_said():
+        found = _evaluate(
+            opened, dataset, folder, limit, batch, max_detections, pictures, not quiet
+        )
     _finish(found, folder, results)
 
 
@@ -189,16 +201,6 @@ def _outputs(out: Path | None, results: Path | None) -> list[Path]:
     if out is not None:
         written += [out, *(out / name for name in ("metrics.json", "pr.png", "pictures"))]
     return written
-
-
-def _files_of(run: Path | None) -> list[Path]:
-    """What is read of a run: its folder, settings, weights, checkpoints."""
-    if run is None:
-        return []
-    names = ("settings.json", "model.safetensors")
-    folder = run if run.is_dir() else run.parent
-    inside = [place / name for place in (folder, *folder.parents[:2]) for name in names]
-    return [run, *inside, *folder.glob("checkpoints/*"), *folder.glob("checkpoints/*/*")]
 
 
 def _files_behind(opened: Opened, dataset: Dataset, written: list[Path]) -> Iterator[Path]:
@@ -234,7 +236,9 @@ def _dataset(
         )
     from minimask.train import open_data
 
-    _, validation = open_data(opened.settings)
+    read = {name: value for name, value in offered.items() if name in ("white", "page")}
+    own = dataclasses.replace(opened.settings.data, **read) if read else opened.settings.data
+    _, validation = open_data(dataclasses.replace(opened.settings, data=own))
     if validation is None:
         raise WrongUse(
             f"{opened.run} was trained without validation data: give --annotations FILE and "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +12,24 @@ import typer
 
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import is_folder, is_positive, keep_existing, open_model
+from minimask.tools.cli.image_list import Ids, ImageList, find_images
+from minimask.tools.cli.sources import (
+    PageOption,
+    WhiteOption,
+    files_of,
+    is_folder,
+    is_positive,
+    keep_existing,
+    open_model,
+    reading,
+    refuse_pictures,
+    remarks_said,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
     from minimask.models.detections import Detections
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".ppm", ".pgm")
 
 EPILOG = """
 [bold]What is in --out[/bold]
@@ -35,6 +46,8 @@ cutouts/NAME-00-CLASS.png with --cutouts: each object by itself, transparent aro
 minimask predict photo.jpg --weights runs/mine --out found
 
 minimask predict photos/ --weights runs/mine --out found --score 0.7 --cutouts
+
+minimask predict plates/ --weights runs/mine --out found --recursive --white 4095
 
 Images that cannot be read are named and left out; the exit code is then 1.
 """
@@ -59,7 +72,8 @@ def predict(
     annotations: Annotated[
         Path | None,
         typer.Option(
-            help="COCO JSON whose image and category ids --results takes "
+            help="COCO JSON whose image and category ids --results takes; a list of images and "
+            "categories will do "
             "[dim](default: numbered from 1)[/dim]."
         ),
     ] = None,
@@ -70,6 +84,12 @@ def predict(
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Draw the objects over the images.")
     ] = True,
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", help="Also the images in folders in folders; --out is alike."),
+    ] = False,
+    white: WhiteOption = None,
+    page: PageOption = None,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
     device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU.")] = "cpu",
     threads: Annotated[
@@ -90,16 +110,23 @@ def predict(
     runtime.use_threads(threads)
     from minimask.system.device import find
 
-    files = find_images(images)
+    reading(white, page)  # before anything slow
     is_folder(out, "--out")
+    found = find_images(images, recursive, without=out)
+    files = list(found.names)
+    names = output_names(found.names)
+    _refuse(out, names, results, (annotations, *files_of(weights), *files))
     keep_existing((out, results), force)
     find(device)
     opened = open_model(weights, model)
     opened.model.to(device)
     ids = Ids(files, opened.model.classes, annotations)
-    writer = Writer(out, score, pictures, cutouts, ids)
+    _say(found, ids)
+    writer = Writer(out, score, pictures, cutouts, ids, names, results is not None)
+    read = reading(white, page, opened.settings)
     try:
-        failed = _run(opened.model, files, writer, batch, not quiet)
+        with remarks_said():
+            failed = _run(opened.model, files, writer, batch, read, not quiet)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped after {len(writer.entries)} of {len(files)} images; what was drawn of them "
@@ -111,116 +138,136 @@ def predict(
         raise typer.Exit(1)
 
 
-def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and the image files in the folders named, in order, each once.
-
-    Raises:
-        FileNotFoundError: nothing of that name.
-        ValueError: a folder without images.
-    """
-    from minimask.data.images import missing_file
-
-    files: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(
-                entry
-                for entry in path.iterdir()
-                if entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
-            )
-            if not inside:
-                raise ValueError(f"{path}: no images in this folder (looked for *.png, *.jpg, ...)")
-            files.update(dict.fromkeys(inside))
-        elif path.exists():
-            files[path] = None
-        else:
-            raise FileNotFoundError(missing_file(path))
-    return list(files)
+def output_names(files: dict[Path, Path]) -> dict[Path, str]:
+    """For each image the name of its picture without suffix, numbered where another has it."""
+    taken: set[str] = set()
+    names = {}
+    for path, below in files.items():
+        stem = below.with_suffix("").as_posix()
+        name, number = stem, 2
+        while name.casefold() in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name.casefold())
+        names[path] = name
+    return names
 
 
-def _run(model: Any, files: list[Path], writer: Writer, batch: int, progress: bool) -> list[Path]:
-    """Read, predict and write a batch at a time; returns the files that could not be read."""
+def _refuse(
+    out: Path, names: dict[Path, str], results: Path | None, inputs: tuple[Path | None, ...]
+) -> None:
+    """Raise if something would be written onto what is read, with --force too."""
+    written = [out / f"{name}.png" for name in names.values()]
+    written += [out / "predictions.json"] + ([] if results is None else [results])
+    refuse_pictures(written, [path for path in inputs if path is not None])
+    if out.is_dir():  # names of cut-outs are not known yet
+        pieces = (out / "cutouts").resolve()
+        for path in names:
+            if pieces in path.resolve().parents:
+                raise ValueError(f"{path} lies where cut-outs are written: choose another --out")
+
+
+def _say(found: ImageList, ids: Ids) -> None:
+    """What was passed over, and what was taken for the same with a doubt."""
+    if passed := found.passed_over():
+        typer.echo(f"minimask: {passed}", err=True)
+    if ids.by_name_alone:
+        others = len(ids.by_name_alone) - 1
+        more = f" and {others} other{'s' if others > 1 else ''}" if others else ""
+        typer.echo(
+            f"minimask: {ids.by_name_alone[0]}{more}: known in {ids.source} by the file's name "
+            "alone, the folders there are others",
+            err=True,
+        )
+
+
+def _run(
+    model: Any, files: list[Path], writer: Writer, batch: int, read: dict[str, Any], progress: bool
+) -> list[Path]:
+    """Read, predict and write a batch at a time; returns the files that could not be done."""
     from tqdm import tqdm
 
     failed: list[Path] = []
     with tqdm(total=len(files), desc="predicting", unit="image", disable=not progress) as bar:
         for start in range(0, len(files), batch):
             group = files[start : start + batch]
-            readable = list(_read(group, failed, bar))
-            found = model.predict([image for _, image in readable])
-            for (path, image), detections in zip(readable, found, strict=True):
-                writer.add(path, image, detections)
+            readable = list(_read(group, read, failed, bar))
+            for some in _that_fit(model, readable, failed, bar):
+                for (path, image), detections in some:
+                    writer.add(path, image, detections)
             bar.update(len(group))
     return failed
 
 
-def _read(files: list[Path], failed: list[Path], bar: Any) -> Iterator[tuple[Path, np.ndarray]]:
+def _read(
+    files: list[Path], read: dict[str, Any], failed: list[Path], bar: Any
+) -> Iterator[tuple[Path, np.ndarray]]:
     from minimask.data import read_image
 
     for path in files:
         try:
-            yield path, read_image(path)
-        except (OSError, ValueError) as error:
+            yield path, read_image(path, **read)
+        except Exception as error:  # whatever is wrong with one must not stop the others
             failed.append(path)
-            bar.write(f"minimask: {_sentence(path, error)}; left out")
+            bar.write(f"minimask: {_sentence(path, error)}; left out", file=sys.stderr)
+
+
+def _that_fit(
+    model: Any, images: list[tuple[Path, np.ndarray]], failed: list[Path], bar: Any
+) -> Iterator[Any]:
+    """Images with what was found in them: all at once, or one by one if that needs less memory."""
+    try:
+        yield list(zip(images, model.predict([image for _, image in images]), strict=True))
+    except MemoryError as error:
+        if len(images) > 1:
+            for alone in images:
+                yield from _that_fit(model, [alone], failed, bar)
+            return
+        ((path, _),) = images
+        failed.append(path)
+        bar.write(
+            f"minimask: {path}: not enough memory ({error}); cut it into tiles, or save it "
+            "smaller; left out",
+            file=sys.stderr,
+        )
 
 
 def _sentence(path: Path, error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{path}: {error.strerror}"
-    return str(error)
-
-
-class Ids:
-    """The image and category ids that COCO results carry.
-
-    Raises:
-        ValueError: an image or class that the annotations do not have.
-    """
-
-    def __init__(self, files: list[Path], classes: Sequence[str], source: Path | None) -> None:
-        self.images = {path: i + 1 for i, path in enumerate(files)}
-        self.categories = list(range(1, len(classes) + 1))
-        if source is None:
-            return
-        from minimask.data.coco import read_json
-
-        content = read_json(source)
-        by_name = {Path(image["file_name"]).name: image["id"] for image in content["images"]}
-        category = {entry["name"]: entry["id"] for entry in content["categories"]}
-        strangers = [str(path) for path in files if path.name not in by_name]
-        unknown = [name for name in classes if name not in category]
-        if strangers:
-            raise ValueError(f"{source}: lists no image of the name {strangers[0]!r}")
-        if unknown:
-            raise ValueError(
-                f"{source}: has no category {unknown[0]!r}, which the model knows; it has "
-                f"{', '.join(map(repr, list(category)[:8]))}"
-            )
-        self.images = {path: by_name[path.name] for path in files}
-        self.categories = [category[name] for name in classes]
+    text = str(error) or type(error).__name__
+    return text if str(path) in text else f"{path}: {text}"
 
 
 class Writer:
     """Writes what was found in each image, every file whole or not at all."""
 
-    def __init__(self, out: Path, score: float, pictures: bool, cutouts: bool, ids: Ids) -> None:
+    def __init__(
+        self,
+        out: Path,
+        score: float,
+        pictures: bool,
+        cutouts: bool,
+        ids: Ids,
+        names: dict[Path, str],
+        all: bool,
+    ) -> None:
         self.out, self.score, self.pictures, self.cutouts = out, score, pictures, cutouts
         self.ids = ids
         self.entries: list[dict[str, Any]] = []
         self.results: list[dict[str, Any]] = []
-        self.names: set[str] = set()
+        self.names, self.all = names, all
 
     def add(self, path: Path, image: np.ndarray, detections: Detections) -> None:
         """Draw one image's objects, save them, and remember them for the JSON files."""
         from minimask import draw
 
         number = self.ids.images[path]
-        coco = detections.to_coco(number, self.ids.categories)
-        self.results += coco
-        name = self._free_name(path.stem)
+        name = self.names[path]
         indices = [i for i in range(len(detections)) if detections.scores[i] >= self.score]
         kept = detections.keep(indices)
+        coco = kept.to_coco(number, self.ids.categories)
+        if self.all:  # masks of a large image take time: only where they are asked for
+            self.results += detections.to_coco(number, self.ids.categories)
         height, width = detections.image_size
         self.entries.append(
             {
@@ -229,9 +276,7 @@ class Writer:
                 "image_id": number,
                 "width": width,
                 "height": height,
-                "objects": [
-                    _entry(kept, i, coco[j].get("segmentation")) for i, j in enumerate(indices)
-                ],
+                "objects": [_entry(kept, i, coco[i].get("segmentation")) for i in range(len(kept))],
             }
         )
         if self.pictures:
@@ -241,14 +286,6 @@ class Writer:
                 if piece.size:
                     file = f"{name}-{i:02d}-{_file_name(kept.names[i])}.png"
                     draw.save_image(self.out / "cutouts" / file, piece)
-
-    def _free_name(self, stem: str) -> str:
-        """The image's name without suffix; numbered where another image has it already."""
-        name, number = stem, 2
-        while name.lower() in self.names:
-            name, number = f"{stem}-{number}", number + 1
-        self.names.add(name.lower())
-        return name
 
     def finish(self, results: Path | None) -> None:
         """Write the JSON files and say what was found."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from minimask.data import registry
 from minimask.tools.cli import WrongUse
@@ -15,6 +18,22 @@ from minimask.tools.cli import WrongUse
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
     from minimask.train.settings import RunSettings
+
+
+LOOKED_AT = 8  # images of a data set before training
+WHITE = (
+    "Of images of more than 8 bits: the value shown as white, e.g. 4095 for a camera of 12 bits; "
+    "auto: of each image the value that 99.9 % of its pixels do not exceed."
+)
+PAGE = "Of image files with several pages or frames: which one, from 1."
+RUNS = "as in training, else 65535"
+
+WhiteOption = Annotated[
+    str | None, typer.Option("--white", metavar="VALUE|auto", help=WHITE, show_default=RUNS)
+]
+PageOption = Annotated[
+    int | None, typer.Option("--page", help=PAGE, show_default="as in training, else the first")
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,6 +165,57 @@ def open_dataset(
     return dataset
 
 
+def reading(
+    white: str | None, page: int | None, settings: RunSettings | None = None
+) -> dict[str, Any]:
+    """How image files are read: `white` and `page` as given, else those that the run trained with.
+
+    Raises:
+        WrongUse: a value that cannot be.
+    """
+    is_positive(page, "--page")
+    before = {} if settings is None else settings.data.reading()
+    given = {"white": white_value(white), "page": page}
+    return before | {name: value for name, value in given.items() if value is not None}
+
+
+def white_value(text: str | None) -> int | str | None:
+    """The value of --white: a number, "auto", or None where it is not given."""
+    if text is None or text == "auto":
+        return text
+    if not text.isdecimal() or int(text) < 1:
+        raise WrongUse(f"--white: expected a whole number such as 4095, or auto, got {text!r}")
+    return int(text)
+
+
+@contextlib.contextmanager
+def remarks_said() -> Iterator[None]:
+    """Say on stderr what readers remark on images in the block: once each, with their number."""
+    from minimask.data import remarks
+
+    with remarks.collected() as said:
+        try:
+            yield
+        finally:
+            for line in said.lines():
+                typer.echo(f"minimask: {line}", err=True)
+
+
+def look_at_images(dataset: Any) -> None:
+    """Read a few images of a data set, and say what they are if not what is usual."""
+    from minimask.data import read_image
+
+    if not hasattr(dataset, "white"):  # generated, or read in a way of its own
+        return
+    count = len(dataset)
+    with remarks_said():
+        for i in sorted({k * count // LOOKED_AT for k in range(LOOKED_AT)} if count else ()):
+            # what cannot be read is an error when its turn comes
+            with contextlib.suppress(OSError, ValueError, MemoryError):
+                page = getattr(dataset, "page", None)
+                read_image(dataset.describe(i), white=dataset.white, page=page)
+
+
 def keep_existing(paths: Iterable[Path | None], force: bool) -> None:
     """Raise if one of the outputs exists, unless `force` says that it may be replaced.
 
@@ -182,6 +252,33 @@ def refuse_overwriting(outputs: Iterable[Path | None], inputs: Iterable[Path | N
                 raise ValueError(
                     f"{output} is read by this command{also}: choose another name for the output"
                 )
+
+
+def files_of(weights: Path) -> list[Path]:
+    """The files that a run, a checkpoint or a file of weights is read from, or may be."""
+    if weights.is_file():
+        return [weights, weights.parent / "settings.json"]
+    inside = [weights / name for name in ("settings.json", "model.safetensors")]
+    above = [folder / "settings.json" for folder in weights.parents[:2]]
+    return [*inside, *above, *weights.glob("*.*"), *weights.glob("checkpoints/*/*")]
+
+
+def refuse_pictures(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
+    """The same for many of both: only what exists is compared, all at once."""
+    read: dict[tuple[int, int], Path] = {}
+    for path in inputs:
+        with contextlib.suppress(OSError):
+            read[_identity(path)] = path
+    for output in outputs:
+        with contextlib.suppress(OSError):
+            same = read.get(_identity(output))
+            if same is not None:
+                refuse_overwriting((output,), (same,))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    about = path.stat()
+    return about.st_dev, about.st_ino
 
 
 def _same_place(a: Path, b: Path) -> bool:

@@ -11,6 +11,13 @@ from minimask.data import registry
 from minimask.data.augmentations import AUGMENTATIONS
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.sources import (
+    PAGE,
+    WHITE,
+    look_at_images,
+    refuse_overwriting,
+    white_value,
+)
 from minimask.train.recipes import RECIPES
 from minimask.train.settings import RunSettings, option_name
 
@@ -91,8 +98,10 @@ def train(
     ] = None,
     data_option: Annotated[
         list[str] | None,
-        _option("NAME=VALUE: any other option of the data, e.g. white=4095.", DATA),
+        _option("NAME=VALUE: any other option of the data.", DATA),
     ] = None,
+    white: Annotated[str | None, _option(WHITE, DATA, 65535)] = None,
+    page: Annotated[int | None, _option(PAGE, DATA, "the first")] = None,
     shapes_size: Annotated[
         int | None, _option("Side of generated images in pixels.", DATA, 128)
     ] = None,
@@ -208,10 +217,16 @@ def run(given: dict[str, Any]) -> None:
     from minimask.train.loop import train as train_model
     from minimask.train.run import new_model
 
+    if not resume:
+        data = settings.data
+        read = [data.annotations, data.images, data.val_annotations, data.val_images]
+        read.append(settings.model.weights)
+        refuse_overwriting((out,), (Path(path) for path in read if path))
     folder.check(out, settings, resume=resume)  # before anything slow
     find(device)
     dataset, val = open_data(settings)
     look_at(dataset, val)
+    look_at_images(dataset)
     model = new_model(settings, dataset.classes).to(device)
     started = out if resume and folder.is_run(out) else None
     if not quiet:
@@ -291,6 +306,8 @@ def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettin
 def _expanded(given: dict[str, Any]) -> dict[str, Any]:
     """The options as settings: lists split, paths made absolute, short forms written out."""
     values = dict(given)
+    if "white" in values:
+        values["white"] = white_value(values["white"])
     for name in ("augment", "classes", "anchors", "milestones", "min_size"):
         if name in values:
             words = [w.strip() for w in values[name].split(",") if w.strip()]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 
 import numpy as np
 import pytest
@@ -196,3 +198,189 @@ def test_ctrl_c_says_how_far_it_came(run, images, tmp_path, monkeypatch) -> None
     assert result.exit_code == 130
     assert "stopped after 2 of 6 images" in result.stderr
     assert sorted(files_in(out)) == ["color-2.png", "color.png"]
+
+
+# ---------------------------------------------------------------- folders in folders, ids by path
+
+
+@pytest.fixture
+def plates(tmp_path):
+    """The same names in two folders, and things that are no images."""
+    folder = tmp_path / "plates"
+    for i, name in enumerate(("a", "b/c")):
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(Shapes(9, 64, seed=1)[i].image).save(folder / name / "cell.png")
+    Image.fromarray(Shapes(9, 64, seed=1)[3].image).save(folder / "top.png")
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_bytes((folder / "top.png").read_bytes())
+    (folder / "scan001").write_bytes((folder / "top.png").read_bytes())
+    (folder / "b" / "circle").symlink_to(folder, target_is_directory=True)
+    return folder
+
+
+def predict(run, *words):
+    return invoke("predict", "--weights", run, "--quiet", "--score", SCORE, *words)
+
+
+def listing(file_names, categories=("star", "circle", "triangle", "square"), ids=None):
+    """A list of test images: no annotations."""
+    ids = ids or range(1, len(file_names) + 1)
+    size = {"width": 64, "height": 64}
+    images = [{"id": i, "file_name": n, **size} for i, n in zip(ids, file_names, strict=True)]
+    return {
+        "images": images,
+        "categories": [{"id": i, "name": n} for i, n in enumerate(categories)],
+    }
+
+
+def test_what_is_passed_over_is_said(run, plates, tmp_path) -> None:
+    result = predict(run, plates, "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if "passed over" in line]
+    assert "2 images in subfolders: --recursive reads them" in line
+    assert "images by content, not by name: " in line and "scan001: name them" in line
+    assert "1 hidden image" in line and "1 other file (1 .txt)" in line
+    named = predict(run, plates / "scan001", "--out", tmp_path / "named")
+    assert named.exit_code == 0 and "passed over" not in named.stderr
+    alone = predict(run, plates / "b", "--out", tmp_path / "none")
+    assert alone.exit_code == 1 and "no images in this folder" in alone.stderr
+    assert "subfolders: add --recursive" in alone.stderr
+
+
+def test_recursive_mirrors_the_folders(run, plates, tmp_path) -> None:
+    out = plates / "found"  # inside: its pictures are not read
+    for _ in range(2):
+        result = predict(run, plates, "--out", out, "--recursive", "--cutouts", "--force")
+        assert result.exit_code == 0, result.output
+        pictures = {path.relative_to(out).as_posix() for path in out.rglob("*.png")}
+        assert {"top.png", "a/cell.png", "b/c/cell.png"} == {
+            name for name in pictures if not name.startswith("cutouts/")
+        }
+        assert any(name.startswith("cutouts/b/c/cell-00-") for name in pictures)
+    assert "3 images" in result.stdout
+
+
+def test_results_have_the_ids_of_their_paths(run, plates, tmp_path) -> None:
+    names = ["plates\\a\\cell.png", "plates/b/c/CELL.png", "x/top.png"]
+    source, results = tmp_path / "list.json", tmp_path / "results.json"
+    source.write_text(json.dumps(listing(names, ids=["first", 7, "third"])))
+    words = ("--recursive", "--results", results, "--annotations", source, "--out", tmp_path / "o")
+    result = predict(run, plates, *words)
+    assert result.exit_code == 0, result.output
+    entries = json.loads((tmp_path / "o" / "predictions.json").read_text())
+    found = {entry["name"]: entry["image_id"] for entry in entries}
+    assert found == {"a/cell": "first", "b/c/cell": 7, "top": "third"}
+    assert {entry["image_id"] for entry in json.loads(results.read_text())} <= {"first", 7, "third"}
+    assert "top.png: known in" in result.stderr and "name alone" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["x/cell.png", "y/cell.png", "top.png"], "2 images of .* could be this one: 'x/cell.png'"),
+        (["cell.png", "top.png"], "are both image 1 of"),
+        (["a/cell.png", "b/c/cell.png"], "lists no image of the name 'top.png'"),
+    ],
+)
+def test_doubtful_paths_are_named(run, plates, tmp_path, names, said) -> None:
+    source = tmp_path / "list.json"
+    source.write_text(json.dumps(listing(names)))
+    before = files_in(tmp_path)
+    words = ("--recursive", "--results", tmp_path / "r.json", "--annotations", source)
+    result = predict(run, plates, *words, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and re.search(said, result.stderr), result.output
+    assert files_in(tmp_path) == before
+
+
+def test_nothing_is_written_onto_what_is_read(run, images, tmp_path) -> None:
+    source = tmp_path / "list.json"
+    source.write_text(json.dumps(listing(["color.png"])))
+    (tmp_path / "link").symlink_to(images, target_is_directory=True)
+    (tmp_path / "link.json").symlink_to(source)
+    before = files_in(images), source.read_bytes()
+    to_results = ("--annotations", source, "--out", tmp_path / "o", "--results")
+    for words in (
+        ("--out", images),
+        ("--out", tmp_path / "link"),
+        (*to_results, source),
+        (*to_results, tmp_path / "link.json"),
+        (*to_results, images / "color.png"),
+        ("--out", tmp_path / "o", "--results", run / "model.safetensors"),
+    ):
+        result = predict(run, images / "color.png", *words, "--force")
+        assert result.exit_code == 1 and "is read by this command" in result.stderr, words
+        assert (files_in(images), source.read_bytes()) == before
+    assert predict(run, images / "grey.png", "--out", tmp_path / "whole").exit_code == 0
+    jpeg = predict(run, images / "color.jpg", "--out", images, "--force")
+    assert jpeg.exit_code == 0  # color.png lies beside it, and is not one of the images
+
+
+# ---------------------------------------------------------------- white, pages, failures
+
+
+def test_white_and_pages(run, tmp_path) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    for i in range(3):
+        values = np.full((64, 64), 100, np.uint16)
+        values[10:40, 10 + i : 40] = 3000
+        Image.fromarray(values).save(folder / f"m{i}.png")
+    pages = [Image.new("L", (64, 64), shade) for shade in (0, 200)]
+    pages[0].save(folder / "stack.tif", save_all=True, append_images=pages[1:])
+    plain = ("--score", 1)
+    dark = predict(run, folder, "--out", tmp_path / "dark", *plain)
+    (line,) = [line for line in dark.stderr.splitlines() if "16-bit" in line]
+    assert "m0.png (and 2 others): 16-bit image" in line and line.endswith("say --white 4095")
+    assert "stack.tif: 2 pages, the first is read; --page 2 chooses another" in dark.stderr
+
+    def brightness(out):
+        with Image.open(out) as picture:
+            return np.percentile(np.asarray(picture.convert("L")), 80)
+
+    for white in ("4095", "auto"):
+        out = tmp_path / white
+        bright = predict(run, folder / "m0.png", "--out", out, "--white", white, *plain)
+        assert bright.exit_code == 0 and not bright.stderr
+        assert brightness(out / "m0.png") > 150 > 20 > brightness(tmp_path / "dark" / "m0.png")
+    second = predict(run, folder / "stack.tif", "--page", 2, "--out", tmp_path / "second", *plain)
+    assert second.exit_code == 0 and brightness(tmp_path / "second" / "stack.png") > 190
+    third = predict(run, folder / "stack.tif", "--page", 3, "--out", tmp_path / "third")
+    assert third.exit_code == 1 and "has 2 pages, so there is no page 3" in third.stderr
+    for words in (("--white", "bright"), ("--white", "0"), ("--page", "0")):
+        assert predict(run, folder, "--out", tmp_path / "never", *words).exit_code == 2
+
+
+def test_the_white_of_the_run_counts(tmp_path) -> None:
+    run = make_run(tmp_path / "mine")
+    path = run / "settings.json"
+    settings = json.loads(path.read_text())
+    settings["data"] |= {"data": "files", "white": 4095, "page": 1}
+    path.write_text(json.dumps(settings))
+    Image.fromarray(np.full((64, 64), 3000, np.uint16)).save(tmp_path / "m.png")
+    for words, light in (((), True), (("--white", "65535"), False)):
+        out = tmp_path / f"out{light}"
+        result = predict(run, tmp_path / "m.png", "--out", out, *words)
+        assert result.exit_code == 0, result.output
+        with Image.open(out / "m.png") as picture:
+            assert (np.median(np.asarray(picture)) > 150) == light
+
+
+def test_any_failure_of_one_image_leaves_the_others(run, images, tmp_path, monkeypatch) -> None:
+    from minimask.models import MaskRCNN
+
+    (images / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    predict_images = MaskRCNN.predict
+
+    def with_little_memory(self, batch):
+        if len(batch) > 1 or batch[0].mean() == batch[0][0, 0, 0]:
+            raise MemoryError("64 bytes")
+        return predict_images(self, batch)
+
+    Image.new("RGB", (64, 64), (77, 77, 77)).save(images / "huge.png")
+    monkeypatch.setattr(MaskRCNN, "predict", with_little_memory)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    result = predict(run, images, "--out", tmp_path / "out")
+    assert result.exit_code == 1 and "2 of 8 images failed" in result.stderr
+    assert "photo.heic: HEIC needs pip install minimask[images]; left out" in result.stderr
+    assert "huge.png: not enough memory (64 bytes); cut it into tiles" in result.stderr
+    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 6
