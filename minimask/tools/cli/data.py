@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minimask.data import registry
-from minimask.tools.cli import WrongUse
+from minimask.tools.cli import WrongUse, convert
 from minimask.tools.cli.sources import check_data, is_positive, keep_existing, open_dataset
 
 if TYPE_CHECKING:
@@ -143,6 +143,9 @@ def show(
         titles.append(f"{sample.name}: {len(sample)}")
     draw.save_image(out, draw.contact_sheet(pictures, titles, columns=2))
     typer.echo(f"{len(pictures)} images with {', '.join(dataset.classes[:8])}: {out}")
+
+
+app.command("convert", epilog=convert.EPILOG)(convert.convert)
 
 
 def _name(data: str | None, annotations: Path | None) -> str:
