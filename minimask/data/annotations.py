@@ -8,8 +8,10 @@ A reader of a format fills a `Collector` and hands out its `Annotations`; everyt
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +19,10 @@ import numpy as np
 
 from minimask.data.findings import Finding, Severity
 from minimask.data.image_files import ImageFiles, image_size
+
+
+class NoArea(ValueError):
+    """A shape that covers nothing: a click too much, not a mistake in the file."""
 
 
 @dataclass
@@ -87,6 +93,8 @@ class Collector:
         self.declared = None if classes is None else list(classes)
         self.images: list[dict[str, Any]] = []
         self.notes: list[Finding] = []
+        self.passed: Counter[tuple[str, str]] = Counter()  # what was passed over, and advice
+        self._of_file: dict[pathlib.Path, dict[str, Any]] = {}
         self._objects: list[tuple[dict[str, Any], str, str]] = []  # entry, class, place
 
     def image(
@@ -98,6 +106,8 @@ class Collector:
         id: int | str | None = None,
     ) -> dict[str, Any] | None:
         """Add an image; None, with a note, where there is no such file.
+
+        A file that was added before is handed out again, with a note.
 
         Args:
             name: as the annotation file writes it; found in the folder by `ImageFiles.find`.
@@ -116,6 +126,10 @@ class Collector:
             message = str(error).removeprefix(f"{path}: ")
             self.note("error", path, message, "put the right file there, or remove it")
             return None
+        if path in self._of_file:
+            message = f"the image {name!r} is listed more than once; its objects are put together"
+            self.note("warning", said_by, message, "see whether objects are there twice")
+            return self._of_file[path]
         entry = {
             "id": len(self.images) + 1 if id is None else id,
             "file_name": self.files.relative(path),
@@ -123,6 +137,7 @@ class Collector:
             "height": int(height),
         }
         self.images.append(entry)
+        self._of_file[path] = entry
         return entry
 
     def add(
@@ -162,8 +177,33 @@ class Collector:
         """Remember something for the user: see `Finding`."""
         self.notes.append(Finding(severity, str(file), None, message, advice))
 
+    @contextlib.contextmanager
+    def one_object(self, place: str) -> Iterator[None]:
+        """What goes wrong inside is a finding about this object; the rest is still read.
+
+        A `ValueError` is an error in the file, a `NoArea` a leftover, which is a warning.
+        """
+        file, _, where = place.rpartition(": ")
+        try:
+            yield
+        except NoArea as error:
+            self.note("warning", file, f"{where}: {error}; left out", "remove it, or draw it")
+        except (ValueError, OverflowError) as error:
+            self.note("error", file, f"{where}: {error}", "mend it, or remove it")
+
+    def pass_over(self, what: str, advice: str = "nothing, if that is meant") -> None:
+        """Count something that is not read; `done` makes one note of all of a kind.
+
+        Args:
+            what: "points", "polylines": follows the number.
+            advice: see `Finding`.
+        """
+        self.passed[what, advice] += 1
+
     def done(self) -> Annotations:
         """Everything, numbered."""
+        for (what, advice), number_of in self.passed.items():
+            self.note("note", self.source, f"{number_of} {what}", advice)
         names = self.declared
         if names is None:
             names = sorted({name for _, name, _ in self._objects})
