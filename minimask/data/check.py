@@ -1,6 +1,7 @@
 """Find what is wrong with annotations and images before training does.
 
 Nothing in the files makes this raise: every problem becomes a finding, and the search goes on.
+What follows from another finding is not reported again.
 """
 
 from __future__ import annotations
@@ -8,90 +9,73 @@ from __future__ import annotations
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from minimask.data.annotated import chosen_classes
+from minimask.data.annotations import Annotations
 from minimask.data.check_boxes import box_problems
-from minimask.data.coco import read_json, structure_problems
-from minimask.data.images import SIXTEEN_BIT, missing_file, read_image
-from minimask.data.sample import boxes_of_masks
-from minimask.data.segmentation import decode, segmentation_problem
+from minimask.data.check_files import examine_images
+from minimask.data.findings import ORDER, Finding, Severity, errors_first
+from minimask.data.formats import read_annotations
+from minimask.data.images import missing_file
+from minimask.data.segmentation import tight_box
+from minimask.data.soundness import Sound, examine
 
-Severity = Literal["error", "warning", "note"]
-ORDER = {"error": 0, "warning": 1, "note": 2}
-EXIF_ORIENTATION = 0x0112
-REMOVE = "correct or remove the annotation"
+Progress = Callable[[int, int], None]  # images looked at, of how many
 
-
-@dataclass(frozen=True)
-class Finding:
-    """Something to know before training.
-
-    Attributes:
-        severity: "error" (training would stop or learn something wrong), "warning" (probably
-            not what was meant) or "note".
-        file: the file to look at: the annotations or an image.
-        annotation_id: of the annotation, None where it is not about one.
-        message: what was found, with the JSON path where there is one.
-        advice: what to do.
-    """
-
-    severity: Severity
-    file: str
-    annotation_id: int | None
-    message: str
-    advice: str
-
-    def __str__(self) -> str:
-        which = "" if self.annotation_id is None else f"annotation {self.annotation_id}: "
-        return f"{self.severity}: {self.file}: {which}{self.message}. To do: {self.advice}."
+__all__ = ["ORDER", "Finding", "check_files", "contents_line", "find_problems"]
 
 
 def find_problems(
-    annotations: str | os.PathLike[str], images: str | os.PathLike[str], *, threads: int = 2
+    annotations: str | os.PathLike[str], images: str | os.PathLike[str] | None, *, threads: int = 2
 ) -> list[Finding]:
-    """Everything that looks wrong in a COCO file and its images, errors first.
+    """Everything that looks wrong in annotations and their images, errors first.
 
     Args:
-        annotations: the JSON file.
-        images: the folder its file names start from.
+        annotations: a file or folder of any format.
+        images: the folder of the images; None: as the files say, or beside them.
         threads: that read images.
 
     Returns:
         Findings; none where all is well.
 
     Raises:
-        FileNotFoundError: no such JSON file or folder.
+        FileNotFoundError: no such file or folder.
     """
-    folder = pathlib.Path(images)
-    if not folder.is_dir():
-        raise FileNotFoundError(missing_file(folder, "folder"))
+    return check_files(annotations, images, threads=threads)[0]
+
+
+def check_files(
+    annotations: str | os.PathLike[str],
+    images: str | os.PathLike[str] | None,
+    format: str | None = None,
+    *,
+    threads: int = 2,
+    progress: Progress | None = None,
+) -> tuple[list[Finding], str]:
+    """The findings of `find_problems`, and a line that says how much there is of everything.
+
+    Args:
+        annotations: a file or folder.
+        images: the folder of the images.
+        format: name of the format; None: recognised.
+        threads: that read images.
+        progress: called after every image.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+    """
+    if images is not None and not pathlib.Path(images).is_dir():
+        raise FileNotFoundError(missing_file(images, "folder"))
     try:
-        content = read_json(annotations)
+        found = read_annotations(annotations, images, format)
     except ValueError as error:
         message = str(error).removeprefix(f"{annotations}: ")
-        advice = "export it again as COCO instances, or mend that place"
-        return [Finding("error", str(annotations), None, message, advice)]
-    findings = list(_Search(pathlib.Path(annotations), folder, content, threads).all())
-    return sorted(findings, key=lambda finding: ORDER[finding.severity])
-
-
-def contents(annotations: str | os.PathLike[str]) -> str:
-    """How much there is of everything in a COCO file; nothing if it cannot be read at all."""
-    try:
-        content = read_json(annotations)
-        names = {entry["id"]: entry["name"] for entry in content["categories"]}
-        counts = Counter(names[entry["category_id"]] for entry in content["annotations"])
-        used = {entry["image_id"] for entry in content["annotations"]}
-        empty = sum(image["id"] not in used for image in content["images"])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return ""
-    return contents_line(len(content["images"]), empty, counts)
+        advice = "export it again, or mend that place"
+        return [Finding("error", str(annotations), None, message, advice)], ""
+    search = _Search(found, threads, progress)
+    return errors_first(search.all()), search.contents()
 
 
 def contents_line(images: int, empty: int, counts: Counter[str]) -> str:
@@ -105,150 +89,127 @@ def contents_line(images: int, empty: int, counts: Counter[str]) -> str:
 
 
 class _Search:
-    """One file being searched; each method yields what it finds."""
+    """Annotations being searched; each method yields what it finds."""
 
-    def __init__(
-        self, path: pathlib.Path, folder: pathlib.Path, content: dict[str, Any], threads: int
-    ) -> None:
-        self.path = path
-        self.folder = folder
-        self.content = content
-        self.threads = threads
-        self.broken = list(structure_problems(content))
-        unusable = {where.partition(".")[0] for where, _, _ in self.broken}
-        self.categories = self._usable("categories", unusable)
-        self.category_ids = {entry["id"] for _, entry in self.categories}
-        self.images = self._usable("images", unusable)
-        self.annotations = self._usable("annotations", unusable)
-        self.image_of = {entry["id"]: entry for _, entry in self.images}
+    def __init__(self, found: Annotations, threads: int, progress: Progress | None) -> None:
+        self.found, self.threads, self.progress = found, threads, progress
+        self.sound: Sound = examine(found)
+        self.boxes_only = any("boxes only" in e.message for e in self.sound.errors)
+        if self.boxes_only:  # one finding says so; the rest is looked at as what it is
+            errors = [e for e in self.sound.errors if "boxes only" in e.message]
+            self.sound = examine(found, boxes_only=True)
+            self.sound.errors.extend(errors)
+        self.image_of = {image["id"]: image for image in found.images}
 
-    def _usable(self, key: str, unusable: set[str]) -> list[tuple[int, dict[str, Any]]]:
-        """Number and content of the entries that can be looked at further."""
-        entries = enumerate(self.content[key])
-        return [(i, entry) for i, entry in entries if f"{key}[{i}]" not in unusable]
-
-    def _found(
-        self, severity: Severity, message: str, advice: str, annotation: int | None = None
-    ) -> Finding:
-        return Finding(severity, str(self.path), annotation, message, advice)
+    def contents(self) -> str:
+        """What training will see: sound objects that are no crowds."""
+        names = {category["id"]: category["name"] for category in self.found.categories}
+        objects = [a for a in self.sound.annotations.annotations if not a["iscrowd"]]
+        counts = Counter(names[a["category_id"]] for a in objects)
+        empty = len(self.image_of.keys() - {a["image_id"] for a in objects})
+        return contents_line(len(self.found.images), empty, counts)
 
     def all(self) -> Iterator[Finding]:
-        for where, annotation, problem in self.broken:
-            advice = "give it the value that COCO instance files have there"
-            yield self._found("error", f"{where}: {problem}", advice, annotation)
-        for key in ("categories", "images", "annotations"):
-            yield from self._duplicates(key)
-        yield from self._category_use()
-        yield from self._image_use()
-        with ThreadPoolExecutor(self.threads) as threads:
-            for found in threads.map(self._image, self.images):
-                yield from found
-        for i, entry in self.annotations:
-            yield from self._annotation(i, entry)
+        yield from (finding for finding in self.found.notes if finding.severity != "error")
+        yield from self.sound.errors
+        yield from self.sound.left_out
+        yield from self._classes()
+        yield from self._objects()
+        if self.found.folder is not None:
+            yield from examine_images(self.found, self.threads, self.progress)
+        yield from self._boxes()
+        yield from self._twins()
 
-    def _duplicates(self, key: str) -> Iterator[Finding]:
-        entries: list[tuple[int, dict[str, Any]]] = getattr(self, key)
-        first: dict[tuple[str, Any], int] = {}
-        for i, entry in entries:
-            for name in {"categories": ("id", "name"), "images": ("id", "file_name")}.get(
-                key, ("id",)
+    def _note(self, severity: Severity, message: str, advice: str) -> Finding:
+        return Finding(severity, str(self.found.source), None, message, advice)
+
+    def _classes(self) -> Iterator[Finding]:
+        lost = any("categories[" in f.message for f in self.found.notes if f.severity == "error")
+        if not self.found.categories and not lost:
+            yield self._note("error", "categories: none", "list at least one class")
+        used = Counter(a["category_id"] for a in self.found.annotations)
+        if self.sound.errors and not used:
+            return  # the errors are the reason
+        first: dict[str, Any] = {}
+        kept = chosen_classes(self.found, None)[0]
+        for i, category in enumerate(self.found.categories):
+            name, number = category["name"], category["id"]
+            before = first.setdefault(name, number)
+            if before != number:
+                both = used[before] and used[number]
+                reading = "they are read as one class" if both else "the one without is dropped"
+                message = f"categories[{i}].name: {name!r} is there twice; {reading}"
+                yield self._note("warning" if both else "note", message, "nothing, if that is so")
+            elif name not in kept:
+                message = f"categories[{i}]: {name!r} only groups the others, it is no class"
+                yield self._note("note", message, "nothing, if that is so")
+            elif not used[number] and not any(
+                used[c["id"]] for c in self.found.categories if c["name"] == name
             ):
-                before = first.setdefault((name, entry[name]), i)
-                if before != i:
-                    message = f"{key}[{i}].{name}: {entry[name]!r} is also that of {key}[{before}]"
-                    mine = entry["id"] if key == "annotations" else None
-                    advice = f"give every entry of {key} its own {name}"
-                    severity: Severity = "warning" if name == "file_name" else "error"
-                    yield self._found(severity, message, advice, mine)
-
-    def _category_use(self) -> Iterator[Finding]:
-        used = Counter(annotation["category_id"] for _, annotation in self.annotations)
-        if not self.categories:
-            yield self._found("error", "categories: none", "list at least one class")
-        for i, category in self.categories:
-            if not used[category["id"]]:
-                message = f"categories[{i}]: no annotation is of class {category['name']!r}"
+                message = f"categories[{i}]: no annotation is of class {name!r}"
                 advice = "leave the class out with `classes`, or find out where its objects went"
-                yield self._found("warning", message, advice)
+                yield self._note("warning", message, advice)
 
-    def _image_use(self) -> Iterator[Finding]:
-        if not self.images:
-            yield self._found("error", "images: none", "list at least one image")
-        used = {annotation["image_id"] for _, annotation in self.annotations}
-        empty = [entry["file_name"] for _, entry in self.images if entry["id"] not in used]
-        if empty:
-            message = f"{len(empty)} of {len(self.images)} images have no annotation: {empty[0]}"
-            message += ", ..." if len(empty) > 1 else ""
-            yield self._found("note", message, "nothing, if they show no objects")
-        crowds = [i for i, annotation in self.annotations if annotation.get("iscrowd") == 1]
-        if crowds:
-            message = f"{len(crowds)} annotations are crowds, the first annotations[{crowds[0]}]"
-            advice = "nothing: they are not trained on, and detections inside them cost nothing"
-            yield self._found("note", message, advice)
-
-    def _image(self, numbered: tuple[int, dict[str, Any]]) -> list[Finding]:
-        """What is wrong with an image file; runs in a thread."""
-        i, entry = numbered
-        path = self.folder / entry["file_name"]
-
-        def found(severity: Severity, message: str, advice: str) -> Finding:
-            return Finding(severity, str(path), None, message, advice)
-
-        try:
-            height, width = read_image(path).shape[:2]
-            with Image.open(path) as image:
-                orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-                brightest = int(np.max(np.asarray(image))) if image.mode in SIXTEEN_BIT else None
-        except (ValueError, OSError) as error:
-            message = str(error).removeprefix(f"{path}: ")
-            advice = f"put the right file there, or remove images[{i}] from {self.path.name}"
-            return [found("error", message, advice)]
-        result = []
-        if (height, width) != (entry["height"], entry["width"]):
-            says = f"images[{i}] says {entry['width']} x {entry['height']}"
-            message = f"{width} x {height} pixels, but {says}"
-            advice = "annotate the image at the size it has now, or put the original back"
-            if orientation in (5, 6, 7, 8):
-                message += f" (the file is turned by EXIF orientation {orientation})"
-                advice = "save the image without EXIF orientation, as it was annotated"
-            result.append(found("error", message, advice))
-        elif orientation != 1:
-            message = f"shown turned by EXIF orientation {orientation}; masks may not be"
-            result.append(found("warning", message, "look at it with `minimask data show`"))
-        if brightest is not None and brightest < 65535 // 8:
-            message = f"16-bit image whose brightest value is {brightest}, so it is nearly black"
-            result.append(found("warning", message, "say which value is white, e.g. white=4095"))
-        return result
-
-    def _annotation(self, i: int, annotation: dict[str, Any]) -> Iterator[Finding]:
-        where, mine = f"annotations[{i}]", annotation["id"]
-        if annotation["category_id"] not in self.category_ids:
-            message = f"{where}.category_id: no category has the id {annotation['category_id']}"
-            yield self._found("error", message, "add the category, or correct the id", mine)
-        for name, allowed in (("iscrowd", (0, 1)), ("area", None)):
-            value = annotation.get(name, 0)
-            if not isinstance(value, int | float) or (allowed and value not in allowed):
-                expected = "0 or 1" if allowed else "a number"
-                message = f"{where}.{name}: expected {expected}, got {value!r}"
-                yield self._found("error", message, f"correct it or leave {name} out", mine)
-        image = self.image_of.get(annotation["image_id"])
-        if image is None:
-            message = f"{where}.image_id: no image has the id {annotation['image_id']}"
-            yield self._found("error", message, "add the image, or remove the annotation", mine)
+    def _objects(self) -> Iterator[Finding]:
+        """Images and annotations that training will not see."""
+        if not self.found.images and not self.sound.errors:
+            yield self._note("error", "images: none", "list at least one image")
+        used = {annotation["image_id"] for annotation in self.found.annotations}
+        empty = [e["file_name"] for e in self.found.images if e["id"] not in used]
+        if empty and (used or not self.sound.errors):
+            message = f"{len(empty)} of {len(self.found.images)} images have no annotation: "
+            message += f"{empty[0]}{', ...' if len(empty) > 1 else ''}"
+            yield self._note("note", message, "nothing, if they show no objects")
+        if self.sound.errors:
             return
-        height, width = image["height"], image["width"]
-        problem = segmentation_problem(annotation.get("segmentation"), height, width)
-        tight = None
-        if problem:
-            message = f"{where}.segmentation{problem} ({image['file_name']})"
-            yield self._found("error", message, REMOVE, mine)
-        else:
-            mask = decode(annotation["segmentation"], height, width)
-            if mask.any():
-                tight = boxes_of_masks(mask[None])[0]
-            else:
-                message = f"{where}.segmentation: the mask has no pixel ({image['file_name']})"
-                yield self._found("error", message, REMOVE, mine)
-        for severity, problem, advice in box_problems(annotation, tight, height, width):
-            message = f"{where}{problem} ({image['file_name']})"
-            yield self._found(severity, message, advice, mine)
+        crowds = [i for i, a in enumerate(self.found.annotations) if a["iscrowd"]]
+        objects = len(self.sound.annotations.annotations) - len(crowds)
+        if crowds and objects:
+            message = (
+                f"{len(crowds)} annotations are crowds, the first {self.found.place(crowds[0])[1]}"
+            )
+            advice = "nothing: they are not trained on, and detections inside them cost nothing"
+            yield self._note("note", message, advice)
+        elif self.found.images and not objects:
+            yield nothing_to_learn(self.found, len(crowds))
+
+    def _boxes(self) -> Iterator[Finding]:
+        for i, annotation in enumerate(self.sound.annotations.annotations):
+            image = self.image_of[annotation["image_id"]]
+            height, width = image["height"], image["width"]
+            mask = annotation["segmentation"]
+            tight = None if mask is None else tight_box(mask, height, width)
+            file, place = self.sound.annotations.place(i)
+            wants_box = self.found.format == "coco"
+            for severity, problem, advice in box_problems(
+                annotation, tight, height, width, wants_box
+            ):
+                message = f"{place}{problem} ({image['file_name']})"
+                yield Finding(severity, file, annotation["id"], message, advice)
+
+    def _twins(self) -> Iterator[Finding]:
+        """Objects that are there twice: the same class and mask in the same image."""
+        first: dict[Any, int] = {}
+        twins = []
+        for i, a in enumerate(self.sound.annotations.annotations):
+            key = (a["image_id"], a["category_id"], repr(a["segmentation"] or a.get("bbox")))
+            if first.setdefault(key, i) != i:
+                twins.append(i)
+        if twins:
+            _, place = self.sound.annotations.place(twins[0])
+            message = f"{len(twins)} objects are there twice, such as {place}"
+            yield self._note("warning", message, "keep one of each")
+
+
+def nothing_to_learn(found: Annotations, crowds: int) -> Finding:
+    """The error of data without an object to train on."""
+    if crowds:
+        message = (
+            f"all {crowds} annotations are crowds (iscrowd 1): regions of many objects, which "
+            "are not trained on; there is nothing to learn from"
+        )
+        advice = "if they are single objects, export them with iscrowd 0"
+    else:
+        message = f"none of the {len(found.images)} images has an object to learn from"
+        advice = "annotate some, or find out where the annotations went"
+    return Finding("error", str(found.source), None, message, advice)

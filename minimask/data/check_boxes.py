@@ -16,7 +16,11 @@ OTHER = 0.5  # IoU below which they do not
 
 
 def box_problems(
-    annotation: dict[str, Any], tight: np.ndarray | None, height: int, width: int
+    annotation: dict[str, Any],
+    tight: np.ndarray | None,
+    height: int,
+    width: int,
+    wanted: bool = True,
 ) -> Iterator[tuple[Literal["error", "warning"], str, str]]:
     """What is wrong with `bbox`, and with polygons that leave the image.
 
@@ -25,6 +29,7 @@ def box_problems(
         tight: (4,) x0 y0 x1 y1 of the mask, None without one.
         height: of the image.
         width: the same.
+        wanted: whether files of this format have boxes beside masks.
 
     Yields:
         Severity, JSON path inside the annotation with the problem, and what to do.
@@ -32,7 +37,8 @@ def box_problems(
     yield from _polygons_outside(annotation.get("segmentation"), tight, height, width)
     box = annotation.get("bbox")
     if box is None:
-        yield "warning", ".bbox: missing", "nothing, the mask's tight box is used; or add it"
+        if wanted:
+            yield "warning", ".bbox: missing", "nothing, the mask's tight box is used; or add it"
         return
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         message = f".bbox: expected [x, y, width, height], got {str(box)[:60]}"

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from minimask.data.check import ORDER, Finding, contents_line
+from minimask.data.check import contents_line
+from minimask.data.findings import Finding, errors_first
 from minimask.data.sample import Dataset, Sample
 
 
@@ -52,5 +53,4 @@ def check_images(
         more = ", ..." if len(empty) > 1 else ""
         message = f"{len(empty)} of {len(dataset)} images show no object: {empty[0]}{more}"
         findings.append(Finding("note", empty[0], None, message, "nothing, if that is so"))
-    findings.sort(key=lambda finding: ORDER[finding.severity])
-    return findings, contents_line(len(dataset), len(empty), counts)
+    return errors_first(findings), contents_line(len(dataset), len(empty), counts)

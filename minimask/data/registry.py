@@ -1,5 +1,8 @@
 """Data sets by name: what `--data NAME`, the settings of a run and `open_dataset` find.
 
+"files" is annotations of any format, recognised by what is in them; the name of a format says
+which; the others are data sets of their own.
+
 Nothing heavy is imported here: the command reads options before NumPy is loaded.
 """
 
@@ -10,6 +13,8 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from minimask.data import formats
 
 if TYPE_CHECKING:
     from minimask.data.check import Finding
@@ -66,22 +71,42 @@ def _shapes(
     return Shapes(count, size, seed, classes or DEFAULT_CLASSES)
 
 
-def _coco(
-    annotations: str,
-    images: str,
+def _files(
+    annotations: str | None = None,
+    images: str | None = None,
     classes: Sequence[str] | None = None,
     boxes_only: bool = False,
     white: int | None = None,
+    may_lack: bool = False,
+    unnamed: Sequence[str] | None = None,
+    format: str | None = None,
 ) -> Dataset:
-    from minimask.data.coco import CocoDataset
+    from minimask.data.annotated import open_annotations
 
-    return CocoDataset(annotations, images, classes, boxes_only=boxes_only, white=white)
+    source = annotations or images
+    if source is None:
+        raise ValueError("which images? Name their annotations, or a folder that holds both")
+    return open_annotations(
+        source,
+        images,
+        classes,
+        format=format,
+        boxes_only=boxes_only,
+        white=white,
+        may_lack=may_lack,
+        unnamed=unnamed,
+    )
 
 
-def _check_coco(annotations: str, images: str) -> tuple[list[Finding], str]:
-    from minimask.data.check import contents, find_problems
+def _check_files(
+    annotations: str | None = None, images: str | None = None, format: str | None = None
+) -> tuple[list[Finding], str]:
+    from minimask.data.check import check_files
 
-    return find_problems(annotations, images), contents(annotations)
+    source = annotations or images
+    if source is None:
+        raise ValueError("name the annotations, or a folder that holds them")
+    return check_files(source, images, format)
 
 
 def _folder(images: str, classes: Sequence[str] = ("object",), white: int | None = None) -> Dataset:
@@ -98,9 +123,33 @@ def _check_folder(images: str) -> tuple[list[Finding], str]:
     return check_images(dataset, annotated=lambda index: len(dataset.mask_files(index)))
 
 
+def _format_entry(name: str) -> Entry:
+    """Files of a format that is named, not recognised."""
+
+    def open(
+        annotations: str | None = None,
+        images: str | None = None,
+        classes: Sequence[str] | None = None,
+        boxes_only: bool = False,
+        white: int | None = None,
+        may_lack: bool = False,
+        unnamed: Sequence[str] | None = None,
+    ) -> Dataset:
+        return _files(
+            annotations, images, classes, boxes_only, white, may_lack, unnamed, format=name
+        )
+
+    def check(
+        annotations: str | None = None, images: str | None = None
+    ) -> tuple[list[Finding], str]:
+        return _check_files(annotations, images, name)
+
+    return Entry(open, check=check)
+
+
 DATASETS: dict[str, Entry] = {
+    "files": Entry(_files, check=_check_files),
     "shapes": Entry(_shapes, generated=True),
-    "coco": Entry(_coco, check=_check_coco),
     "folder": Entry(_folder, names_classes=False, check=_check_folder),
 }
 
@@ -122,9 +171,14 @@ def register(name: str, open: Callable[..., Dataset], **about: Any) -> None:
     Raises:
         ValueError: the name is taken.
     """
-    if name in (*DATASETS, "own"):
+    if name in (*names(), "own"):
         raise ValueError(f"register: there is a data set {name!r} already; choose another name")
     DATASETS[name] = Entry(open, **about)
+
+
+def names() -> tuple[str, ...]:
+    """What --data can be: data sets, and formats of annotations."""
+    return (*DATASETS, *formats.names())
 
 
 def find(name: str) -> Entry:
@@ -133,11 +187,13 @@ def find(name: str) -> Entry:
     Raises:
         ValueError: there is none; the message lists those there are.
     """
-    if name not in DATASETS:
-        close = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"--data: expected one of {', '.join(DATASETS)}, got {name!r}{hint}")
-    return DATASETS[name]
+    if name in DATASETS:
+        return DATASETS[name]
+    if name in formats.names():
+        return _format_entry(name)
+    close = difflib.get_close_matches(name, names(), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"--data: expected one of {', '.join(names())}, got {name!r}{hint}")
 
 
 def check_options(
@@ -177,7 +233,8 @@ def open_dataset(name: str, **options: Any) -> Dataset:
     """The data set of that name.
 
     Args:
-        name: "shapes", "coco", "folder", or one that was registered.
+        name: "files" (the format is recognised), "shapes", "folder", a format such as "coco", or
+            one that was registered.
         **options: what it takes, e.g. `annotations`, `images`, `classes`; None: not given.
 
     Raises:

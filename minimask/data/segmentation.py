@@ -65,6 +65,27 @@ def to_run_lengths(segmentation: Any, height: int, width: int) -> dict[str, Any]
     return rle.frPyObjects(runs, height, width) if isinstance(runs["counts"], list) else runs
 
 
+def rectangle(box: list[float]) -> list[float]:
+    """A box x, y, width, height as a polygon."""
+    x, y, width, height = box
+    return [x, y, x + width, y, x + width, y + height, x, y + height]
+
+
+def area(segmentation: Any, height: int, width: int) -> int:
+    """Number of pixels of a checked segmentation."""
+    from pycocotools import mask as rle
+
+    return int(rle.area(to_run_lengths(segmentation, height, width)))
+
+
+def tight_box(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """(4,) float32, x0 y0 x1 y1 around the pixels of a checked segmentation that has some."""
+    from pycocotools import mask as rle
+
+    x, y, box_width, box_height = rle.toBbox(to_run_lengths(segmentation, height, width))
+    return np.array([x, y, x + box_width, y + box_height], np.float32)
+
+
 def _kind(value: Any) -> str:
     return "nothing" if value is None else f"{type(value).__name__} {str(value)[:40]}"
 

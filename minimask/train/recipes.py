@@ -24,7 +24,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     # orientation, so flips and transposition make eight images of one; there are many per image
     # and they are small.  Say where the images are with --annotations, --images, --val-...
     "nuclei": {
-        "data": "coco",
+        "data": "files",
         "model": "maskrcnn_laptop",
         "min_size": (256, 320, 384),
         "max_size": 512,

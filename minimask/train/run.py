@@ -110,7 +110,8 @@ def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
         val = data.given()
     elif not val:
         return train, None
-    return train, entry.open(**entry.takes(about | images | {"classes": train.classes}) | val)
+    images |= {"classes": train.classes, "may_lack": True}
+    return train, entry.open(**entry.takes(about | images) | val)
 
 
 def _run_of(path: Path) -> Path:

@@ -26,7 +26,7 @@ FORMAT = 1  # of settings.json; raised when old files can no longer be read
 class DataSettings:
     """Which images the run learns from and is checked on."""
 
-    data: str = "coco"  # a name of `minimask.data.DATASETS`, or "own" (given to `train`)
+    data: str = "files"  # a name of `minimask.data.registry.names`, or "own" (given to `train`)
     annotations: str | None = None
     images: str | None = None
     val_annotations: str | None = None
@@ -58,16 +58,13 @@ class DataSettings:
         """Raise ValueError unless the data set is known and takes just these options."""
         if self.data == "own":
             return
-        if self.data == "coco" and not (self.annotations and self.images):
+        if self.data == "files" and not (self.annotations or self.images):
             raise ValueError(
-                "which images? Give --annotations FILE and --images FOLDER, or --data folder "
-                "--images FOLDER for one mask file per object, or --data shapes for generated "
-                "images, or --recipe demo"
+                "which images? Give --annotations FILE and --images FOLDER, or --data shapes for "
+                "generated images, or --recipe demo"
             )
         registry.check_options(self.data, self.given(), option_name)
         val = self.given("val_")
-        if self.data == "coco" and bool(self.val_annotations) != bool(self.val_images):
-            raise ValueError("--val-annotations and --val-images belong together: give both")
         if val:
             registry.check_options(self.data, val, lambda name: option_name(name, "val-"))
 
@@ -246,7 +243,7 @@ def option_name(option: str, part: str = "") -> str | None:
     if option in FILES:
         return f"--{part}{option}"
     given = {"classes": "--classes", "size": "--shapes-size"}
-    if option in ("count", "seed", "boxes_only"):
+    if option in ("count", "seed", "boxes_only", "may_lack", "unnamed", "format"):
         return None
     return given.get(option, f"--data-option {option}=")
 

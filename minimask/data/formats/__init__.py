@@ -1,6 +1,7 @@
 """Annotation formats by name, and recognised by content.
 
-A format is a class of two methods, `recognises` and `read`; each has its own file here.
+A format is a class of two methods, `recognises` and `read`; each has its own file here.  Nothing
+heavy is imported before a format is asked for: the command reads options before NumPy is loaded.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 import pathlib
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from minimask.data.annotations import Annotations
-from minimask.data.images import missing_file
+if TYPE_CHECKING:
+    from minimask.data.annotations import Annotations
 
 
 class Format(Protocol):
@@ -82,6 +83,8 @@ def recognise(path: str | os.PathLike[str]) -> str | None:
     """
     path = pathlib.Path(path)
     if not path.exists():
+        from minimask.data.images import missing_file
+
         raise FileNotFoundError(missing_file(path, "annotations"))
     return next((name for name in names() if get_format(name).recognises(path)), None)
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from minimask.data import CocoDataset, read_image
+from minimask.data import AnnotatedImages, read_image
+from minimask.data.formats.coco import read_coco
 from minimask.data.images import missing_file, read_mask
 from minimask.data.sample import Sample, Target, boxes_of_masks
 from minimask.models.transform import ImageTransform, resize_target
@@ -40,15 +42,22 @@ def gt_objects(
         return _from_masks(source, image, classes), []
     if not source.exists():
         raise FileNotFoundError(missing_file(source, "annotations"))
-    data = CocoDataset(source, image.parent)
-    listed = [pathlib.PurePosixPath(entry["file_name"]).name for entry in data.images]
-    if image.name not in listed:
+    found = read_coco(source)
+    named = [i for i in found.images if pathlib.PurePosixPath(i["file_name"]).name == image.name]
+    if not named:
         raise ValueError(f"{source}: lists no image of the name {image.name!r}")
-    if listed.count(image.name) > 1:
+    if len(named) > 1:
         raise ValueError(f"{source}: lists several images of the name {image.name!r}")
-    index = listed.index(image.name)
-    data.images[index]["file_name"] = image.name  # wherever the file's own folders are
-    return _known(data[index], data.classes, classes or data.classes, source)
+    mine = [i for i, a in enumerate(found.annotations) if a["image_id"] == named[0]["id"]]
+    alone = replace(
+        found,
+        images=[named[0] | {"file_name": image.name}],  # wherever the file's own folders are
+        annotations=[found.annotations[i] for i in mine],
+        places=[found.places[i] for i in mine],
+        folder=image.parent,
+    )
+    data = AnnotatedImages(alone)
+    return _known(data[0], data.classes, classes or data.classes, source)
 
 
 def resize_both(
