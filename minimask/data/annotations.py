@@ -93,7 +93,8 @@ class Collector:
         self.declared = None if classes is None else list(classes)
         self.images: list[dict[str, Any]] = []
         self.notes: list[Finding] = []
-        self.passed: Counter[tuple[str, str]] = Counter()  # what was passed over, and advice
+        self.passed: Counter[tuple[Severity, str, str]] = Counter()  # ..., what, advice
+        self._lacking: list[Finding] = []  # images that are not there
         self._of_file: dict[pathlib.Path, dict[str, Any]] = {}
         self._objects: list[tuple[dict[str, Any], str, str]] = []  # entry, class, place
 
@@ -118,7 +119,7 @@ class Collector:
         """
         path = self.files.find(name)
         if path is None:
-            self.note("error", said_by, f"image {self.files.missing(name)}", "put it there")
+            self.lacks(name, said_by)
             return None
         try:
             height, width = size or image_size(path)
@@ -191,19 +192,36 @@ class Collector:
         except (ValueError, OverflowError) as error:
             self.note("error", file, f"{where}: {error}", "mend it, or remove it")
 
-    def pass_over(self, what: str, advice: str = "nothing, if that is meant") -> None:
-        """Count something that is not read; `done` makes one note of all of a kind.
+    def pass_over(
+        self,
+        what: str,
+        advice: str = "nothing, if that is meant",
+        severity: Severity = "note",
+    ) -> None:
+        """Count something that is not read; `done` makes one finding of all of a kind.
 
         Args:
             what: "points", "polylines": follows the number.
             advice: see `Finding`.
+            severity: see `Finding`.
         """
-        self.passed[what, advice] += 1
+        self.passed[severity, what, advice] += 1
+
+    def lacks(self, name: str, said_by: pathlib.Path, advice: str = "put it there") -> None:
+        """Remember that an image is not there; if it is all of them, the folder is wrong."""
+        message = f"image {self.files.missing(name)}"
+        self._lacking.append(Finding("error", str(said_by), None, message, advice))
 
     def done(self) -> Annotations:
         """Everything, numbered."""
-        for (what, advice), number_of in self.passed.items():
-            self.note("note", self.source, f"{number_of} {what}", advice)
+        if len(self._lacking) > 1 and not self.images:
+            first = self._lacking[0].message
+            message = f"none of the {len(self._lacking)} images is in {self.files.folder}: {first}"
+            self.note("error", self.source, message, "name their folder with --images")
+        else:
+            self.notes += self._lacking
+        for (severity, what, advice), count in self.passed.items():
+            self.note(severity, self.source, f"{count} {what}", advice)
         names = self.declared
         if names is None:
             names = sorted({name for _, name, _ in self._objects})

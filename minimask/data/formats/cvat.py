@@ -7,8 +7,8 @@ from __future__ import annotations
 import pathlib
 import re
 import xml.etree.ElementTree as ET
-from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 from minimask.data.annotations import Annotations, Collector
 from minimask.data.formats import outlines
@@ -109,12 +109,12 @@ def _image(collector: Collector, file: pathlib.Path, element: ET.Element) -> Non
     shapes = [
         (shape, f"{file}: image {name!r}, {shape.tag} {i}") for i, shape in enumerate(element, 1)
     ]
-    _add(collector, image, shapes, None)
+    _add(collector, image, shapes)
 
 
 def _tracks(collector: Collector, file: pathlib.Path, root: ET.Element) -> None:
     """Objects of a video, frame by frame."""
-    frames: dict[int, list[tuple[ET.Element, str, str]]] = {}
+    frames: dict[int, list[tuple[ET.Element, str]]] = {}
     for track in root.iterfind("track"):
         label, group = track.get("label") or "", track.get("group_id") or ""
         for shape in track:
@@ -127,7 +127,7 @@ def _tracks(collector: Collector, file: pathlib.Path, root: ET.Element) -> None:
                     raise ValueError("frame: expected a whole number")
                 shape.attrib.setdefault("label", label)
                 shape.attrib.setdefault("group_id", group)
-                frames.setdefault(frame, []).append((shape, place, label))
+                frames.setdefault(frame, []).append((shape, place))
     if not frames:
         return
     size = size_said(
@@ -139,7 +139,7 @@ def _tracks(collector: Collector, file: pathlib.Path, root: ET.Element) -> None:
     for frame, name in names.items():
         image = collector.image(name, size, said_by=file)
         if image is not None:
-            _add(collector, image, [(shape, place) for shape, place, _ in frames[frame]], None)
+            _add(collector, image, frames[frame])
     if absent:
         collector.note(
             "error",
@@ -178,12 +178,7 @@ def _frame_names(collector: Collector, root: ET.Element, frames: list[int]) -> d
     return {frame: collector.files.relative(everything[frame]) for frame in inside}
 
 
-def _add(
-    collector: Collector,
-    image: dict,
-    shapes: list[tuple[ET.Element, str]],
-    _unused: None,
-) -> None:
+def _add(collector: Collector, image: dict[str, Any], shapes: list[tuple[ET.Element, str]]) -> None:
     """The objects of one image; those of a group when all their parts are known."""
     height, width = image["height"], image["width"]
     objects: dict[tuple[str, int | str], tuple[list[outlines.Part], str]] = {}
@@ -203,3 +198,45 @@ def _add(
     for (name, _), (parts, place) in objects.items():
         with collector.one_object(place):
             collector.add(image, name, outlines.union(parts, height, width), place=place)
+
+
+def _part(shape: ET.Element, height: int, width: int) -> outlines.Part:
+    """The outline or mask of one shape."""
+    if shape.tag in ("polygon", "polyline"):
+        return outlines.polygon(_points(shape))
+    turn = outlines.number(shape.get("rotation") or "0", "rotation")
+    if shape.tag == "box":
+        x0, y0, x1, y1 = _numbers(shape, "xtl", "ytl", "xbr", "ybr")
+        return outlines.rectangle(x0, y0, x1, y1, turn)
+    if shape.tag == "ellipse":
+        cx, cy, rx, ry = _numbers(shape, "cx", "cy", "rx", "ry")
+        return outlines.ellipse(cx, cy, rx, ry, turn)
+    left, top, w, h = map(int, _numbers(shape, "left", "top", "width", "height"))
+    text = shape.get("rle") or ""
+    try:
+        counts = [int(count) for count in text.split(",")]
+    except ValueError:
+        raise ValueError(f"rle: expected whole numbers, got {text[:40]!r}") from None
+    if w < 1 or h < 1:
+        raise ValueError(f"width, height: {w} x {h} pixels, expected at least 1")
+    return outlines.placed(outlines.row_runs(counts, h, w), left, top, height, width)
+
+
+def _points(shape: ET.Element) -> list[list[str]]:
+    """Points as x,y;x,y;..., still text."""
+    return [point.split(",") for point in (shape.get("points") or "").split(";") if point.strip()]
+
+
+def _closes(shape: ET.Element) -> bool:
+    return outlines.closes(_points(shape))
+
+
+def _numbers(shape: ET.Element, *names: str) -> Iterator[float]:
+    return (outlines.number(shape.get(name), name) for name in names)
+
+
+def _whole(text: str | None) -> int | None:
+    try:
+        return int(text or "")
+    except ValueError:
+        return None

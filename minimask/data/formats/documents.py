@@ -1,14 +1,13 @@
-"""Text, JSON and folders of annotation files, with sentences about what is wrong with them."""
+"""The files of annotation formats: recognising them, finding them in folders, names and sizes."""
 
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
 
-from minimask.data.coco import LARGEST
+from minimask.data.formats.coco_spelling import LARGEST
 from minimask.data.images import missing_file
 from minimask.data.segmentation import is_number
 
@@ -49,26 +48,6 @@ def read_text(path: pathlib.Path) -> str:
         raise ValueError(f"{path}: not a text file in UTF-8: {error}") from None
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
-
-
-def load_json(path: pathlib.Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: no JSON; with line and column.
-    """
-    text = read_text(path)
-    if not text.strip():
-        raise ValueError(f"{path}: the file is empty")
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}: broken JSON in line {error.lineno}, column {error.colno}: {error.msg}"
-        ) from None
-    except (RecursionError, ValueError) as error:  # nested too deeply, numbers too long
-        raise ValueError(f"{path}: broken JSON: {error}") from None
 
 
 def files_below(folder: pathlib.Path, suffix: str) -> list[pathlib.Path]:
@@ -142,12 +121,3 @@ def size_said(height: Any, width: Any) -> tuple[int, int] | None:
     if not (1 <= height <= LARGEST and 1 <= width <= LARGEST):
         return None
     return int(height), int(width)
-
-
-def kind(value: Any) -> str:
-    """What a JSON value is, for messages."""
-    if value is None:
-        return "nothing"
-    names = {dict: "an object", list: "a list", str: "text", bool: "true or false"}
-    shown = "" if isinstance(value, dict | list) else f" {str(value)[:40]!r}"
-    return names.get(type(value), "a number") + shown

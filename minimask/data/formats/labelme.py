@@ -23,13 +23,12 @@ from minimask.data.formats.documents import (
     class_name,
     ends,
     files_below,
-    kind,
-    load_json,
     size_said,
     some_files,
 )
 from minimask.data.image_files import SUFFIXES, ImageFiles
 from minimask.data.images import BROKEN
+from minimask.data.json_files import kind_of, read_json
 
 KEYS = tuple(re.compile(rf'"{key}"\s*:') for key in ("shapes", "imagePath"))
 NO_AREA = ("point", "points", "line", "linestrip")
@@ -66,7 +65,7 @@ class Labelme:
             collector.note("error", file, message, "mend the file, or remove it")
         for document in documents:
             found = _locate(document, base, search, folder)
-            image = _image(collector, document, found, search)
+            image = _image(collector, document, found)
             if image is not None:
                 _shapes(collector, document, image)
         if others:
@@ -111,12 +110,12 @@ def _documents(
 
 
 def _document(path: pathlib.Path) -> _Document:
-    content = load_json(path)
+    content = read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object, as labelme writes, got {kind(content)}")
+        raise ValueError(f"{path}: expected an object, as labelme writes, got {kind_of(content)}")
     shapes = content.get("shapes")
     if not isinstance(shapes, list):
-        raise ValueError(f"{path}: shapes: expected a list, got {kind(shapes)}")
+        raise ValueError(f"{path}: shapes: expected a list, got {kind_of(shapes)}")
     name, data = content.get("imagePath"), content.get("imageData")
     size = size_said(content.get("imageHeight"), content.get("imageWidth"))
     if size is None and isinstance(data, str) and data:
@@ -174,9 +173,7 @@ def _locate(
     return None
 
 
-def _image(
-    collector: Collector, document: _Document, found: str | None, search: ImageFiles
-) -> dict[str, Any] | None:
+def _image(collector: Collector, document: _Document, found: str | None) -> dict[str, Any] | None:
     """The entry of the document's image.  One whose file is gone stays, if its size is known."""
     if found is not None:
         if pathlib.PurePath(found).stem != _parts(document.image_path)[-1].rpartition(".")[0]:
@@ -185,15 +182,15 @@ def _image(
                 "nothing, if the images were renamed on purpose",
             )
         return collector.image(found, document.size, said_by=document.path)
-    missing = search.missing(document.image_path or document.path.stem)
+    name = document.image_path or document.path.stem
     if not document.has_data or document.size is None:
-        collector.note("error", document.path, f"image {missing}", "put it there")
+        collector.lacks(name, document.path)
         return None
-    collector.note(
-        "error",
+    collector.lacks(
+        name,
         document.path,
-        f"image {missing}; there is a copy in the file's imageData",
-        "put the image there, or write the copy out with labelme's labelme_export_json",
+        "put it there, or write out the copy that is in the file's imageData, with labelme's "
+        "labelme_export_json",
     )
     entry = {
         "id": len(collector.images) + 1,
@@ -218,7 +215,7 @@ def _shapes(collector: Collector, document: _Document, image: dict[str, Any]) ->
         place = f"{document.path}: shapes[{i}]"
         with collector.one_object(place):
             if not isinstance(shape, dict):
-                raise ValueError(f"expected an object, got {kind(shape)}")
+                raise ValueError(f"expected an object, got {kind_of(shape)}")
             drawn = shape.get("shape_type") or "polygon"
             if drawn in NO_AREA and not (
                 drawn == "linestrip" and outlines.closes(shape.get("points"))
@@ -227,7 +224,7 @@ def _shapes(collector: Collector, document: _Document, image: dict[str, Any]) ->
                 continue
             name = class_name(shape.get("label"))
             if name is None:
-                raise ValueError(f"label: expected text, got {kind(shape.get('label'))}")
+                raise ValueError(f"label: expected text, got {kind_of(shape.get('label'))}")
             group = shape.get("group_id")
             key = (name, i if not isinstance(group, int | str) else f"group {group}")
             part = _part(shape, drawn, height, width)
@@ -246,7 +243,7 @@ def _part(shape: dict[str, Any], drawn: Any, height: int, width: int) -> outline
     if drawn not in ("rectangle", "circle", "mask"):
         raise ValueError(f"shape_type: {str(drawn)[:40]!r} is not known")
     if not isinstance(points, list) or len(points) != 2:
-        count = f"{len(points)} points" if isinstance(points, list) else kind(points)
+        count = f"{len(points)} points" if isinstance(points, list) else kind_of(points)
         raise ValueError(f"points: expected 2 for a {drawn}, got {count}")
     (x0, y0), (x1, y1) = (outlines.point(point, f"points[{i}]") for i, point in enumerate(points))
     if drawn == "rectangle":
@@ -261,7 +258,7 @@ def _part(shape: dict[str, Any], drawn: Any, height: int, width: int) -> outline
 def _bitmap(data: Any, height: int, width: int) -> np.ndarray:
     """A PNG in base64 that fills a box; (H, W) bool."""
     if not isinstance(data, str):
-        raise ValueError(f"mask: expected an image in base64, got {kind(data)}")
+        raise ValueError(f"mask: expected an image in base64, got {kind_of(data)}")
     try:
         image = Image.open(io.BytesIO(base64.b64decode(data)))
         if (image.height, image.width) != (height, width):
@@ -275,4 +272,5 @@ def _bitmap(data: Any, height: int, width: int) -> np.ndarray:
         raise ValueError(f"mask: {error}") from None
     except (OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"mask: not a readable image: {error}") from None
-    return values.reshape(height, width, -1).any(axis=2)
+    mask: np.ndarray = values.reshape(height, width, -1).any(axis=2)
+    return mask

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from minimask.data.annotations import NoArea
-from minimask.data.formats.documents import kind
+from minimask.data.json_files import kind_of
 from minimask.data.segmentation import decode, is_number, segmentation_problem
 
 CURVE = 0.05  # pixels: how far a polygon may be from the curve it stands for
-MOST_PIXELS = 1 << 29  # of an image with bitmaps, which are laid out in memory as a whole
+MOST_PIXELS = 1 << 28  # of an image with bitmaps, which are laid out in memory as a whole
 
 Part = list[float] | np.ndarray  # a polygon x0 y0 x1 y1 ..., or an (H, W) bool mask
 
@@ -32,7 +32,7 @@ def number(value: Any, name: str) -> float:
         except ValueError:
             raise ValueError(f"{name}: expected a number, got {value[:40]!r}") from None
     if not is_number(value):
-        shown = value if isinstance(value, float | int) and abs(value) > 1e9 else kind(value)
+        shown = value if isinstance(value, float | int) and abs(value) > 1e9 else kind_of(value)
         shown = f"{shown:g}" if isinstance(shown, float) else str(shown)[:40]
         raise ValueError(f"{name}: expected a number below 1e9, got {shown}")
     return float(value)
@@ -41,7 +41,7 @@ def number(value: Any, name: str) -> float:
 def point(value: Any, name: str) -> list[float]:
     """A point [x, y]."""
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise ValueError(f"{name}: expected a point [x, y], got {kind(value)}")
+        raise ValueError(f"{name}: expected a point [x, y], got {kind_of(value)}")
     return [number(value[0], name), number(value[1], name)]
 
 
@@ -51,7 +51,7 @@ def polygon(points: Any, name: str = "points") -> list[float]:
     Points that repeat the one before are left out, and a last one that repeats the first.
     """
     if not isinstance(points, list | tuple):
-        raise ValueError(f"{name}: expected a list of points, got {kind(points)}")
+        raise ValueError(f"{name}: expected a list of points, got {kind_of(points)}")
     flat: list[float] = []
     for i, one in enumerate(points):
         pair = point(one, f"{name}[{i}]")
@@ -107,7 +107,7 @@ def ellipse(cx: float, cy: float, rx: float, ry: float, turn: float = 0) -> list
     # of a regular polygon with n corners, the middle of a side is r (1 - cos(pi / n)) inside
     n = math.ceil(math.pi / math.acos(max(0.5, 1 - CURVE / max(rx, ry))))
     n = min(max(n, 12), 2000)
-    points = []
+    points: list[float] = []
     for i in range(n):
         t = 2 * math.pi * i / n
         points += _turned((cx + rx * math.cos(t), cy + ry * math.sin(t)), (cx, cy), turn)

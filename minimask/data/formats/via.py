@@ -18,11 +18,10 @@ from minimask.data.formats.documents import (
     class_name,
     ends,
     files_below,
-    kind,
-    load_json,
     read_text,
     some_files,
 )
+from minimask.data.json_files import kind_of, read_json
 
 COLUMNS = ("filename", "region_shape_attributes", "region_attributes")
 ANNOTATIONS = tuple(re.compile(rf'"{key}"\s*:') for key in ("filename", "regions", "size"))
@@ -106,9 +105,9 @@ def _is_via(path: pathlib.Path) -> bool:
 
 def _read_json(path: pathlib.Path) -> _Content:
     """An annotation file or a project."""
-    content = load_json(path)
+    content = read_json(path)
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected an object, as VIA writes, got {kind(content)}")
+        raise ValueError(f"{path}: expected an object, as VIA writes, got {kind_of(content)}")
     result = _Content(path)
     inside = ""
     declared = content.get("_via_attributes")
@@ -117,7 +116,7 @@ def _read_json(path: pathlib.Path) -> _Content:
     if "_via_img_metadata" in content:
         inside, content = "_via_img_metadata.", content["_via_img_metadata"]
         if not isinstance(content, dict):
-            raise ValueError(f"{path}: {inside[:-1]}: expected an object, got {kind(content)}")
+            raise ValueError(f"{path}: {inside[:-1]}: expected an object, got {kind_of(content)}")
     for key, entry in content.items():
         place = f"{path}: {inside}{key}"
         if not isinstance(entry, dict) or not isinstance(entry.get("filename", key), str):
@@ -132,9 +131,7 @@ def _read_json(path: pathlib.Path) -> _Content:
         for i, region in listed.items() if isinstance(listed, dict) else enumerate(listed):
             given = region if isinstance(region, dict) else {}
             shape = given.get("shape_attributes")
-            regions.append(
-                _Region(shape, given.get("region_attributes"), f"{place}.regions[{i}]")
-            )
+            regions.append(_Region(shape, given.get("region_attributes"), f"{place}.regions[{i}]"))
     return result
 
 
@@ -241,9 +238,7 @@ class _Attributes:
             message = "regions have no attributes, so all objects are of one class, 'object'"
             advice = "nothing, or give regions an attribute 'class' in VIA"
         elif others:
-            message = (
-                f"the class is the attribute {chosen!r}; not read: {', '.join(others[:8])}"
-            )
+            message = f"the class is the attribute {chosen!r}; not read: {', '.join(others[:8])}"
             advice = "nothing, or name the attribute that is the class 'class' in VIA"
         else:
             return
@@ -285,7 +280,7 @@ def _class(attributes: Any, chosen: str, classes: dict[str, str]) -> str:
 def _polygon(collector: Collector, shape: Any) -> list[float] | None:
     """The outline of a region; None, with a note, for one that has no area."""
     if not isinstance(shape, dict):
-        raise ValueError(f"shape_attributes: expected an object, got {kind(shape)}")
+        raise ValueError(f"shape_attributes: expected an object, got {kind_of(shape)}")
     name = shape.get("name")
     if name in ("polygon", "polyline"):
         points = list(_points(shape))
