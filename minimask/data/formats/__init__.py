@@ -39,6 +39,11 @@ class Format(Protocol):
 
 # name -> module and class, in the order in which a path is asked for: the more special first
 _BUILT_IN = {
+    "label_studio": "label_studio:LabelStudio",
+    "labelme": "labelme:Labelme",
+    "via": "via:Via",
+    "cvat": "cvat:Cvat",
+    "yolo": "yolo:Yolo",
     "coco": "coco:Coco",
     "open_images": "open_images:OpenImages",
     "cityscapes": "cityscapes:Cityscapes",
