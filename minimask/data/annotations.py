@@ -97,6 +97,7 @@ class Collector:
         self._lacking: list[Finding] = []  # images that are not there
         self._of_file: dict[pathlib.Path, dict[str, Any]] = {}
         self._objects: list[tuple[dict[str, Any], str, str]] = []  # entry, class, place
+        self._filled: set[Any] = set()  # ids of images that have objects
 
     def image(
         self,
@@ -173,6 +174,13 @@ class Collector:
         if box is not None:
             entry["bbox"] = [float(value) for value in box]
         self._objects.append((entry, name, place))
+        self._filled.add(image["id"])
+
+    def forget(self, image: dict[str, Any]) -> None:
+        """Take an image back whose annotations cannot be read, so that it is not one without."""
+        if self.images[-1] is image and image["id"] not in self._filled:
+            self.images.pop()
+            del self._of_file[self.files.folder / image["file_name"]]
 
     def note(self, severity: Severity, file: Any, message: str, advice: str) -> None:
         """Remember something for the user: see `Finding`."""

@@ -117,7 +117,7 @@ def _read_file(collector: Collector, file: pathlib.Path, passed: Counter[int]) -
     except ValueError as error:
         message = str(error).removeprefix(f"{file}: ")
         collector.note("error", file, message, "mend the file, or remove it")
-        collector.images.remove(image)
+        collector.forget(image)
         return
     for value, runs in objects_of_labels(labels).items():
         crowd = value < PER_CLASS

@@ -144,7 +144,7 @@ class _Reading:
             problem, found = str(error).removeprefix(f"{file}: "), None
         if found is None:
             self.collector.note("error", file, str(problem), "mend the file, or remove it")
-            self.collector.images.remove(image)  # not an image without objects
+            self.collector.forget(image)  # not an image without objects
             return
         if len(found) == 1 and next(iter(found)) in (1, 255, 65535, 0xFFFFFF):
             self.single.append(file.name)

@@ -48,7 +48,7 @@ class Labelme:
     def recognises(self, path: pathlib.Path) -> bool:
         """Whether it is such a file, or a folder that holds some."""
         if path.is_dir():
-            return any(map(_is_labelme, some_files(path, ".json")))
+            return any(map(_is_labelme, some_files(path, ".json", depth=4)))
         return path.suffix.lower() == ".json" and _is_labelme(path)
 
     def read(self, path: pathlib.Path, images: pathlib.Path | None) -> Annotations:

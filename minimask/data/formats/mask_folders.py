@@ -172,7 +172,7 @@ def _declared(path: pathlib.Path) -> list[str] | None:
         lines = (path / CLASSES).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
         return None
-    return [line.strip() for line in lines if line.strip()] or None
+    return [urllib.parse.unquote(line.strip()) for line in lines if line.strip()] or None
 
 
 def _is_bilevel(file: pathlib.Path) -> bool:

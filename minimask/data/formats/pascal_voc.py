@@ -178,7 +178,7 @@ def _read_file(
     except ValueError as error:
         message = str(error).removeprefix(f"{now}: ")
         collector.note("error", now, message, "mend the file, or remove it")
-        collector.images.remove(image)
+        collector.forget(image)
         return
     majority = class_of_each(numbers, classes)
     for number, runs in objects_of_labels(numbers).items():

@@ -180,7 +180,7 @@ def _array(path: pathlib.Path) -> np.ndarray:
     except FileNotFoundError:
         raise FileNotFoundError(missing_file(path)) from None
     except (*BROKEN, TypeError, KeyError, MemoryError, OverflowError) as error:
-        if "pickle" in str(error).lower():
+        if "pickle" in str(error).lower() or "Python objects" in str(error):
             raise ValueError(
                 f"{path}: holds pickled Python objects, which could run anything when they are "
                 "read; save the masks as PNG or TIFF (Cellpose: File, Save masks as PNG/TIF)"

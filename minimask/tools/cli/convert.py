@@ -72,6 +72,7 @@ def convert(
         raise WrongUse(f"--to: expected one of {', '.join(writers.WRITERS)}, got {to!r}")
     if data is not None and data not in formats.names():
         raise WrongUse(f"--data: expected one of {', '.join(formats.names())}, got {data!r}")
+    names = _names(classes)
     refuse_overwriting([out], [source, images])
     from minimask.data.annotated import AnnotatedImages
     from minimask.data.images import missing_file
@@ -83,7 +84,7 @@ def convert(
     broken: list[Finding] = []
     if skip:
         found, broken = _without_errors(found, boxes_only)
-    dataset = AnnotatedImages(found, _names(classes), boxes_only=boxes_only)
+    dataset = AnnotatedImages(found, names, boxes_only=boxes_only)
     written = writers.convert(dataset, out, to, copy=copy, force=force)
     _say([*broken, *dataset.notes])
     typer.echo(_line(written, found, to, out))
