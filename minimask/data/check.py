@@ -174,16 +174,15 @@ class _Search:
             yield nothing_to_learn(self.found, len(crowds))
 
     def _boxes(self) -> Iterator[Finding]:
-        for i, annotation in enumerate(self.sound.annotations.annotations):
+        sound = set(self.sound.kept)
+        for i, annotation in enumerate(self.found.annotations):
             image = self.image_of[annotation["image_id"]]
             height, width = image["height"], image["width"]
-            mask = annotation["segmentation"]
+            mask = annotation["segmentation"] if i in sound else None
             tight = None if mask is None else tight_box(mask, height, width)
-            file, place = self.sound.annotations.place(i)
-            wants_box = self.found.format == "coco"
-            for severity, problem, advice in box_problems(
-                annotation, tight, height, width, wants_box
-            ):
+            wanted = self.found.format == "coco" and i in sound
+            file, place = self.found.place(i)
+            for severity, problem, advice in box_problems(annotation, tight, height, width, wanted):
                 message = f"{place}{problem} ({image['file_name']})"
                 yield Finding(severity, file, annotation["id"], message, advice)
 

@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 # what differs between two findings of one kind: numbers and quoted names
 SPECIFIC = r"\d+|'[^']*'"
 
-DATA = "coco, folder (one folder per image, one mask file per object) or shapes (generated)."
+DATA = (
+    "The format of the annotations, where it is not to be recognised, or shapes (generated images)."
+)
+ANNOTATIONS = "File or folder of annotations, of any format that is known."
+IMAGES = "Folder of the images [dim](default: as the annotations say, or beside them)[/dim]."
 
 app = typer.Typer(
     help="Check annotations before training, and look at samples.",
@@ -56,14 +60,14 @@ minimask data show --data shapes
 @app.command("check", epilog=CHECK_EPILOG)
 def check(
     annotations: Annotated[
-        Path | None, typer.Argument(help="COCO instance JSON.", show_default=False)
+        Path | None, typer.Argument(help=ANNOTATIONS, show_default=False)
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of its images.")] = None,
+    images: Annotated[Path | None, typer.Option(help=IMAGES, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=DATA)] = None,
     most: Annotated[int, typer.Option(help="Findings of one kind to print; 0: all.")] = 10,
 ) -> None:
     """Look for mistakes in annotations and images; says for each what to do."""
-    name = _name(data, annotations)
+    name = _name(data, annotations, images)
     files = {"annotations": annotations, "images": images}
     check_data(name, files)
     found, contents = _findings(name, {key: path for key, path in files.items() if path})
@@ -105,9 +109,9 @@ def _verdict(counts: Counter[str]) -> str:
 @app.command("show", epilog=SHOW_EPILOG)
 def show(
     annotations: Annotated[
-        Path | None, typer.Argument(help="COCO instance JSON.", show_default=False)
+        Path | None, typer.Argument(help=ANNOTATIONS, show_default=False)
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of its images.")] = None,
+    images: Annotated[Path | None, typer.Option(help=IMAGES, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=DATA)] = None,
     classes: Annotated[str | None, typer.Option(help="Names of classes, with commas.")] = None,
     size: Annotated[int, typer.Option(help="Side of generated images in pixels.")] = 128,
@@ -124,9 +128,7 @@ def show(
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise WrongUse(f"--out: expected a name that ends in .png or .jpg, got {out}")
     keep_existing((out,), force)
-    name = _name(data, annotations)
-    if name == "coco" and images is None:
-        raise WrongUse("--images FOLDER is needed: the folder of the images")
+    name = _name(data, annotations, images)
     offered = {"count": count, "size": size, "seed": random or 0}
     files = {"annotations": annotations, "images": images}
     dataset = open_dataset(name, files, classes, offered)
@@ -148,14 +150,11 @@ def show(
 app.command("convert", epilog=convert.EPILOG)(convert.convert)
 
 
-def _name(data: str | None, annotations: Path | None) -> str:
+def _name(data: str | None, annotations: Path | None, images: Path | None) -> str:
     """The data set that the options are about."""
-    if data is None and annotations is None:
-        raise WrongUse(
-            "name the annotations, or another kind of data with --data: "
-            f"{', '.join(registry.DATASETS)}"
-        )
-    return data or "coco"
+    if data is None and annotations is None and images is None:
+        raise WrongUse("name the annotations, or --data shapes for generated images")
+    return data or "files"
 
 
 def _choose(total: int, count: int, random: int | None) -> list[int]:

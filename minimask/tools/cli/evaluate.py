@@ -170,9 +170,7 @@ def _check(
         raise WrongUse("what is to be evaluated? Name the folder of a run, or --detections FILE")
     if data is not None:
         check_data(data, files, classes)
-    elif (files["annotations"] is None) != (files["images"] is None):
-        raise WrongUse("--annotations and --images belong together: give both, or name --data")
-    elif files["images"] is None and classes is not None:
+    elif not any(files.values()) and classes is not None:
         raise WrongUse("--classes is for images that are named: add --annotations or --data")
 
 
@@ -184,10 +182,11 @@ def _dataset(
     offered: dict[str, Any],
 ) -> Dataset:
     """The data that the options name, else the run's own validation data."""
-    if data is not None or files["annotations"] is not None:
-        name = data or "coco"
+    if data is not None or any(files.values()):
+        name = data or "files"
         boxes_only = type(opened.model).__name__ == "FasterRCNN"
         offered = {**offered, "seed": registry.VALIDATION_SEED, "boxes_only": boxes_only}
+        offered["unnamed"] = opened.model.classes
         if not registry.find(name).names_classes:
             offered["classes"] = opened.model.classes
         return open_dataset(name, files, classes, offered)
