@@ -102,6 +102,18 @@ def image_folders(path: pathlib.Path) -> Iterator[pathlib.Path]:
             yield folder / "images"
 
 
+def only_image(folder: pathlib.Path) -> pathlib.Path:
+    """The image file of a folder ID/images.
+
+    Raises:
+        ValueError: there is not exactly one.
+    """
+    files = files_in(folder, SUFFIXES)
+    if len(files) != 1:
+        raise ValueError(f"{folder}: expected one image file, found {len(files)}")
+    return files[0]
+
+
 def mask_files(folder: pathlib.Path) -> list[tuple[pathlib.Path, str | None]]:
     """The files of a folder of masks, and of its folders, which are called like classes."""
     found: list[tuple[pathlib.Path, str | None]] = [
@@ -116,11 +128,8 @@ def mask_files(folder: pathlib.Path) -> list[tuple[pathlib.Path, str | None]]:
 def _folders(path: pathlib.Path, images: pathlib.Path | None) -> Iterator[Group]:
     """ID/images/ID.png with ID/masks/*.png."""
     for folder in image_folders(path):
-        files = files_in(folder, SUFFIXES)
-        if len(files) != 1:
-            raise ValueError(f"{folder}: expected one image file, found {len(files)}")
         masks = folder.parent / "masks"
-        yield Group(files[0], mask_files(masks), masks.is_dir())
+        yield Group(only_image(folder), mask_files(masks), masks.is_dir())
 
 
 def _shared(path: pathlib.Path, images: pathlib.Path | None) -> Iterator[Group]:
@@ -251,9 +260,9 @@ class _Reading:
                 self.collector.note(severity, self.collector.source, text, advice)  # type: ignore[arg-type]
 
         note("note", self.empty, "have no pixel and are left out", "nothing, or remove them")
-        message = "have grey edges: what has half of the largest value and more is object"
+        message = "have grey edges: what is at least half white is object"
         note("note", self.soft, message, "nothing, or save masks in black and white")
-        message = "are JPEG, whose compression changes edges: 128 of 255 and more is object"
+        message = "are JPEG, whose compression changes edges: what is at least half white is object"
         note("warning", self.lossy, message, "save masks as PNG")
         message = "are mostly white: are they inverted, with the object in black?"
         many = self.bright if 2 * self.bright > self.files else 0

@@ -29,7 +29,7 @@ class ObjectMask:
 
     Attributes:
         mask: (H, W) bool.
-        soft: whether there were values between black and white; half of white and more is object.
+        soft: whether there were values between black and white.
         lossy: whether the file is JPEG with values that only its compression can have made.
         bright: whether more than half of the pixels are object.
     """
@@ -84,29 +84,45 @@ def read_labels(path: pathlib.Path) -> np.ndarray:
 def read_object(path: pathlib.Path) -> ObjectMask:
     """The mask of a file that holds one object, white (or any one value) on black.
 
-    Object is what has at least half of the file's largest value, so that soft edges do not make
-    it grow; of JPEG files, whose black is not quite black, what has at least 128 of 255.
+    Of a file with grey edges, or of JPEG, whose black and white are not quite so, object is what
+    is at least half white: 128 of 8 bits, 32768 of 16, 0.5 of floats up to 1.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: damaged; or a few small numbers, which are objects by number.
+        ValueError: damaged; or values that are neither black nor white, as object numbers are.
     """
     pixels = _pixels(path, colours=True)
     if pixels.ndim == 3:
         pixels = pixels[..., :3].max(axis=2)
     if not np.isfinite(pixels).all():
         raise ValueError(f"{path}: holds values that are no numbers (NaN or infinite)")
-    largest = float(pixels.max(initial=0))
+    mask = pixels > 0
+    levels = pixels[mask]
+    several = bool(len(levels) and (levels != levels[0]).any())
+    if several:
+        white = _white(pixels)
+        clear, between = levels >= 0.75 * white, (levels > 0.25 * white) & (levels < 0.75 * white)
+        if levels.max() < 0.5 * white or np.count_nonzero(between) > np.count_nonzero(clear):
+            raise ValueError(f"{path}: {_not_one_object(levels)}")
+        mask = pixels >= 0.5 * white
     lossy = path.suffix.lower() in LOSSY
-    mask = pixels >= 128 if lossy else (pixels * 2.0 >= largest) & (pixels > 0)
-    values = np.unique(pixels[pixels > 0])
-    several = len(values) > 1
-    if several and not lossy and largest == len(values) < 32:
-        raise ValueError(
-            f"{path}: holds the numbers 1 to {len(values)}, not one object in white on black; "
-            "objects by number are a label image: put it into a folder masks/ beside images/"
-        )
-    return ObjectMask(mask, several and not lossy, lossy and several, bool(mask.mean() > 0.5))
+    return ObjectMask(mask, several and not lossy, several and lossy, bool(mask.mean() > 0.5))
+
+
+def _white(pixels: np.ndarray) -> float:
+    """The value of white in a file of such values."""
+    if pixels.dtype.kind == "f" and pixels.max() <= 1:
+        return 1
+    return 255 if pixels.dtype == np.uint8 else 65535
+
+
+def _not_one_object(levels: np.ndarray) -> str:
+    shown = np.unique(levels)
+    listed = ", ".join(f"{value:g}" for value in shown[:4]) + (", ..." if len(shown) > 4 else "")
+    return (
+        f"{len(shown)} values besides 0 ({listed}), few of them near white; expected one object in "
+        "white on black. Objects by number are a label image: put it into masks/ beside images/"
+    )
 
 
 def black_or_white(path: pathlib.Path) -> np.ndarray | None:
@@ -118,7 +134,9 @@ def black_or_white(path: pathlib.Path) -> np.ndarray | None:
     return pixels >= 128 if clear.mean() >= 0.99 else None
 
 
-def files_in(folder: pathlib.Path, suffixes: Sequence[str] = (*SUFFIXES, *ARRAYS)) -> list[Any]:
+def files_in(
+    folder: pathlib.Path, suffixes: Sequence[str] = (*SUFFIXES, *ARRAYS)
+) -> list[pathlib.Path]:
     """The image and array files of a folder, in order, none of the folders below."""
     try:
         with os.scandir(folder) as entries:
