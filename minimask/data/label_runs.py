@@ -12,6 +12,9 @@ from typing import Any
 
 import numpy as np
 
+SMALLEST = 25  # pixels of image for each object, at least; photographs have as many values
+FEW = 256  # objects that are always taken
+
 
 def objects_of_labels(labels: np.ndarray) -> dict[int, dict[str, Any]]:
     """COCO's compressed run lengths of each object of a label image.
@@ -22,6 +25,9 @@ def objects_of_labels(labels: np.ndarray) -> dict[int, dict[str, Any]]:
 
     Returns:
         Number -> size [H, W] and counts (text), by number.
+
+    Raises:
+        ValueError: as many numbers as a photograph has values.
     """
     from pycocotools import mask as rle
 
@@ -40,6 +46,11 @@ def objects_of_labels(labels: np.ndarray) -> dict[int, dict[str, Any]]:
     if not len(values):
         return found
     first = np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1, [len(values)]])
+    if len(first) - 1 > max(FEW, labels.size // SMALLEST):
+        raise ValueError(
+            f"{len(first) - 1} different values on {width} x {height} pixels, as a photograph has; "
+            "expected object numbers"
+        )
     for begin, stop in itertools.pairwise(first):
         borders = np.empty(2 * (stop - begin), np.int64)
         borders[::2], borders[1::2] = starts[begin:stop], ends[begin:stop]

@@ -98,8 +98,8 @@ def images_of(path: pathlib.Path) -> pathlib.Path:
 def _read_file(collector: Collector, file: pathlib.Path, passed: Counter[int]) -> None:
     """Add the objects of one image."""
     stem = _stem(file)
-    found = [f"{stem}_leftImg8bit", stem]
-    name = next((name for name in found if collector.files.find(name) is not None), None)
+    spellings = (f"{stem}_leftImg8bit", stem)
+    name = next((name for name in spellings if collector.files.find(name) is not None), None)
     if name is None:
         collector.note("note", file, "objects without an image", "nothing, or put its image there")
         return
@@ -114,12 +114,13 @@ def _read_file(collector: Collector, file: pathlib.Path, passed: Counter[int]) -
             labels = read_labels(file)
         else:
             labels = draw_polygons(file, image["height"], image["width"])
+        found = objects_of_labels(labels)
     except ValueError as error:
         message = str(error).removeprefix(f"{file}: ")
         collector.note("error", file, message, "mend the file, or remove it")
         collector.forget(image)
         return
-    for value, runs in objects_of_labels(labels).items():
+    for value, runs in found.items():
         crowd = value < PER_CLASS
         number = value if crowd else value // PER_CLASS
         if number in CLASSES:

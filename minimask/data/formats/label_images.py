@@ -23,7 +23,7 @@ from minimask.data.formats.pixel_files import (
     read_labels,
 )
 from minimask.data.images import BROKEN
-from minimask.data.label_runs import objects_of_labels
+from minimask.data.label_runs import FEW, SMALLEST, objects_of_labels
 
 CLASS = "object"
 MASKS = ("masks", "labels", "label", "mask", "gt")  # names of the folder beside images/
@@ -106,15 +106,12 @@ def holds_labels(file: pathlib.Path) -> bool:
         labels = read_labels(file)
     except (*BROKEN, MemoryError):
         return False
-    if labels.max(initial=0) > 0xFFFF and labels.size < 2**24 and _is_colour(labels):
+    if labels.max(initial=0) > 0xFFFF and len(np.unique(labels)) > max(
+        FEW, labels.size // SMALLEST
+    ):
         return False
     changes = np.count_nonzero(labels[:, 1:] != labels[:, :-1])
     return bool(changes <= BROKEN_UP * labels.size and (labels == 0).any())
-
-
-def _is_colour(labels: np.ndarray) -> bool:
-    """Whether there are more colours than a label image has objects."""
-    return len(np.unique(labels)) > max(256, labels.size // 50)
 
 
 class _Reading:

@@ -175,13 +175,15 @@ def _read_file(
         if now == file:
             raise ValueError(f"{file}: no file of this name in {root / 'SegmentationClass'}")
         classes, palette = _numbers(now, image), _palette(now)
+        now = file
+        found = objects_of_labels(numbers)
     except ValueError as error:
         message = str(error).removeprefix(f"{now}: ")
         collector.note("error", now, message, "mend the file, or remove it")
         collector.forget(image)
         return
     majority = class_of_each(numbers, classes)
-    for number, runs in objects_of_labels(numbers).items():
+    for number, runs in found.items():
         value = majority.get(number)
         colour = None if palette is None or value is None else palette.get(value, value)
         name = None if value is None else labels.name(value, colour)

@@ -157,6 +157,13 @@ def test_numbers_that_are_none(tmp_path) -> None:
     assert "not whole" in text[0] and "not whole" in text[1] and "numbers from -1" in text[2]
 
 
+def test_a_photograph_in_place_of_a_label_image(tmp_path) -> None:
+    data = made.label_images(tmp_path)
+    made.photo(0).save(data.files[0])
+    (note,) = notes(data)
+    assert f"error: {data.files[0]}: 19" in note and "as a photograph has" in note
+
+
 def test_one_value_only_is_doubtful(tmp_path) -> None:
     data = made.label_images(tmp_path)
     for file in data.files:
