@@ -13,7 +13,7 @@ from typing import Any
 from minimask.data.annotations import Annotations
 from minimask.data.findings import Finding
 from minimask.data.image_files import image_size
-from minimask.data.segmentation import area, rectangle, segmentation_problem
+from minimask.data.segmentation import rectangle, segmentation_problem, tight_box
 
 LONGEST = 1000  # characters of a sentence
 REMOVE = "correct or remove the annotation"
@@ -30,12 +30,14 @@ class Sound:
     Attributes:
         annotations: with sound masks only (or boxes, where they suffice).
         kept: which of the annotations that were given these are.
+        boxes: of each: x0, y0, x1, y1 around its pixels.
         errors: what must be mended first; broken annotations are left out of `annotations`.
         left_out: warnings about objects that hold nothing to learn from.
     """
 
     annotations: Annotations
     kept: list[int]
+    boxes: list[tuple[float, float, float, float]]
     errors: list[Finding]
     left_out: list[Finding]
 
@@ -49,6 +51,7 @@ def examine(found: Annotations, *, boxes_only: bool = False) -> Sound:
     """
     images = {image["id"]: image for image in found.images}
     kept: list[int] = []
+    boxes: list[tuple[float, float, float, float]] = []
     errors = [finding for finding in found.notes if finding.severity == "error"]
     unmasked: list[int] = []
     empty: list[int] = []
@@ -73,7 +76,12 @@ def examine(found: Annotations, *, boxes_only: bool = False) -> Sound:
             message = f"{place}.segmentation{problem} ({image['file_name']})"
             errors.append(Finding("error", file, annotation["id"], message, REMOVE))
         else:
-            (kept if area(mask, height, width) else empty).append(i)
+            box = tight_box(mask, height, width)
+            if box[0] == box[2]:
+                empty.append(i)
+                continue
+            kept.append(i)
+            boxes.append(box)
     left_out = list(_left_out(found, unmasked, empty, boxes_only))
     if unmasked and len(unmasked) == len(found.annotations) and not boxes_only:
         errors.append(Finding("error", str(found.source), None, NO_MASKS, "see above"))
@@ -83,7 +91,7 @@ def examine(found: Annotations, *, boxes_only: bool = False) -> Sound:
         annotations=[found.annotations[i] for i in kept],
         places=[found.places[i] if i < len(found.places) else i for i in kept],
     )
-    return Sound(sound, kept, errors, left_out)
+    return Sound(sound, kept, boxes, errors, left_out)
 
 
 def _other_size(found: Annotations, image: dict[str, Any]) -> Iterator[Finding]:

@@ -269,7 +269,7 @@ def test_files_that_are_no_data_set(planted, text, message):
 def test_arguments_that_are_not_there(planted, tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder; did you mean 'images'"):
         find_problems(tmp_path / "instances.json", tmp_path / "imags")
-    with pytest.raises(FileNotFoundError, match="no such annotations"):
+    with pytest.raises(FileNotFoundError, match="no such file"):
         find_problems(tmp_path / "nothing.json", tmp_path / "images")
 
 

@@ -95,7 +95,7 @@ def recognise(path: str | os.PathLike[str]) -> str | None:
     if not path.exists():
         from minimask.data.images import missing_file
 
-        raise FileNotFoundError(missing_file(path, "annotations"))
+        raise FileNotFoundError(missing_file(path))
     return next((name for name in names() if get_format(name).recognises(path)), None)
 
 

@@ -14,7 +14,8 @@ from minimask.tools.cli import WrongUse, convert
 from minimask.tools.cli.sources import check_data, is_positive, keep_existing, open_dataset
 
 if TYPE_CHECKING:
-    from minimask.data.check import Finding
+    from minimask.data.advice import Advice
+    from minimask.data.findings import Finding
 
 # what differs between two findings of one kind: numbers and quoted names
 SPECIFIC = r"\d+|'[^']*'"
@@ -70,7 +71,8 @@ def check(
     name = _name(data, annotations, images)
     files = {"annotations": annotations, "images": images}
     check_data(name, files)
-    found, contents = _findings(name, {key: path for key, path in files.items() if path})
+    given = {key: path for key, path in files.items() if path}
+    found, contents, advice = _findings(name, given)
     kinds: Counter[str] = Counter()
     for finding in found:
         kind = f"{finding.severity} {re.sub(SPECIFIC, '', finding.advice)}"
@@ -84,18 +86,38 @@ def check(
     typer.echo(f"{contents}\n{_verdict(counts)}" if contents else _verdict(counts))
     if counts["error"]:
         raise typer.Exit(1)
+    if advice is not None:
+        from minimask.tools.cli.advice import sentences
+
+        typer.echo(sentences(advice, given))
 
 
-def _findings(name: str, files: dict[str, Path]) -> tuple[list[Finding], str]:
-    """What is wrong with a data set, and how much there is of everything."""
+def _findings(name: str, files: dict[str, Path]) -> tuple[list[Finding], str, Advice | None]:
+    """What is wrong with a data set, how much there is of everything, and how to train on it."""
     entry = registry.find(name)
     if entry.generated:
         raise WrongUse(f"--data {name}: generated images need no check")
+    if entry.format is not None:
+        from tqdm import tqdm
+
+        from minimask.data.check import check_files
+
+        source = files.get("annotations") or files["images"]
+        with tqdm(desc="checking", unit="image", leave=False, delay=2) as bar:
+
+            def progress(done: int, count: int) -> None:
+                bar.total = count
+                bar.update(done - bar.n)
+
+            checked = check_files(
+                source, files.get("images"), entry.format or None, progress=progress
+            )
+        return checked.findings, checked.contents, checked.advice
     if entry.check is not None:
-        return entry.check(**files)
+        return *entry.check(**files), None
     from minimask.data.check_images import check_images
 
-    return check_images(entry.open(**files))
+    return *check_images(entry.open(**files)), None
 
 
 def _verdict(counts: Counter[str]) -> str:
