@@ -236,7 +236,10 @@ PNG = in_base64(Image.fromarray(np.ones((3, 3), np.uint8)))
         (shape("x", "mask", [1, 1], [2, 2]), "mask: expected an image in base64, got nothing"),
         (shape("x", "mask", [1, 1], [2, 2], mask="!"), "mask:"),
         (shape("x", "mask", [1, 1], [9, 9], mask=PNG), "3 x 3 pixels, but its box has 9 x 9"),
-        (shape("x", "polygon") | {"points": None}, "points: expected a list of points, got nothing"),
+        (
+            shape("x", "polygon") | {"points": None},
+            "points: expected a list of points, got nothing",
+        ),
     ],
 )
 def test_a_broken_shape_is_named_and_the_rest_read(tmp_path, given, message):
