@@ -184,6 +184,7 @@ class Collector:
 
     def note(self, severity: Severity, file: Any, message: str, advice: str) -> None:
         """Remember something for the user: see `Finding`."""
+        message = " ".join(message.split())  # names may hold line breaks
         self.notes.append(Finding(severity, str(file), None, message, advice))
 
     @contextlib.contextmanager
@@ -217,7 +218,7 @@ class Collector:
 
     def lacks(self, name: str, said_by: pathlib.Path, advice: str = "put it there") -> None:
         """Remember that an image is not there; if it is all of them, the folder is wrong."""
-        message = f"image {self.files.missing(name)}"
+        message = " ".join(f"image {self.files.missing(name)}".split())
         self._lacking.append(Finding("error", str(said_by), None, message, advice))
 
     def done(self) -> Annotations:

@@ -194,7 +194,8 @@ def _add(collector: Collector, image: dict[str, Any], shapes: list[tuple[ET.Elem
                 raise ValueError("label: there is none")
             group = shape.get("group_id") or "0"
             key = (name, i if group == "0" else group)
-            objects.setdefault(key, ([], place))[0].append(_part(shape, height, width))
+            part = _part(shape, height, width)
+            objects.setdefault(key, ([], place))[0].append(part)
     for (name, _), (parts, place) in objects.items():
         with collector.one_object(place):
             collector.add(image, name, outlines.union(parts, height, width), place=place)

@@ -104,14 +104,14 @@ def _entries(folder: pathlib.Path, most: int) -> Iterator[os.DirEntry[str]]:
 
 
 def class_name(value: Any) -> str | None:
-    """A class's name as text without spaces around it; None: `value` is no name.
+    """A class's name as text, spaces joined to one; None: `value` is no name.
 
     Numbers are names too.  Halves of character pairs, which no file can hold, become "?".
     """
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
-    name = str(value).encode("utf-8", "replace").decode("utf-8").strip()
-    return name or None
+    text = str(value) if isinstance(value, str) or abs(value) < 1e15 else ""
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").split()) or None
 
 
 def size_said(height: Any, width: Any) -> tuple[int, int] | None:

@@ -25,7 +25,10 @@ MIN = (
 IMAGE_KEYS = ("image", "img", "image_url", "url", "photo", "picture", "file")
 RANDOM = re.compile(r"^[0-9a-f]{8}-")  # what an upload puts before a file's name
 DECIMALS = 3  # of coordinates in pixels, which come as shares
-NO_AREA = ("keypoint", "vector", "relation", "choices", "textarea", "rating", "number", "taxonomy")
+NO_AREA = (
+    *("keypoint", "vector", "relation"),
+    *("labels", "choices", "textarea", "rating", "number", "taxonomy"),
+)
 
 
 class LabelStudio:
@@ -257,14 +260,10 @@ def _part(kind: str, value: Any, height: int, width: int) -> outlines.Part:
     if not isinstance(value, dict):
         raise ValueError(f"value: expected an object, got {kind_of(value)}")
     if kind == "polygon":
-        points = value.get("points")
-        if not isinstance(points, list):
-            raise ValueError(f"points: expected a list, got {kind_of(points)}")
-        pairs = [outlines.point(point, f"points[{i}]") for i, point in enumerate(points)]
-        scaled = [
-            (round(x * width / 100, DECIMALS), round(y * height / 100, DECIMALS)) for x, y in pairs
-        ]
-        return outlines.polygon(scaled)
+        shares = outlines.coordinates(value.get("points"))
+        scale = (width / 100, height / 100) * (len(shares) // 2)
+        scaled = [round(v * s, DECIMALS) for v, s in zip(shares, scale, strict=True)]
+        return outlines.outline(scaled)
     if kind == "brush":
         return brush_mask(value.get("rle"), height, width)
     if kind not in ("rectangle", "ellipse"):

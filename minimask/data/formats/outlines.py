@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from minimask.data.json_files import kind_of
 from minimask.data.segmentation import decode, is_number, segmentation_problem
 
 CURVE = 0.05  # pixels: how far a polygon may be from the curve it stands for
+LISTS, NUMBERS = {list, tuple}, {int, float, str}  # types that are taken at once
 MOST_PIXELS = 1 << 28  # of an image with bitmaps, which are laid out in memory as a whole
 
 Part = list[float] | np.ndarray  # a polygon x0 y0 x1 y1 ..., or an (H, W) bool mask
@@ -45,22 +47,46 @@ def point(value: Any, name: str) -> list[float]:
     return [number(value[0], name), number(value[1], name)]
 
 
-def polygon(points: Any, name: str = "points") -> list[float]:
-    """A polygon x0 y0 x1 y1 ... from N points [x, y].
-
-    Points that repeat the one before are left out, and a last one that repeats the first.
-    """
+def coordinates(points: Any, name: str = "points") -> list[float]:
+    """The numbers x0 y0 x1 y1 ... of N points [x, y], all at once where they are sound."""
     if not isinstance(points, list | tuple):
         raise ValueError(f"{name}: expected a list of points, got {kind_of(points)}")
-    flat: list[float] = []
-    for i, one in enumerate(points):
-        pair = point(one, f"{name}[{i}]")
-        if flat[-2:] != pair:
-            flat += pair
-    if len(flat) > 2 and flat[-2:] == flat[:2]:
-        flat = flat[:-2]
-    if len(flat) < 6:
-        raise NoArea(f"{len(flat) // 2} different points, so no area")
+    if set(map(type, points)) <= LISTS and set(map(len, points)) == {2}:
+        flat = numbers([value for pair in points for value in pair])
+        if flat is not None:
+            return flat
+    return [value for i, one in enumerate(points) for value in point(one, f"{name}[{i}]")]
+
+
+def numbers(values: Sequence[Any]) -> list[float] | None:
+    """The numbers, or None where `number` has something to say about one of them."""
+    if not set(map(type, values)) <= NUMBERS:
+        return None
+    try:
+        flat = list(map(float, values))
+    except (ValueError, OverflowError):
+        return None
+    # sums of what is not finite are not finite either
+    return flat if flat and math.isfinite(sum(flat)) and max(map(abs, flat)) < 1e9 else None
+
+
+def polygon(points: Any, name: str = "points") -> list[float]:
+    """A polygon x0 y0 x1 y1 ... from N points [x, y]: see `outline`."""
+    return outline(coordinates(points, name))
+
+
+def outline(flat: list[float]) -> list[float]:
+    """A polygon without points that repeat the one before, and a last that repeats the first."""
+    pairs = list(zip(flat[0::2], flat[1::2], strict=True))
+    if len(pairs) > 1 and (pairs[0] == pairs[-1] or any(map(eq, pairs, pairs[1:]))):
+        pairs = [
+            pair for pair, before in zip(pairs, [None, *pairs], strict=False) if pair != before
+        ]
+        if len(pairs) > 1 and pairs[0] == pairs[-1]:
+            pairs.pop()
+        flat = [value for pair in pairs for value in pair]
+    if len(pairs) < 3:
+        raise NoArea(f"{len(pairs)} different points, so no area")
     return flat
 
 

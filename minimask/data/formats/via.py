@@ -176,7 +176,7 @@ def _add_row(result: _Content, row: dict[str, Any], line: int) -> None:
 def _error(path: pathlib.Path, message: str) -> Any:
     from minimask.data.findings import Finding
 
-    return Finding("error", str(path), None, message, "mend it, or remove it")
+    return Finding("error", str(path), None, " ".join(message.split()), "mend it, or remove it")
 
 
 class _Attributes:

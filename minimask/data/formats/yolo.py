@@ -117,26 +117,27 @@ def _class(text: str, plan: Layout) -> str:
 
 def _polygon(row: list[str], width: int, height: int) -> list[float]:
     """Pixels of a box or an outline."""
-    shares = [outlines.number(text, f"number {i}") for i, text in enumerate(row, 2)]
+    shares = outlines.numbers(row)
+    if shares is None:  # say which
+        shares = [outlines.number(text, f"number {i}") for i, text in enumerate(row, 2)]
     if len(shares) < 4 or len(shares) % 2:
         raise ValueError(
             f"{len(shares)} numbers behind the class; expected x y of at least 3 points, or "
             "x y width height of a box"
         )
-    far = next((share for share in shares if not -FAR <= share <= 1 + FAR), None)
-    if far is not None:
+    far = max(shares, key=lambda share: abs(share - 0.5))
+    if abs(far - 0.5) > 0.5 + FAR:
         raise ValueError(f"{far:g} is no share of the image, 0 to 1; is it in pixels?")
     if len(shares) == 4:
         x, y, w, h = shares
         corners = outlines.rectangle(x - w / 2, y - h / 2, x + w / 2, y + h / 2)
         return _pixels(corners, width, height)
-    points = list(zip(shares[0::2], shares[1::2], strict=True))
-    return outlines.polygon([_pixels(point, width, height) for point in points])
+    return outlines.outline(_pixels(shares, width, height))
 
 
-def _pixels(shares: Any, width: int, height: int) -> list[float]:
-    sizes = (width, height)
-    return [round(share * sizes[i % 2], DECIMALS) for i, share in enumerate(shares)]
+def _pixels(shares: list[float], width: int, height: int) -> list[float]:
+    sizes = (width, height) * (len(shares) // 2)
+    return [round(share * size, DECIMALS) for share, size in zip(shares, sizes, strict=True)]
 
 
 def _add(collector: Collector, objects: list[Object]) -> None:

@@ -109,6 +109,8 @@ def _load(config: pathlib.Path) -> dict[str, Any]:
     text = read_text(config)
     if len(text) > LARGEST_CONFIG:
         raise ValueError(f"{config}: {len(text)} characters, too many for a data.yaml")
+    if re.search(r"([\[{][^\]}]*){50}", text[: 1 << 16]):  # the parser takes very long
+        raise ValueError(f"{config}: broken YAML: lists in lists, nested too deeply")
     try:
         content = yaml.load(text, Loader=yaml.BaseLoader)  # text only: the class "no" stays "no"
     except yaml.MarkedYAMLError as error:
@@ -116,7 +118,8 @@ def _load(config: pathlib.Path) -> dict[str, Any]:
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ValueError(f"{config}: broken YAML{where}: {error.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
-        raise ValueError(f"{config}: broken YAML: {str(error)[:200]}") from None
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{config}: broken YAML: {reason}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{config}: expected keys such as names and train")
     return content
