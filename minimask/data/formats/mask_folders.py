@@ -110,7 +110,10 @@ def only_image(folder: pathlib.Path) -> pathlib.Path:
     """
     files = files_in(folder, SUFFIXES)
     if len(files) != 1:
-        raise ValueError(f"{folder}: expected one image file, found {len(files)}")
+        hint = ""
+        if len(files) > 1:
+            hint = f"; with one label image for each, the annotations are {folder.parent}"
+        raise ValueError(f"{folder}: expected one image file, found {len(files)}{hint}")
     return files[0]
 
 

@@ -163,10 +163,11 @@ def folders_in(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def follow(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """The items, with a line of progress on stderr when they take more than a few seconds."""
+    """The items, with a line of progress on a terminal when they take more than a few seconds."""
     from tqdm import tqdm
 
-    yield from tqdm(items, total=total, desc=f"reading {what}", unit="file", delay=3, leave=False)
+    about = {"desc": what, "unit": "file", "delay": 3, "leave": False, "disable": None}
+    yield from tqdm(items, total=total, **about)
 
 
 def other_size(path: pathlib.Path, image: dict[str, Any]) -> str | None:

@@ -157,6 +157,12 @@ def test_numbers_that_are_none(tmp_path) -> None:
     assert "not whole" in text[0] and "not whole" in text[1] and "numbers from -1" in text[2]
 
 
+def test_a_folder_too_high_is_named(tmp_path) -> None:
+    made.label_images(tmp_path / "train")
+    with pytest.raises(ValueError, match=r"found 3; with one label image .* are .*train$"):
+        read_annotations(tmp_path)
+
+
 def test_a_photograph_in_place_of_a_label_image(tmp_path) -> None:
     data = made.label_images(tmp_path)
     made.photo(0).save(data.files[0])

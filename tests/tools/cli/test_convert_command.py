@@ -214,7 +214,7 @@ def test_broken_annotations_stop_it_or_are_left_out(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["nowhere", "--out", "x"], 1, "nowhere: no such annotations"),
+        (["nowhere", "--out", "x"], 1, "nowhere: no such"),
         ([".", "--out", "x", "--to", "tfrecord"], 2, "--to: expected one of coco, labelme"),
         ([".", "--out", "x", "--data", "vok"], 2, "--data: expected one of"),
         ([".", "--out", "x"], 1, "no annotation format that is known here"),
