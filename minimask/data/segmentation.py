@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+MOST_PIXELS = 2**32  # pycocotools counts in 32 bits
 FAR = 10  # polygons may reach this many image sizes outside; more is a mistake
 
 
@@ -30,6 +31,8 @@ def segmentation_problem(segmentation: Any, height: int, width: int) -> str | No
     Returns:
         A phrase that follows the JSON path of the segmentation: "[2]: 4 numbers, ...".
     """
+    if height * width >= MOST_PIXELS:
+        return f": an image of {width} x {height} pixels is larger than run lengths can count"
     if isinstance(segmentation, list):
         return _polygons_problem(segmentation, height, width)
     if isinstance(segmentation, dict):
@@ -121,7 +124,7 @@ def _polygons_problem(polygons: list[Any], height: int, width: int) -> str | Non
 def _run_length_problem(runs: dict[str, Any], height: int, width: int) -> str | None:
     size, counts = runs.get("size"), runs.get("counts")
     if size is None or counts is None:
-        return f": run lengths need 'size' and 'counts', got {sorted(runs)}"
+        return f": run lengths need 'size' and 'counts', got {sorted(map(str, runs))}"
     if size != [height, width]:
         swapped = " (height and width swapped?)" if size == [width, height] else ""
         return (
@@ -132,8 +135,12 @@ def _run_length_problem(runs: dict[str, Any], height: int, width: int) -> str | 
         unpacked = unpack_counts(counts)
         if unpacked is None:
             return ".counts: not a string of COCO run lengths"
-        counts = unpacked.tolist()
-    elif not isinstance(counts, list):
+        if unpacked.min(initial=0) < 0:
+            return ".counts: expected whole numbers, none negative"
+        if unpacked.sum() != height * width:
+            return f".counts: {unpacked.sum()} pixels in all, but the image has {height * width}"
+        return None
+    if not isinstance(counts, list):
         return f".counts: expected a list or a string, got {_kind(counts)}"
     if not all(isinstance(c, int) and not isinstance(c, bool) and c >= 0 for c in counts):
         return ".counts: expected whole numbers, none negative"

@@ -11,7 +11,7 @@ from PIL import Image
 
 from minimask.data import open_annotations
 from minimask.data.formats import coco_spelling as spelling
-from minimask.data.formats.coco import listed_images
+from minimask.data.formats.coco import from_content, listed_images
 from minimask.data.formats.coco_spelling import UNCLEAR
 from minimask.data.look import look
 from minimask.data.sample import encode_masks
@@ -228,6 +228,17 @@ def test_masks_without_a_pixel_are_left_out_and_counted(files):
     assert "1 of 3 annotations cover no pixel" in look(data)[0].message
 
 
+@pytest.mark.parametrize("area", [1e9, "big", [1], float("nan"), -3])
+def test_an_area_that_cannot_be_is_measured_and_said(files, area):
+    content = official()
+    content["annotations"][0]["area"] = area
+    data = files(content)
+    (warning,) = look(data)
+    assert "annotations[0].area: expected a number, the object's pixels, 0 to 2400" in str(warning)
+    truth = {a["id"]: a for a in data.coco()["annotations"]}
+    assert truth[10]["area"] == data[0].masks[0].sum()
+
+
 @pytest.mark.parametrize("crowd", [1, True, "1", 1.0])
 def test_nothing_but_crowds_is_nothing_to_learn_from(files, crowd):
     content = official()
@@ -290,9 +301,9 @@ def test_a_list_of_test_images_has_ids(tmp_path):
 
 def test_reading_changes_nothing():
     content = official()
+    first_polygon(lambda p: [points(p), []])(content)
     before = copy.deepcopy(content)
-    for annotation in content["annotations"]:
-        spelling.segmentation(annotation["segmentation"])
+    from_content(content, "a.json")
     assert content == before
 
 

@@ -14,6 +14,8 @@ from minimask.data.formats import coco_spelling as spelling
 from minimask.data.formats.coco_spelling import UNCLEAR
 from minimask.data.image_files import ImageFiles, image_size
 from minimask.data.json_files import read_json
+from minimask.data.spellings import shown
+from minimask.data.truth import area_problem, box_problem
 
 SECTIONS = ("images", "annotations", "categories")
 NAMES = ("file_name", "filename", "path", "coco_url", "flickr_url")  # what images are called by
@@ -109,6 +111,10 @@ def sections(content: Any, path: str | os.PathLike[str]) -> dict[str, list[Any]]
     return found
 
 
+def _or_none(value: Any) -> Any:
+    return None if value is UNCLEAR else value
+
+
 def _are_results(content: Any) -> bool:
     return (
         isinstance(content, list)
@@ -169,7 +175,7 @@ class _Reading:
         """An id, or UNCLEAR with a finding."""
         value = spelling.identity(entry.get(name))
         if value is UNCLEAR:
-            got = repr(entry[name]) if name in entry else "nothing"
+            got = shown(entry[name]) if name in entry else "nothing"
             message = f"{where}.{name}: expected a whole number or text, got {got}"
             self.note("error", message, annotation=mine)
         return value
@@ -181,7 +187,7 @@ class _Reading:
             if isinstance(name, int) and not isinstance(name, bool):
                 name = str(name)
             if not isinstance(name, str) or not name:
-                got = repr(name) if "name" in entry else "nothing"
+                got = shown(name) if "name" in entry else "nothing"
                 self.note("error", f"{where}.name: expected text, got {got}")
             if number is UNCLEAR or not isinstance(name, str) or not name:
                 self.lost_categories += 1
@@ -226,7 +232,7 @@ class _Reading:
                 if key != "file_name":
                     self.as_read(where, f"no file_name; {key} says which file is meant")
                 return "/".join(name.split("/")[-2:]) if "://" in name else name
-        got = repr(entry["file_name"]) if "file_name" in entry else "nothing"
+        got = shown(entry["file_name"]) if "file_name" in entry else "nothing"
         self.note("error", f"{where}.file_name: expected text, got {got}")
         return None
 
@@ -273,7 +279,7 @@ class _Reading:
             return {"width": width, "height": height}
         for name, value in size.items():
             if value is UNCLEAR:
-                got = repr(entry[name]) if name in entry else "nothing"
+                got = shown(entry[name]) if name in entry else "nothing"
                 message = f"{where}.{name}: expected 1 to {spelling.LARGEST} pixels, got {got}"
                 self.note("error", message)
         return None
@@ -292,16 +298,15 @@ class _Reading:
 
     def _annotations(self) -> Iterator[tuple[int, dict[str, Any]]]:
         for i, where, entry in self._dictionaries("annotations"):
-            mine = entry.get("id")
             image = self._refers(where, entry, "image_id", self.image_of, self.lost_images)
             category = self._refers(
                 where, entry, "category_id", self.category_ids, self.lost_categories
             )
             if image is None or category is None:
                 continue
-            plain = entry | {"image_id": image["id"], "category_id": category}
-            if self._values(where, entry, plain, mine):
-                yield i, plain
+            plain = self._values(where, entry, (image["height"], image["width"]))
+            if plain is not None:
+                yield i, plain | {"image_id": image["id"], "category_id": category}
 
     def _refers(
         self, where: str, entry: dict[str, Any], name: str, known: dict[str, Any], lost: int
@@ -321,36 +326,37 @@ class _Reading:
             self.note("error", message, advice, entry.get("id"))
         return found
 
-    def _values(self, where: str, entry: dict[str, Any], plain: dict[str, Any], mine: Any) -> bool:
-        """Put flag, area, box and mask in the official spelling; False with a finding if not."""
-        crowd = spelling.flag(entry.get("iscrowd"))
-        if crowd is UNCLEAR:
-            message = f"{where}.iscrowd: expected 0 or 1, got {entry['iscrowd']!r}"
-            self.note("error", message, "correct it or leave iscrowd out", mine)
-            return False
-        plain["iscrowd"] = crowd
-        area = entry.get("area")
-        if area is not None and spelling.number(area) is UNCLEAR:
-            message = f"{where}.area: expected a number, got {area!r}"
-            self.note("error", message, "correct it or leave area out", mine)
-            return False
-        if area is None or float(area) < 0:
-            plain.pop("area", None)
-        else:
-            plain["area"] = spelling.number(area)
+    def _values(
+        self, where: str, entry: dict[str, Any], size: tuple[int, int]
+    ) -> dict[str, Any] | None:
+        """The entry with flag, area, box and mask in the official spelling; None with a finding."""
+        plain = {key: value for key, value in entry.items() if key not in ("bbox", "area")}
+        problems = []
+        plain["iscrowd"] = spelling.flag(entry.get("iscrowd"))
+        if plain["iscrowd"] is UNCLEAR:
+            problems.append(("iscrowd", "expected 0 or 1"))
         box = spelling.box(entry.get("bbox"))
-        if box is UNCLEAR:
-            message = f"{where}.bbox: expected [x, y, width, height], got {str(entry['bbox'])[:60]}"
-            self.note("error", message, "write four numbers, or leave bbox out", mine)
-            return False
-        plain.pop("bbox", None)
         if box is not None:
             plain["bbox"] = box
+            problems += [("bbox", p) for p in [box_problem(_or_none(box), *size)] if p]
+        area = entry.get("area")
+        if area is not None and area != -1:  # which some exporters write for "not measured"
+            number = _or_none(spelling.number(area))
+            if problem := area_problem(
+                number, *size
+            ):  # only sorts objects by size: can be measured
+                message = f"{where}.area: {problem}, got {shown(area)}; the mask's own is used"
+                self.note("warning", message, "correct it or leave area out", entry.get("id"))
+            else:
+                plain["area"] = number
+        for name, problem in problems:
+            message = f"{where}.{name}: {problem}, got {shown(entry[name])}"
+            self.note("error", message, f"correct it or leave {name} out", entry.get("id"))
         given = entry.get("segmentation")
         plain["segmentation"] = mask = spelling.segmentation(given)
         if mask != given and given not in (None, "", {}, []):
             self.as_read(f"{where}.segmentation", "not as COCO writes it, but plain")
-        return True
+        return None if problems else plain
 
     def _own_ids(self, annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Annotations each with an id of its own: nothing refers to them, so they are renumbered.
