@@ -8,8 +8,10 @@ A reader of a format fills a `Collector` and hands out its `Annotations`; everyt
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +19,10 @@ import numpy as np
 
 from minimask.data.findings import Finding, Severity
 from minimask.data.image_files import ImageFiles, image_size
+
+
+class NoArea(ValueError):
+    """A shape that covers nothing: a click too much, not a mistake in the file."""
 
 
 @dataclass
@@ -87,7 +93,11 @@ class Collector:
         self.declared = None if classes is None else list(classes)
         self.images: list[dict[str, Any]] = []
         self.notes: list[Finding] = []
+        self.passed: Counter[tuple[Severity, str, str]] = Counter()  # ..., what, advice
+        self._lacking: list[Finding] = []  # images that are not there
+        self._of_file: dict[pathlib.Path, dict[str, Any]] = {}
         self._objects: list[tuple[dict[str, Any], str, str]] = []  # entry, class, place
+        self._filled: set[Any] = set()  # ids of images that have objects
 
     def image(
         self,
@@ -99,6 +109,8 @@ class Collector:
     ) -> dict[str, Any] | None:
         """Add an image; None, with a note, where there is no such file.
 
+        A file that was added before is handed out again, with a note.
+
         Args:
             name: as the annotation file writes it; found in the folder by `ImageFiles.find`.
             size: height and width the file says, checked later against the image; None: read
@@ -108,7 +120,7 @@ class Collector:
         """
         path = self.files.find(name)
         if path is None:
-            self.note("error", said_by, f"image {self.files.missing(name)}", "put it there")
+            self.lacks(name, said_by)
             return None
         try:
             height, width = size or image_size(path)
@@ -116,6 +128,10 @@ class Collector:
             message = str(error).removeprefix(f"{path}: ")
             self.note("error", path, message, "put the right file there, or remove it")
             return None
+        if path in self._of_file:
+            message = f"the image {name!r} is listed more than once; its objects are put together"
+            self.note("warning", said_by, message, "see whether objects are there twice")
+            return self._of_file[path]
         entry = {
             "id": len(self.images) + 1 if id is None else id,
             "file_name": self.files.relative(path),
@@ -123,6 +139,7 @@ class Collector:
             "height": int(height),
         }
         self.images.append(entry)
+        self._of_file[path] = entry
         return entry
 
     def add(
@@ -157,13 +174,63 @@ class Collector:
         if box is not None:
             entry["bbox"] = [float(value) for value in box]
         self._objects.append((entry, name, place))
+        self._filled.add(image["id"])
+
+    def forget(self, image: dict[str, Any]) -> None:
+        """Take an image back whose annotations cannot be read, so that it is not one without."""
+        if self.images[-1] is image and image["id"] not in self._filled:
+            self.images.pop()
+            del self._of_file[self.files.folder / image["file_name"]]
 
     def note(self, severity: Severity, file: Any, message: str, advice: str) -> None:
         """Remember something for the user: see `Finding`."""
+        message = " ".join(message.split())  # names may hold line breaks
         self.notes.append(Finding(severity, str(file), None, message, advice))
+
+    @contextlib.contextmanager
+    def one_object(self, place: str) -> Iterator[None]:
+        """What goes wrong inside is a finding about this object; the rest is still read.
+
+        A `ValueError` is an error in the file, a `NoArea` a leftover, which is a warning.
+        """
+        file, _, where = place.rpartition(": ")
+        try:
+            yield
+        except NoArea as error:
+            self.note("warning", file, f"{where}: {error}; left out", "remove it, or draw it")
+        except (ValueError, OverflowError) as error:
+            self.note("error", file, f"{where}: {error}", "mend it, or remove it")
+
+    def pass_over(
+        self,
+        what: str,
+        advice: str = "nothing, if that is meant",
+        severity: Severity = "note",
+    ) -> None:
+        """Count something that is not read; `done` makes one finding of all of a kind.
+
+        Args:
+            what: "points", "polylines": follows the number.
+            advice: see `Finding`.
+            severity: see `Finding`.
+        """
+        self.passed[severity, what, advice] += 1
+
+    def lacks(self, name: str, said_by: pathlib.Path, advice: str = "put it there") -> None:
+        """Remember that an image is not there; if it is all of them, the folder is wrong."""
+        message = " ".join(f"image {self.files.missing(name)}".split())
+        self._lacking.append(Finding("error", str(said_by), None, message, advice))
 
     def done(self) -> Annotations:
         """Everything, numbered."""
+        if len(self._lacking) > 1 and not self.images:
+            first = self._lacking[0].message
+            message = f"none of the {len(self._lacking)} images is in {self.files.folder}: {first}"
+            self.note("error", self.source, message, "name their folder with --images")
+        else:
+            self.notes += self._lacking
+        for (severity, what, advice), count in self.passed.items():
+            self.note(severity, self.source, f"{count} {what}", advice)
         names = self.declared
         if names is None:
             names = sorted({name for _, name, _ in self._objects})

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from minimask.data.formats.mask_folders import image_folders, mask_files, only_image
 from minimask.data.image_depth import White
 from minimask.data.images import missing_file, read_image, read_mask
 from minimask.data.masks import ObjectMasks
@@ -49,18 +50,12 @@ class FolderMasks:
         self.category_ids: tuple[int, ...] = (1,)
         if not self.folder.is_dir():
             raise FileNotFoundError(missing_file(self.folder, "folder"))
-        self.paths = [self._image(path) for path in sorted(self.folder.glob("*/images"))]
+        self.paths = [only_image(path) for path in image_folders(self.folder)]
         if not self.paths:
             raise ValueError(
                 f"{folder}: expected folders ID/images/ID.png with masks in ID/masks, found none"
             )
         self._coco: dict[str, Any] | None = None
-
-    def _image(self, images: pathlib.Path) -> pathlib.Path:
-        files = [path for path in sorted(images.iterdir()) if not path.name.startswith(".")]
-        if len(files) != 1:
-            raise ValueError(f"{images}: expected one image file, found {len(files)}")
-        return files[0]
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -71,7 +66,7 @@ class FolderMasks:
 
     def mask_files(self, index: int) -> list[pathlib.Path]:
         """The mask files of image `index`, those without a pixel included."""
-        return sorted((self.paths[index].parent.parent / "masks").glob("[!.]*.*"))
+        return [file for file, _ in mask_files(self.paths[index].parent.parent / "masks")]
 
     def __getitem__(self, index: int) -> Sample:
         """Read image `index` with its masks; masks without a pixel are left out.

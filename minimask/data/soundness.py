@@ -15,6 +15,7 @@ from minimask.data.findings import Finding
 from minimask.data.image_files import image_size
 from minimask.data.segmentation import rectangle, segmentation_problem, tight_box
 
+LONGEST = 1000  # characters of a sentence
 REMOVE = "correct or remove the annotation"
 NO_MASKS = (
     "no annotation has a mask: boxes only. Train a detector of boxes (--model fasterrcnn_laptop), "
@@ -141,5 +142,8 @@ def raise_errors(errors: list[Finding], source: object) -> None:
         return
     first = errors[0]
     more = f"; {len(errors) - 1} more errors" if len(errors) > 1 else ""
-    text = f"{first.file}: {first.message}{more} (`minimask data check` lists all findings)"
+    text = f"{first.file}: {first.message}"
+    if len(text) > LONGEST:  # a value or name of thousands of characters
+        text = f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
+    text += f"{more} (`minimask data check` lists all findings)"
     raise (FileNotFoundError if "no such file" in first.message else ValueError)(text)

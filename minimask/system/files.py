@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+import shutil
+from collections.abc import Iterator
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
@@ -47,3 +50,34 @@ def flush_folder(folder: pathlib.Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def folder_whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """A folder to write into under another name, which gets its own when the block ends.
+
+    Where the block raises, what it wrote is removed and `path` is untouched; a folder that is
+    there already is replaced as a whole.
+
+    Raises:
+        OSError: it cannot be made; names the path.
+    """
+    target = pathlib.Path(path)
+    partial = target.with_name(f".writing-{target.name}.{os.getpid()}")
+    old = target.with_name(f".replaced-{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        yield partial
+        if target.is_dir():
+            os.replace(target, old)
+        try:
+            os.replace(partial, target)
+        except OSError:
+            if old.is_dir():
+                os.replace(old, target)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    flush_folder(target.parent)

@@ -39,7 +39,17 @@ class Format(Protocol):
 
 # name -> module and class, in the order in which a path is asked for: the more special first
 _BUILT_IN = {
+    "label_studio": "label_studio:LabelStudio",
+    "labelme": "labelme:Labelme",
+    "via": "via:Via",
+    "cvat": "cvat:Cvat",
+    "yolo": "yolo:Yolo",
     "coco": "coco:Coco",
+    "open_images": "open_images:OpenImages",
+    "cityscapes": "cityscapes:Cityscapes",
+    "pascal_voc": "pascal_voc:PascalVoc",
+    "mask_folders": "mask_folders:MaskFolders",
+    "label_images": "label_images:LabelImages",
 }
 FORMATS: dict[str, Format] = {}  # those made so far, and registered ones
 

@@ -12,7 +12,7 @@ import typer
 
 from minimask.data import registry
 from minimask.data.augmentations import AUGMENTATIONS
-from minimask.tools.cli import WrongUse
+from minimask.tools.cli import WrongUse, convert
 from minimask.tools.cli.sources import (
     PageOption,
     WhiteOption,
@@ -240,6 +240,9 @@ def _changes(augment: str | None) -> list[str]:
             listed = ", ".join(AUGMENTATIONS)
             raise WrongUse(f"--augment: expected one of {listed}, got {name!r}")
     return names
+
+
+app.command("convert", epilog=convert.EPILOG)(convert.convert)
 
 
 def _name(data: str | None, annotations: Path | None, images: Path | None) -> str:
