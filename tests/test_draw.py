@@ -14,6 +14,7 @@ from PIL import Image
 
 from minimask import draw
 from minimask.data.sample import Target
+from minimask.draw import curves
 from minimask.draw.colors import PALETTE, of_neighbors, text_on
 from minimask.draw.curves import _running_mean
 from minimask.draw.outlines import crop_of_mask, mask_paths
@@ -388,6 +389,42 @@ def test_pr_curves(tmp_path) -> None:
     draw.pr_curves(evaluate_detections(truth, found), tmp_path / "pr.png")
     assert picture_of(tmp_path / "pr.png").std() > 5
     draw.pr_curves(evaluate_detections({**truth, "annotations": []}, []), tmp_path / "none.png")
+
+
+def test_legends_lie_beside_the_curves(tmp_path, monkeypatch) -> None:
+    """Seen in the finished layout: no legend reaches into axes, or out of the picture."""
+    figures = []
+    save = curves._save
+
+    def keep(figure, path) -> None:
+        save(figure, path)
+        figures.append(figure)
+
+    monkeypatch.setattr(curves, "_save", keep)
+    names = [f"a class with a long name, the {k}th" for k in range(24)]
+    truth = {
+        "images": [{"id": 1, "height": 600, "width": 800}],
+        "categories": [{"id": k, "name": name} for k, name in enumerate(names)],
+        "annotations": [
+            {"image_id": 1, "category_id": k, "bbox": [9 * k, 5, 8, 8]} for k in range(24)
+        ],
+    }
+    found = [{"image_id": 1, "category_id": 1, "bbox": [9, 5, 8, 8], "score": 1}]
+    draw.pr_curves(evaluate_detections(truth, found), tmp_path / "pr.png")
+    log = tmp_path / "log.csv"
+    log.write_text("step,loss,loss_mask,loss_classifier\n1,5,1,1\n2,1,1,2\n")
+    draw.loss_curves(log, tmp_path / "losses.png")
+    log.write_text("step,box_AP,box_AP50,mask_AP\n100,0.1,0.3,0.9\n200,0.5,0.7,0.8\n")
+    draw.ap_curves(log, tmp_path / "ap.png")
+    seen = 0
+    for figure in figures:
+        for axes in figure.axes:
+            if axes.get_legend() is not None:
+                box = axes.get_legend().get_window_extent()
+                assert box.x1 <= figure.bbox.x1 and box.y0 >= figure.bbox.y0
+                assert not any(box.overlaps(other.get_window_extent()) for other in figure.axes)
+                seen += 1
+    assert seen == 4
 
 
 def test_running_mean() -> None:

@@ -84,6 +84,10 @@ class AnnotatedImages:
         """Path of the image file, for messages."""
         return str(self.folder / self.images[index]["file_name"])
 
+    def ids_of(self, label: int) -> list[Any]:
+        """The category ids that are read as this class."""
+        return [number for number, own in self._label_of.items() if own == label]
+
     def objects(self, index: int) -> list[dict[str, Any]]:
         """The annotations of image `index` that are of the kept classes."""
         return self._of_image[self.images[index]["id"]]

@@ -10,8 +10,10 @@ import os
 import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+from minimask.data.advice import Advice, advise
 from minimask.data.annotated import chosen_classes
 from minimask.data.annotations import Annotations
 from minimask.data.check_boxes import box_problems
@@ -19,12 +21,27 @@ from minimask.data.check_files import examine_images
 from minimask.data.findings import ORDER, Finding, Severity, errors_first
 from minimask.data.formats import read_annotations
 from minimask.data.images import missing_file
-from minimask.data.segmentation import tight_box
 from minimask.data.soundness import Sound, examine
 
 Progress = Callable[[int, int], None]  # images looked at, of how many
 
-__all__ = ["ORDER", "Finding", "check_files", "contents_line", "find_problems"]
+__all__ = ["ORDER", "Checked", "Finding", "check_files", "contents_line", "find_problems"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found.
+
+    Attributes:
+        findings: errors first.
+        contents: a line that says how much training will see of everything; "": nothing can be
+            read.
+        advice: how to train on it; None where errors come first.
+    """
+
+    findings: list[Finding]
+    contents: str
+    advice: Advice | None
 
 
 def find_problems(
@@ -43,7 +60,7 @@ def find_problems(
     Raises:
         FileNotFoundError: no such file or folder.
     """
-    return check_files(annotations, images, threads=threads)[0]
+    return check_files(annotations, images, threads=threads).findings
 
 
 def check_files(
@@ -53,8 +70,8 @@ def check_files(
     *,
     threads: int = 2,
     progress: Progress | None = None,
-) -> tuple[list[Finding], str]:
-    """The findings of `find_problems`, and a line that says how much there is of everything.
+) -> Checked:
+    """The findings of `find_problems`, what there is of everything, and how to train on it.
 
     Args:
         annotations: a file or folder.
@@ -73,9 +90,11 @@ def check_files(
     except ValueError as error:
         message = str(error).removeprefix(f"{annotations}: ")
         advice = "export it again, or mend that place"
-        return [Finding("error", str(annotations), None, message, advice)], ""
+        return Checked([Finding("error", str(annotations), None, message, advice)], "", None)
     search = _Search(found, threads, progress)
-    return errors_first(search.all()), search.contents()
+    findings = errors_first(search.all())
+    broken = any(finding.severity == "error" for finding in findings)
+    return Checked(findings, search.contents(), None if broken else advise(search.sound))
 
 
 def contents_line(images: int, empty: int, counts: Counter[str]) -> str:
@@ -174,29 +193,29 @@ class _Search:
             yield nothing_to_learn(self.found, len(crowds))
 
     def _boxes(self) -> Iterator[Finding]:
-        for i, annotation in enumerate(self.sound.annotations.annotations):
+        tight_box = dict(zip(self.sound.kept, self.sound.boxes, strict=True))
+        for i, annotation in enumerate(self.found.annotations):
             image = self.image_of[annotation["image_id"]]
-            height, width = image["height"], image["width"]
-            mask = annotation["segmentation"]
-            tight = None if mask is None else tight_box(mask, height, width)
-            file, place = self.sound.annotations.place(i)
-            wants_box = self.found.format == "coco"
+            tight = None if annotation["segmentation"] is None else tight_box.get(i)
+            wanted = self.found.format == "coco" and tight is not None
             for severity, problem, advice in box_problems(
-                annotation, tight, height, width, wants_box
+                annotation, tight, image["height"], image["width"], wanted
             ):
+                file, place = self.found.place(i)
                 message = f"{place}{problem} ({image['file_name']})"
                 yield Finding(severity, file, annotation["id"], message, advice)
 
     def _twins(self) -> Iterator[Finding]:
         """Objects that are there twice: the same class and mask in the same image."""
+        sound = self.sound.annotations
         first: dict[Any, int] = {}
         twins = []
-        for i, a in enumerate(self.sound.annotations.annotations):
-            key = (a["image_id"], a["category_id"], repr(a["segmentation"] or a.get("bbox")))
-            if first.setdefault(key, i) != i:
+        for i, (a, box) in enumerate(zip(sound.annotations, self.sound.boxes, strict=True)):
+            before = first.setdefault((a["image_id"], a["category_id"], box), i)
+            if before != i and sound.annotations[before]["segmentation"] == a["segmentation"]:
                 twins.append(i)
         if twins:
-            _, place = self.sound.annotations.place(twins[0])
+            _, place = sound.place(twins[0])
             message = f"{len(twins)} objects are there twice, such as {place}"
             yield self._note("warning", message, "keep one of each")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import numpy as np
-
 from minimask.data.segmentation import is_number
 
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 SLACK = 1.0  # pixels; rounding moves edges by less
 SAME = 0.9  # IoU above which two boxes mean the same object
 LOOSE = 0.8  # IoU that boxes drawn by hand reach
@@ -17,7 +16,7 @@ OTHER = 0.5  # IoU below which they do not
 
 def box_problems(
     annotation: dict[str, Any],
-    tight: np.ndarray | None,
+    tight: Box | None,
     height: int,
     width: int,
     wanted: bool = True,
@@ -45,8 +44,8 @@ def box_problems(
         yield "error", message, "write four numbers, or leave bbox out"
         return
     x, y, box_width, box_height = box
-    corners = np.array([x, y, x + box_width, y + box_height], float)
-    outside = (corners[:2] < -SLACK).any() or (corners[2:] > (width + SLACK, height + SLACK)).any()
+    corners = (x, y, x + box_width, y + box_height)
+    outside = min(x, y) < -SLACK or corners[2] > width + SLACK or corners[3] > height + SLACK
     shared = 1.0 if tight is None else _iou(corners, tight)
     disagrees = shared < OTHER
     if (outside or shared < LOOSE) and _meant_corners(box, tight, height, width):
@@ -63,39 +62,41 @@ def box_problems(
         message = f".bbox: {box} leaves the image of {width} x {height} pixels"
         yield "error", message, "correct the box (x, y, width, height), or the image's size"
     elif disagrees and tight is not None:
-        x0, y0, x1, y1 = tight.tolist()
+        x0, y0, x1, y1 = tight
         message = f".bbox: {box} is not around the mask, whose is {[x0, y0, x1 - x0, y1 - y0]}"
         yield "warning", message, "find out which is right; training uses the mask's"
 
 
-def _meant_corners(box: list[float], tight: np.ndarray | None, height: int, width: int) -> bool:
+def _meant_corners(box: list[float], tight: Box | None, height: int, width: int) -> bool:
     """Whether the four numbers make sense as two corners."""
     x0, y0, x1, y1 = box
     if not (x0 < x1 <= width + SLACK and y0 < y1 <= height + SLACK):
         return False
-    return tight is None or _iou(np.array(box, float), tight) > SAME
+    return tight is None or _iou((x0, y0, x1, y1), tight) > SAME
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
+def _iou(a: Box, b: Box) -> float:
     """Share of two boxes, grown by the slack, that they have in common."""
-    grow = np.array([-1, -1, 1, 1]) * SLACK / 2  # else boxes of one pixel never agree
-    a, b = a + grow, b + grow
-    overlap = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
-    areas = [np.clip(box[2:] - box[:2], 0, None).prod() for box in (a, b)]
-    return float(overlap / max(sum(areas) - overlap, 1e-9))
+    width, height = (
+        max(0.0, min(a[k + 2], b[k + 2]) - max(a[k], b[k]) + SLACK)  # else of one pixel: never
+        for k in (0, 1)
+    )
+    overlap = width * height
+    areas = [max(0.0, c[2] - c[0] + SLACK) * max(0.0, c[3] - c[1] + SLACK) for c in (a, b)]
+    return overlap / max(sum(areas) - overlap, 1e-9)
 
 
 def _polygons_outside(
-    segmentation: Any, tight: np.ndarray | None, height: int, width: int
+    segmentation: Any, tight: Box | None, height: int, width: int
 ) -> Iterator[tuple[Literal["warning"], str, str]]:
     if tight is None or not isinstance(segmentation, list):
         return
     for i, polygon in enumerate(segmentation):
-        points = np.array(polygon, float).reshape(-1, 2)
-        low, high = points.min(axis=0), points.max(axis=0)
-        if (low < -SLACK).any() or (high > (width + SLACK, height + SLACK)).any():
+        x, y = polygon[0::2], polygon[1::2]
+        low, high = (min(x), min(y)), (max(x), max(y))
+        if min(low) < -SLACK or high[0] > width + SLACK or high[1] > height + SLACK:
             message = (
-                f".segmentation[{i}]: from {low.tolist()} to {high.tolist()}, "
+                f".segmentation[{i}]: from {list(low)} to {list(high)}, "
                 f"outside the image of {width} x {height} pixels"
             )
             yield "warning", message, "nothing, if it is an object cut off by the border"

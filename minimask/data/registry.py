@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from minimask.data import formats
 
 if TYPE_CHECKING:
-    from minimask.data.check import Finding
+    from minimask.data.findings import Finding
     from minimask.data.sample import Dataset
 
 VALIDATION_SEED = 2**31  # of generated validation images: the same for all runs, trained on by none
@@ -36,12 +36,15 @@ class Entry:
         names_classes: the files say what the classes are called; False: the user does.
         check: takes the same options and gives all findings with a line about the contents;
             None: every image is read.
+        format: of the annotations that it opens, "" where that is recognised; None: it is no
+            data set of annotation files.
     """
 
     open: Callable[..., Dataset]
     generated: bool = False
     names_classes: bool = True
     check: Callable[..., tuple[list[Finding], str]] | None = None
+    format: str | None = None
 
     @property
     def options(self) -> dict[str, bool]:
@@ -98,17 +101,6 @@ def _files(
     )
 
 
-def _check_files(
-    annotations: str | None = None, images: str | None = None, format: str | None = None
-) -> tuple[list[Finding], str]:
-    from minimask.data.check import check_files
-
-    source = annotations or images
-    if source is None:
-        raise ValueError("name the annotations, or a folder that holds them")
-    return check_files(source, images, format)
-
-
 def _folder(images: str, classes: Sequence[str] = ("object",), white: int | None = None) -> Dataset:
     from minimask.data.folder_masks import FolderMasks
 
@@ -139,16 +131,11 @@ def _format_entry(name: str) -> Entry:
             annotations, images, classes, boxes_only, white, may_lack, unnamed, format=name
         )
 
-    def check(
-        annotations: str | None = None, images: str | None = None
-    ) -> tuple[list[Finding], str]:
-        return _check_files(annotations, images, name)
-
-    return Entry(open, check=check)
+    return Entry(open, format=name)
 
 
 DATASETS: dict[str, Entry] = {
-    "files": Entry(_files, check=_check_files),
+    "files": Entry(_files, format=""),
     "shapes": Entry(_shapes, generated=True),
     "folder": Entry(_folder, names_classes=False, check=_check_folder),
 }

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 from minimask.data.annotations import Annotations
 from minimask.data.findings import Finding
-from minimask.data.segmentation import area, rectangle, segmentation_problem
+from minimask.data.image_files import image_size
+from minimask.data.segmentation import rectangle, segmentation_problem, tight_box
 
 REMOVE = "correct or remove the annotation"
 NO_MASKS = (
@@ -26,11 +28,15 @@ class Sound:
 
     Attributes:
         annotations: with sound masks only (or boxes, where they suffice).
+        kept: which of the annotations that were given these are.
+        boxes: of each: x0, y0, x1, y1 around its pixels.
         errors: what must be mended first; broken annotations are left out of `annotations`.
         left_out: warnings about objects that hold nothing to learn from.
     """
 
     annotations: Annotations
+    kept: list[int]
+    boxes: list[tuple[float, float, float, float]]
     errors: list[Finding]
     left_out: list[Finding]
 
@@ -44,9 +50,11 @@ def examine(found: Annotations, *, boxes_only: bool = False) -> Sound:
     """
     images = {image["id"]: image for image in found.images}
     kept: list[int] = []
+    boxes: list[tuple[float, float, float, float]] = []
     errors = [finding for finding in found.notes if finding.severity == "error"]
     unmasked: list[int] = []
     empty: list[int] = []
+    other_size: dict[Any, bool] = {}  # images that are not as large as annotated, which is said
     for i, annotation in enumerate(found.annotations):
         image = images[annotation["image_id"]]
         height, width = image["height"], image["width"]
@@ -56,11 +64,23 @@ def examine(found: Annotations, *, boxes_only: bool = False) -> Sound:
         if mask is None:
             unmasked.append(i)
         elif problem := segmentation_problem(mask, height, width):
+            if problem.startswith(".size"):
+                if image["id"] not in other_size:
+                    wrong = list(_other_size(found, image))
+                    other_size[image["id"]] = bool(wrong)
+                    errors += wrong
+                if other_size[image["id"]]:
+                    continue
             file, place = found.place(i)
             message = f"{place}.segmentation{problem} ({image['file_name']})"
             errors.append(Finding("error", file, annotation["id"], message, REMOVE))
         else:
-            (kept if area(mask, height, width) else empty).append(i)
+            box = tight_box(mask, height, width)
+            if box[0] == box[2]:
+                empty.append(i)
+                continue
+            kept.append(i)
+            boxes.append(box)
     left_out = list(_left_out(found, unmasked, empty, boxes_only))
     if unmasked and len(unmasked) == len(found.annotations) and not boxes_only:
         errors.append(Finding("error", str(found.source), None, NO_MASKS, "see above"))
@@ -70,7 +90,22 @@ def examine(found: Annotations, *, boxes_only: bool = False) -> Sound:
         annotations=[found.annotations[i] for i in kept],
         places=[found.places[i] if i < len(found.places) else i for i in kept],
     )
-    return Sound(sound, errors, left_out)
+    return Sound(sound, kept, boxes, errors, left_out)
+
+
+def _other_size(found: Annotations, image: dict[str, Any]) -> Iterator[Finding]:
+    """The cause of masks of another size, if it is the image's entry."""
+    if found.folder is None:
+        return
+    path = found.folder / image["file_name"]
+    try:
+        height, width = image_size(path)
+    except (OSError, ValueError):
+        return
+    if (height, width) != (image["height"], image["width"]):
+        says = f"{image['width']} x {image['height']}"
+        message = f"{width} x {height} pixels (after EXIF rotation), but annotated as {says}"
+        yield Finding("error", str(path), None, message, "give the image its own size")
 
 
 def _left_out(

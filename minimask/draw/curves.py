@@ -25,6 +25,7 @@ LOSSES = {
     "loss_box_reg": ("final boxes", 4),
     "loss_mask": ("mask", 5),
 }
+LONGEST = 22  # characters of a class's name in a legend
 # Okabe and Ito as they are, for lines on white; black first
 LINES = ("black", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c7a00")
 
@@ -41,7 +42,7 @@ def loss_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[st
         ValueError: the log has no column "step".
     """
     table = _read(csv_path)
-    figure = _figure(9, 6.4)
+    figure = _figure(11, 6.4)
     grid = figure.add_gridspec(2, 2, height_ratios=(3, 1))
     axes = figure.add_subplot(grid[0, :])
     steps = table["step"]
@@ -70,7 +71,7 @@ def ap_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]
         png_path: the picture; replaced when it exists.
     """
     table = _read(csv_path)
-    figure = _figure(7.5, 4.6)
+    figure = _figure(9, 4.6)
     axes = figure.add_subplot()
     for kind, style in (("mask", "-"), ("box", "--")):
         for metric, color in (("AP", LINES[0]), ("AP50", LINES[1]), ("AP75", LINES[5])):
@@ -88,7 +89,7 @@ def ap_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]
     axes.set_ylabel("average precision")
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0)
-    _finish(axes, legend=True, loc="lower right")
+    _finish(axes, legend=True)
     _save(figure, png_path)
 
 
@@ -102,7 +103,7 @@ def pr_curves(results: Results, png_path: str | os.PathLike[str]) -> None:
     kinds = list(results.curves)
     classes = len(next(iter(results.curves.values())).classes) if kinds else 0
     rows = 2 if classes > 1 else 1
-    figure = _figure(4.8 * max(len(kinds), 1) + 0.4, 4.2 * rows)
+    figure = _figure(6.6 * max(len(kinds), 1) + 0.4, 4.2 * rows)
     grid = figure.add_gridspec(rows, max(len(kinds), 1))
     for column, kind in enumerate(kinds):
         curve = results.curves[kind]
@@ -137,7 +138,8 @@ def _by_class(axes: Any, curve: Curve) -> None:
         if precision is None:
             continue
         color, style = LINES[1 + k % 7], ("-", "--", ":")[k // 7 % 3]
-        label = f"{name}: {precision.mean():.3f}".replace("$", r"\$") if k < 21 else None
+        short = name if len(name) <= LONGEST else name[: LONGEST - 1] + "\u2026"
+        label = f"{short}: {precision.mean():.3f}".replace("$", r"\$") if k < 21 else None
         axes.plot(curve.recall, precision, style, color=color, label=label)
 
 
@@ -153,7 +155,7 @@ def _precision_axes(axes: Any, title: str) -> None:
     axes.set_ylabel("precision: share of detections right")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.03)
-    _finish(axes, legend=True, loc="lower left")
+    _finish(axes, legend=True)
 
 
 def _line(
@@ -208,12 +210,13 @@ def _figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), dpi=110, layout="constrained")
 
 
-def _finish(axes: Any, legend: bool = False, loc: str = "best") -> None:
+def _finish(axes: Any, legend: bool = False) -> None:
+    """Grid and frame; the legend beside the axes, where no curve can run through it."""
     axes.grid(alpha=0.25, linewidth=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     if legend and axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=9, loc=loc)
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _save(figure: Any, path: str | os.PathLike[str]) -> None:

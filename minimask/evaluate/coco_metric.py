@@ -8,13 +8,22 @@ arrays that `cocoeval.py` returns.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from typing import Any
 
 import numpy as np
 
-from minimask.evaluate.cocoeval import check_results, clean_ground_truth, run_cocoeval
+from minimask.evaluate.check import check_results
+from minimask.evaluate.cocoeval import (
+    KINDS,
+    Truth,
+    clean_ground_truth,
+    number_results,
+    run_cocoeval,
+)
 from minimask.evaluate.explain import explain_low_ap
+from minimask.evaluate.notes import left_out, notes
 from minimask.evaluate.results import Curve, Results
 
 AREAS = ("all", "small", "medium", "large")  # COCO's limits: 32 and 96 pixels squared
@@ -26,66 +35,72 @@ def evaluate_detections(
     *,
     max_detections: int = 100,
     kinds: tuple[str, ...] | None = None,
+    names: tuple[str, str] = ("ground_truth", ""),
 ) -> Results:
     """The COCO metric of detections against annotations.
 
     Small, medium and large objects are told apart by mask area for mask AP and by box area of the
     detection for box AP; the official script takes the box for both when results carry one.
+    Objects without a mask do not count for mask AP, nor do detections inside their boxes.
 
     Args:
-        ground_truth: a COCO dictionary with `images`, `annotations` and `categories`.
+        ground_truth: a COCO dictionary with `images`, `annotations` and `categories`; ids may be
+            numbers or text.
         results: COCO results: image_id, category_id, score, bbox (xywh) and segmentation (RLE).
         max_detections: best-scored detections per image and class that count; COCO takes 100.
         kinds: "box", "mask" or both; by default what the results hold.
+        names: where the two come from, for messages: the files.
 
     Raises:
-        ValueError: the ground truth lacks a part, or max_detections is below 1.
+        ValueError: a value of the ground truth or of the results is missing or wrong: the message
+            says where; or max_detections is below 1.
     """
     if max_detections < 1:
         raise ValueError(f"max_detections: expected at least 1, got {max_detections}")
-    check_results(results)
-    gt = clean_ground_truth(ground_truth)
-    kinds = kinds or _kinds_of(gt, results)
-    image_ids = {image["id"] for image in gt["images"]}
-    category_ids = {category["id"] for category in gt["categories"]}
-    known = [r for r in results if r["image_id"] in image_ids and r["category_id"] in category_ids]
-    names = tuple(category["name"] for category in gt["categories"])
+    for kind in kinds or ():
+        if kind not in KINDS:
+            raise ValueError(f"kinds: expected some of {list(KINDS)}, got {kind!r}")
+    truth = clean_ground_truth(ground_truth, names[0])
+
+    def size_of(value: Any) -> tuple[int, int] | None:
+        number = truth.image_ids.find(value)
+        return None if number is None else truth.size(number)
+
+    checked = check_results(results, names[1], size_of)
+    known = number_results(truth, checked)
+    asked = kinds is not None
+    kinds = kinds or _kinds_of(truth, checked)
+    classes = tuple(category["name"] for category in truth.categories)
     metrics, curves = {}, {}
     for kind in kinds:
-        precision, recall, scores, params = run_cocoeval(gt, known, kind, max_detections)
+        precision, recall, scores, params = run_cocoeval(truth, known, kind, max_detections)
         metrics[kind] = (_summary(precision, recall), precision, recall)
-        curves[kind] = Curve(
-            np.asarray(params.recThrs), np.asarray(params.iouThrs), precision[..., 0], scores, names
-        )
+        recalls, ious = np.asarray(params.recThrs), np.asarray(params.iouThrs)
+        curves[kind] = Curve(recalls, ious, precision[..., 0], scores, classes)
+    cut = left_out(known, max_detections)
     outcome = Results(
         box=metrics["box"][0] if "box" in metrics else {},
         mask=metrics["mask"][0] if "mask" in metrics else None,
-        per_class=_per_class(gt, known, metrics),
+        per_class=_per_class(truth, known, metrics),
         curves=curves,
-        images=len(gt["images"]),
-        objects=sum(not a["iscrowd"] for a in gt["annotations"]),
+        images=len(truth.images),
+        objects=len(truth.objects()),
         detections=len(known),
         max_detections=max_detections,
+        mask_objects=len(truth.objects(masks=True)),
+        left_out=sum(cut.values()),
+        left_out_images=len({image for image, _ in cut}),
+        notes=tuple(notes(truth, checked, known, kinds, cut, max_detections, asked)),
         coco_results=results,
     )
-    return dataclasses.replace(outcome, explanation=explain_low_ap(gt, results, outcome))
+    return dataclasses.replace(outcome, explanation=explain_low_ap(truth, checked, known, outcome))
 
 
-def _kinds_of(gt: dict[str, Any], results: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Both kinds, less the one that results or ground truth do not have."""
-    if results:
-        kinds = [
-            kind
-            for kind, key in (("box", "bbox"), ("mask", "segmentation"))
-            if any(result.get(key) for result in results)
-        ]
-        if "mask" in kinds and "box" not in kinds:
-            kinds.insert(0, "box")  # a mask has a bounding box: pycocotools takes that
-    else:
-        kinds = ["box", "mask"]
-    if "mask" in kinds and not all(a.get("segmentation") for a in gt["annotations"]):
-        kinds.remove("mask")  # boxes alone are annotated
-    return tuple(kinds) or ("box",)
+def _kinds_of(truth: Truth, results: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Boxes, which every mask has too, and masks if both sides have some."""
+    drawn = not truth.annotations or any(a["rle"] is not None for a in truth.annotations)
+    found = not results or any("segmentation" in result for result in results)
+    return ("box", "mask") if drawn and found else ("box",)
 
 
 def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
@@ -108,14 +123,19 @@ def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
 
 
 def _per_class(
-    gt: dict[str, Any], results: list[dict[str, Any]], metrics: dict[str, Any]
+    truth: Truth, results: list[dict[str, Any]], metrics: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
+    objects, masks, detections = (
+        collections.Counter(entry["category_id"] for entry in entries)
+        for entries in (truth.objects(), truth.objects(masks=True), results)
+    )
     per_class = {}
-    for k, category in enumerate(gt["categories"]):
-        same = [a for a in gt["annotations"] if a["category_id"] == category["id"]]
+    for k, category in enumerate(truth.categories):
+        number = category["id"]
         entry: dict[str, Any] = {
-            "objects": sum(not a["iscrowd"] for a in same),
-            "detections": sum(r["category_id"] == category["id"] for r in results),
+            "objects": objects[number],
+            "mask_objects": masks[number],
+            "detections": detections[number],
         }
         for kind, (_, precision, recall) in metrics.items():
             entry[kind] = _summary(precision[:, :, k : k + 1], recall[:, k : k + 1])

@@ -1,7 +1,9 @@
 """pycocotools' metric, fed with clean input.
 
-What it is protected from: an empty result list (it raises), a ground-truth id of 0 (it counts the
-match as a miss), annotations without `area` or `iscrowd` (it raises), and its prints.
+What it is protected from: ids that are text or zero or larger than its arrays hold (it counts a
+match with the annotation of id 0 as a miss), an empty result list (it raises), annotations
+without `area`, `iscrowd` or mask (it raises), and its prints.  Everything behind `Truth` counts
+images and categories 1, 2, ... in the order of their ids.
 """
 
 # T IoU thresholds .50 to .95   Q recall points 0 to 1   K classes   A area ranges
@@ -9,115 +11,174 @@ match as a miss), annotations without `area` or `iscrowd` (it raises), and its p
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 from typing import Any
 
 import numpy as np
 
+from minimask.data.segmentation import to_run_lengths
+from minimask.data.spellings import Ids
+from minimask.data.truth import check_ground_truth
+
 KINDS = {"box": "bbox", "mask": "segm"}
 
 
-def check_results(results: Any) -> None:
-    """Raise ValueError, naming the entry, unless this is a list of COCO result dictionaries."""
-    if not isinstance(results, list):
-        raise ValueError(
-            f"results: expected a list of COCO result dictionaries, got {type(results).__name__}"
-        )
-    for i, result in enumerate(results):
-        if not isinstance(result, dict):
-            raise ValueError(f"results[{i}]: expected a dictionary, got {type(result).__name__}")
-        missing = [key for key in ("image_id", "category_id", "score") if key not in result]
-        if missing:
-            raise ValueError(f"results[{i}]: has no {missing}; it has {sorted(result)}")
-        if not (result.get("bbox") or result.get("segmentation")):
-            raise ValueError(f"results[{i}]: has neither `bbox` nor `segmentation`")
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """A ground truth as pycocotools needs it.
+
+    Attributes:
+        images: `id` (1, 2, ...), `height` and `width`.
+        annotations: `id`, `image_id`, `category_id`, `iscrowd`, `area`, `bbox`, and `rle`, None
+            where nobody drew a mask.
+        categories: `id` (1, 2, ...) and `name`.
+        image_ids: the images' own ids, by number.
+        category_ids: those of the categories.
+    """
+
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    image_ids: Ids
+    category_ids: Ids
+
+    def size(self, number: int) -> tuple[int, int]:
+        """Height and width of an image."""
+        image = self.images[number - 1]
+        return image["height"], image["width"]
+
+    def objects(self, masks: bool = False) -> list[dict[str, Any]]:
+        """The annotations that are no crowds; with `masks`, those of them that have one."""
+        return [
+            a for a in self.annotations if not a["iscrowd"] and not (masks and a["rle"] is None)
+        ]
 
 
-def clean_ground_truth(ground_truth: dict[str, Any]) -> dict[str, Any]:
-    """A copy whose annotations all have what pycocotools needs; the input stays as it is.
+def clean_ground_truth(ground_truth: Any, name: str = "ground_truth") -> Truth:
+    """A checked ground truth with numbers for ids and every mask as run lengths.
+
+    Args:
+        ground_truth: a COCO dictionary; it stays as it is.
+        name: where it comes from, for messages.
 
     Raises:
-        ValueError: a part of the COCO dictionary is missing.
+        ValueError: as `check_ground_truth`.
     """
-    for part in ("images", "annotations", "categories"):
-        if not isinstance(ground_truth.get(part), list):
-            raise ValueError(
-                f"ground_truth: expected a COCO dictionary with a list under {part!r}, "
-                f"got the keys {sorted(ground_truth)}"
-            )
-    categories = sorted(ground_truth["categories"], key=lambda category: category["id"])
-    sizes = {image["id"]: (image["height"], image["width"]) for image in ground_truth["images"]}
-    annotations: list[dict[str, Any]] = []
-    for annotation in ground_truth["annotations"]:
-        if annotation["image_id"] not in sizes:
-            continue
-        entry = {"iscrowd": 0, **annotation, "id": len(annotations) + 1}
-        if entry.get("segmentation"):
-            entry["segmentation"] = to_rle(entry["segmentation"], *sizes[entry["image_id"]])
-        if not (entry.get("bbox") or entry.get("segmentation")):
-            raise ValueError(
-                f"ground_truth: annotation {annotation.get('id')} has neither `bbox` nor "
-                "`segmentation`"
-            )
-        if "bbox" not in entry and entry.get("segmentation"):
-            from pycocotools import mask as rle_tools
-
-            entry["bbox"] = rle_tools.toBbox(entry["segmentation"]).tolist()
-        if "area" not in entry:
-            entry["area"] = _area(entry)
-        annotations.append(entry)
-    return {
-        "info": {},
-        "images": list(ground_truth["images"]),
-        "annotations": annotations,
-        "categories": categories,
-    }
+    content = check_ground_truth(ground_truth, name)
+    images, categories = (
+        sorted(content[part], key=lambda entry: (isinstance(entry["id"], str), entry["id"]))
+        for part in ("images", "categories")
+    )
+    image_ids, category_ids = (Ids(e["id"] for e in entries) for entries in (images, categories))
+    truth = Truth(
+        [{**image, "id": i + 1} for i, image in enumerate(images)],
+        [],
+        [{**category, "id": k + 1} for k, category in enumerate(categories)],
+        image_ids,
+        category_ids,
+    )
+    for i, annotation in enumerate(content["annotations"]):
+        entry = {
+            **annotation,
+            "id": i + 1,
+            "image_id": image_ids.find(annotation["image_id"]),
+            "category_id": category_ids.find(annotation["category_id"]),
+        }
+        problem = _complete(entry, *truth.size(entry["image_id"]))
+        if problem:
+            raise ValueError(f"{name}: annotations[{entry['place']}]: {problem}")
+        truth.annotations.append(entry)
+    return truth
 
 
-def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
-    """Polygons or RLE of either form as one compressed RLE dictionary."""
+def _complete(entry: dict[str, Any], height: int, width: int) -> str | None:
+    """Give an annotation or a detection its `rle`, `bbox` and `area`; what keeps it from that."""
     from pycocotools import mask as rle_tools
 
-    if isinstance(segmentation, list):
-        return rle_tools.merge(rle_tools.frPyObjects(segmentation, height, width))
-    if isinstance(segmentation["counts"], list):
-        return rle_tools.frPyObjects(segmentation, *segmentation["size"])
-    return segmentation
+    segmentation = entry.pop("segmentation", None)
+    rle = None if segmentation is None else to_run_lengths(segmentation, height, width)
+    area = 0.0 if rle is None else float(rle_tools.area(rle))
+    if not area:  # a polygon between the pixels or outside
+        rle = None
+    if rle is None and "bbox" not in entry:
+        return "the mask has no pixel, and there is no box"
+    entry["rle"] = rle
+    if "bbox" not in entry:
+        entry["bbox"] = rle_tools.toBbox(rle).tolist()
+    if "area" not in entry:
+        entry["area"] = area or min(entry["bbox"][2] * entry["bbox"][3], float(height * width))
+    return None
 
 
-def _area(annotation: dict[str, Any]) -> float:
-    if annotation.get("segmentation"):
-        from pycocotools import mask as rle_tools
+def number_results(truth: Truth, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The detections whose image and category the ground truth knows, with numbers for ids.
 
-        return float(rle_tools.area(annotation["segmentation"]))
-    return float(annotation["bbox"][2] * annotation["bbox"][3])
+    Args:
+        truth: from `clean_ground_truth`.
+        results: from `check_results`.
 
-
-def _detection(
-    result: dict[str, Any], kind: str, number: int, size: tuple[int, int]
-) -> dict[str, Any]:
-    """One result as an annotation of that kind: its own copy, with area and id."""
-    entry = {
-        "id": number,
-        "iscrowd": 0,
-        **{key: result[key] for key in ("image_id", "category_id", "score")},
-    }
-    if result.get("segmentation"):
-        entry["segmentation"] = to_rle(result["segmentation"], *size)
-    if kind == "box":
-        if result.get("bbox"):
-            entry["bbox"] = [float(value) for value in result["bbox"]]
-        else:
+    Returns:
+        Each with image_id, category_id, score, `given` (whether it has a box of its own), `bbox`,
+        `rle` (None without a mask) and `index` in `results`.
+    """
+    known = []
+    for i, result in enumerate(results):
+        image = truth.image_ids.find(result["image_id"])
+        category = truth.category_ids.find(result["category_id"])
+        if image is None or category is None:
+            continue
+        entry = {**result, "image_id": image, "category_id": category, "index": i}
+        entry["given"] = "bbox" in entry
+        mask = entry.get("segmentation")
+        size = tuple(mask["size"]) if isinstance(mask, dict) else truth.size(image)
+        entry["bbox"] = entry.get("bbox")
+        entry["rle"] = None if mask is None else to_run_lengths(entry.pop("segmentation"), *size)
+        if entry["bbox"] is None:
             from pycocotools import mask as rle_tools
 
-            entry["bbox"] = rle_tools.toBbox(entry["segmentation"]).tolist()
-        entry.pop("segmentation", None)
-    entry["area"] = _area(entry)
-    return entry
+            entry["bbox"] = rle_tools.toBbox(entry["rle"]).tolist()
+        known.append(entry)
+    return known
+
+
+def _sides(
+    truth: Truth, results: list[dict[str, Any]], kind: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Annotations and detections of one kind as pycocotools takes them.
+
+    An object without a mask becomes a crowd as large as its box when masks are measured: who
+    finds it must not lose by that, and nobody can say how well.
+    """
+    from pycocotools import mask as rle_tools
+
+    key = "bbox" if kind == "box" else "segmentation"
+    annotations: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
+    for a in truth.annotations:
+        entry = {k: a[k] for k in ("id", "image_id", "category_id", "iscrowd", "area", "bbox")}
+        if kind == "mask":
+            entry["segmentation"] = a["rle"]
+            if a["rle"] is None:
+                (entry["segmentation"],) = rle_tools.frPyObjects(
+                    np.array([a["bbox"]], float), *truth.size(a["image_id"])
+                )
+                entry["iscrowd"] = 1
+        annotations.append(entry)
+    for r in results:
+        if kind == "mask" and r["rle"] is None:
+            continue
+        entry = {"id": len(detections) + 1, "iscrowd": 0, "score": r["score"]}
+        entry |= {"image_id": r["image_id"], "category_id": r["category_id"]}
+        entry[key] = r["bbox"] if kind == "box" else r["rle"]
+        box = r["bbox"]
+        entry["area"] = box[2] * box[3] if kind == "box" else float(rle_tools.area(r["rle"]))
+        detections.append(entry)
+    return annotations, detections
 
 
 def run_cocoeval(
-    gt: dict[str, Any],
+    truth: Truth,
     results: list[dict[str, Any]],
     kind: str,
     max_detections: int,
@@ -125,24 +186,25 @@ def run_cocoeval(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
     """What pycocotools finds.
 
+    Args:
+        truth: from `clean_ground_truth`.
+        results: from `number_results`.
+        kind: "box" or "mask".
+        max_detections: best-scored detections per image and class that count.
+        use_classes: whether a detection must have its object's class.
+
     Returns:
         precision (T, Q, K, A), recall (T, K, A), scores (T, Q, K), and the settings used.
     """
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    if kind == "mask":
-        results = [result for result in results if result.get("segmentation")]
-    sizes = {image["id"]: (image["height"], image["width"]) for image in gt["images"]}
-    detections = [
-        _detection(result, kind, i + 1, sizes[result["image_id"]])
-        for i, result in enumerate(results)
-    ]
+    lists = {"info": {}, "images": truth.images, "categories": truth.categories}
     with contextlib.redirect_stdout(io.StringIO()):
         sides = []
-        for annotations in ([dict(a) for a in gt["annotations"]], detections):
+        for annotations in _sides(truth, results, kind):
             side = COCO()
-            side.dataset = {**gt, "annotations": annotations}
+            side.dataset = {**lists, "annotations": annotations}
             side.createIndex()
             sides.append(side)
         scorer = COCOeval(*sides, iouType=KINDS[kind])

@@ -38,12 +38,18 @@ class Results:
     Attributes:
         box: AP, AP50, AP75, APs, APm, APl and AR of the boxes, 0 to 1; -1 where no object counts.
         mask: the same for masks; None when the detections have no masks.
-        per_class: class name to {"box": ..., "mask": ..., "objects": n, "detections": n}.
+        per_class: class name to {"box": ..., "mask": ..., "objects": n, "mask_objects": n,
+            "detections": n}.
         curves: "box" and "mask" to a `Curve`.
         images: number of images evaluated.
         objects: number of annotated objects in them, crowds not counted.
         detections: number of detections used.
         max_detections: at most so many detections per image and class count.
+        mask_objects: those of the objects that have a mask, which mask AP is about.
+        left_out: detections beyond that limit, which did not count.
+        left_out_images: number of images in which there were such.
+        notes: sentences on what was measured and how: objects without masks, the limit, ids that
+            differ in type.
         explanation: sentences on why a number is 0 or -1; None when none is.
         seconds_per_image: time the model took; None when only detections were given.
         coco_results: the detections as COCO result dictionaries (RLE masks, xywh boxes).
@@ -57,6 +63,10 @@ class Results:
     objects: int
     detections: int
     max_detections: int = 100
+    mask_objects: int = 0
+    left_out: int = 0
+    left_out_images: int = 0
+    notes: tuple[str, ...] = ()
     explanation: str | None = None
     seconds_per_image: float | None = None
     coco_results: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
@@ -71,14 +81,18 @@ class Results:
         """The numbers as aligned text for a terminal; a dash where there is nothing to measure."""
         rows: list[tuple[str, ...]] = [("", "objects", *METRICS)]
         rows += [
-            (f"all, {kind}", str(self.objects), *_cells(values))
-            for kind, values in (("box", self.box), ("mask", self.mask))
-            if values is not None
+            (f"all, {kind}", str(count), *_cells(values))
+            for kind, count, values in (
+                ("box", self.objects, self.box),
+                ("mask", self.mask_objects, self.mask),
+            )
+            if values
         ]
         if per_class and len(self.per_class) > 1:
             for name, entry in self.per_class.items():
                 for kind in self.curves:
-                    rows.append((f"{name}, {kind}", str(entry["objects"]), *_cells(entry[kind])))
+                    count = entry["mask_objects" if kind == "mask" else "objects"]
+                    rows.append((f"{name}, {kind}", str(count), *_cells(entry[kind])))
         first = max(len(row[0]) for row in rows)
         lines = [row[0].ljust(first) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows]
         return "\n".join(lines)

@@ -7,8 +7,7 @@ import os
 import pathlib
 from typing import Any
 
-from minimask.data.segmentation import is_number, segmentation_problem
-from minimask.evaluate.cocoeval import check_results
+from minimask.evaluate.check import check_results
 from minimask.system.files import write_whole
 
 
@@ -29,35 +28,22 @@ def read_results(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
         FileNotFoundError: there is no such file.
         ValueError: it is not JSON, or an entry lacks something; the message names the path.
     """
+    results = parse_results(path)
+    check_results(results, str(path))
+    return results
+
+
+def parse_results(path: str | os.PathLike[str]) -> Any:
+    """What a results file holds, unchecked; for `evaluate_detections`, which checks it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not JSON.
+    """
     target = pathlib.Path(path)
     if not target.is_file():
         raise FileNotFoundError(f"{target}: no such results file")
     try:
-        results = json.loads(target.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        return json.loads(target.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # also numbers too long, nested too deeply
         raise ValueError(f"{target}: not valid JSON ({error})") from None
-    try:
-        check_results(results)
-        for i, result in enumerate(results):
-            _check_values(f"results[{i}]", result)
-    except ValueError as error:
-        raise ValueError(f"{target}: {error}") from None
-    return results
-
-
-def _check_values(where: str, result: dict[str, Any]) -> None:
-    """Raise for values that would end in wrong numbers, or in a crash inside C code."""
-    if not is_number(result["score"]):
-        raise ValueError(f"{where}.score: expected a number, got {result['score']!r}")
-    box, mask = result.get("bbox"), result.get("segmentation")
-    if box and not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
-        raise ValueError(f"{where}.bbox: expected [x, y, width, height], got {box!r}")
-    if isinstance(mask, dict):
-        size = mask.get("size")
-        if not (isinstance(size, list) and len(size) == 2 and all(map(is_number, size))):
-            raise ValueError(f"{where}.segmentation.size: expected [height, width], got {size!r}")
-        problem = segmentation_problem(mask, *size)
-    else:
-        problem = segmentation_problem(mask, 10**5, 10**5) if mask else None
-    if problem:
-        raise ValueError(f"{where}.segmentation{problem}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minimask.evaluate.coco_metric import evaluate_detections
+from minimask.evaluate.notes import COCO_LIMIT
 from minimask.evaluate.results import Results
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def evaluate(
     batch_size: int = 8,
     limit: int | None = None,
     progress: bool = True,
-    max_detections: int = 100,
+    max_detections: int | None = None,
     on_image: Seen | None = None,
 ) -> Results:
     """Box and mask AP of a model on a data set.
@@ -38,7 +39,8 @@ def evaluate(
         batch_size: images per call of `predict`.
         limit: only the first so many images; needed for a data set without end.
         progress: show a progress bar on stderr.
-        max_detections: best-scored detections per image and class that count; COCO takes 100.
+        max_detections: best-scored detections per image and class that count; by default COCO's
+            100, or as many as the model keeps of an image if those are more.
         on_image: called with every sample and its detections, e.g. to draw some.
 
     Raises:
@@ -57,6 +59,8 @@ def evaluate(
             has_masks |= detections.mask_probs is not None
             if on_image is not None:
                 on_image(sample, detections)
+    if max_detections is None:
+        max_detections = detections_limit(model)
     known = [result for result in results if result["category_id"] != UNKNOWN]
     outcome = evaluate_detections(
         gt.coco(),
@@ -70,6 +74,12 @@ def evaluate(
         explanation=" ".join(note for note in notes if note) or None,
         seconds_per_image=seconds / len(indices),
     )
+
+
+def detections_limit(model: Any) -> int:
+    """COCO's limit, or the number of detections that a model keeps of an image if it is higher."""
+    kept = getattr(getattr(model, "roi_heads", None), "detections_per_img", COCO_LIMIT)
+    return max(COCO_LIMIT, int(kept))
 
 
 def detect(

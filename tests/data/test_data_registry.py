@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from minimask.data import DATASETS, CocoDataset, FolderMasks, Shapes, open_dataset, register
+from minimask.data import DATASETS, AnnotatedImages, FolderMasks, Shapes, open_dataset, register
 from minimask.data.check_images import check_images
 from minimask.data.registry import VALIDATION_SEED, find
 from minimask.train import RunSettings, open_data
@@ -45,12 +45,16 @@ def stripes():
 def coco_files(folder):
     data = Shapes(2, 32, seed=1)
     (folder / "a.json").write_text(json.dumps(data.coco()))
+    for sample, entry in zip(data, data.coco()["images"], strict=True):
+        Image.fromarray(sample.image).save(folder / entry["file_name"])
     return {"annotations": str(folder / "a.json"), "images": str(folder)}
 
 
 def test_every_name_opens(folders) -> None:
     assert isinstance(open_dataset("shapes", count=2, size=32, classes=("moon",)), Shapes)
-    assert isinstance(open_dataset("coco", **coco_files(folders)), CocoDataset)
+    for name in ("files", "coco"):
+        data = open_dataset(name, **coco_files(folders))
+        assert isinstance(data, AnnotatedImages) and data.found.format == "coco"
     data = open_dataset("folder", images=folders, classes=None, white=4095)
     assert isinstance(data, FolderMasks)
     assert (len(data), data.classes, data.white) == (2, ("object",), 4095)
@@ -59,16 +63,17 @@ def test_every_name_opens(folders) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("foldr", {}, "one of shapes, coco, folder, got 'foldr'; did you mean 'folder'?"),
-        ("voc", {}, "one of shapes, coco, folder, got 'voc'$"),
+        ("foldr", {}, "one of files, shapes, folder, coco.*, got 'foldr'; did you mean 'folder'?"),
+        ("xyz", {}, "one of files, shapes, folder, .*, got 'xyz'$"),
         ("folder", {}, "--data folder needs images; it takes images, classes, white"),
-        ("coco", {"images": "x"}, "--data coco needs annotations"),
+        ("files", {}, "Name their annotations"),
+        ("coco", {"annotations": "x"}, "x: no such file"),
         ("folder", {"images": "x", "annotations": "y"}, "annotations and --data folder exclude"),
         ("folder", {"images": "x", "wite": 1}, "wite: .* no such option; did you mean white?"),
     ],
 )
 def test_wrong_names_and_options_get_a_sentence(name, options, message) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
         open_dataset(name, **options)
 
 

@@ -49,10 +49,10 @@ def test_differences_name_the_options():
         ({"data": "shapes", "min_size": [300], "max_size": 200}, "--max-size"),
         ({"data": "shapes", "options": ["top"]}, "NAME=VALUE"),
         ({"data": "shapes", "ema": 1.0}, "--ema"),
-        ({"data": "circles"}, "--data: expected one of shapes"),
+        ({"data": "circles"}, "--data: expected one of files, shapes"),
         ({}, "which images"),
-        ({"annotations": "a.json"}, "which images"),
-        ({**FILES, "val_images": "b"}, "belong together"),
+        ({"val_annotations": "a.json"}, "which images"),
+        ({**FILES, "data_options": ["wite=3"]}, "did you mean --data-option white="),
         ({"data": "shapes", "lrate": 1}, "unknown settings: lrate"),
     ],
 )
@@ -80,7 +80,7 @@ def test_model_config():
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_are_valid(name):
-    files = FILES if RECIPES[name]["data"] == "coco" else {}
+    files = FILES if RECIPES[name]["data"] == "files" else {}
     settings = RunSettings.of({**RECIPES[name], **files})
     assert settings.train.warmup < settings.train.steps
 

@@ -90,7 +90,7 @@ def recognise(path: str | os.PathLike[str]) -> str | None:
     if not path.exists():
         from minimask.data.images import missing_file
 
-        raise FileNotFoundError(missing_file(path, "annotations"))
+        raise FileNotFoundError(missing_file(path))
     return next((name for name in names() if get_format(name).recognises(path)), None)
 
 
@@ -113,9 +113,30 @@ def read_annotations(
     path = pathlib.Path(path)
     name = format or recognise(path)
     if name is None:
-        kind = "folder" if path.is_dir() else "file"
         raise ValueError(
-            f"{path}: this {kind} is of no annotation format that is known here "
-            f"({', '.join(names())})"
+            f"{path}: of no annotation format that is known here ({', '.join(names())}); "
+            f"{_seen(path)}"
         )
     return get_format(name).read(path, None if images is None else pathlib.Path(images))
+
+
+def _seen(path: pathlib.Path) -> str:
+    """What a file or folder looks like, for a message."""
+    if path.is_dir():
+        inside = sorted(entry.name for entry in path.iterdir())
+        listed = ", ".join(inside[:4]) + (", ..." if len(inside) > 4 else "")
+        return f"it is a folder with {listed}" if inside else "it is an empty folder"
+    if path.suffix.lower() != ".json":
+        return f"it is a file of {path.stat().st_size} bytes"
+    from minimask.data.json_files import read_json
+
+    content = read_json(path)  # broken JSON has an error of its own
+    if isinstance(content, dict):
+        keys = list(content)
+        listed = ", ".join(keys[:8]) + (", ..." if len(keys) > 8 else "")
+        return f"it is JSON with {listed}" if keys else "it is an empty JSON object"
+    if content and isinstance(content, list) and isinstance(content[0], dict):
+        if {"image_id", "score"} <= content[0].keys():
+            return "it is a list of detections, as `predict --results` writes it"
+        return f"it is a JSON list of objects with {', '.join(list(content[0])[:8])}"
+    return f"it is JSON of type {type(content).__name__}"

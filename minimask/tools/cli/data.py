@@ -14,12 +14,17 @@ from minimask.tools.cli import WrongUse
 from minimask.tools.cli.sources import check_data, is_positive, keep_existing, open_dataset
 
 if TYPE_CHECKING:
-    from minimask.data.check import Finding
+    from minimask.data.advice import Advice
+    from minimask.data.findings import Finding
 
 # what differs between two findings of one kind: numbers and quoted names
 SPECIFIC = r"\d+|'[^']*'"
 
-DATA = "coco, folder (one folder per image, one mask file per object) or shapes (generated)."
+DATA = (
+    "The format of the annotations, where it is not to be recognised, or shapes (generated images)."
+)
+ANNOTATIONS = "File or folder of annotations, of any format that is known."
+IMAGES = "Folder of the images [dim](default: as the annotations say, or beside them)[/dim]."
 
 app = typer.Typer(
     help="Check annotations before training, and look at samples.",
@@ -56,17 +61,18 @@ minimask data show --data shapes
 @app.command("check", epilog=CHECK_EPILOG)
 def check(
     annotations: Annotated[
-        Path | None, typer.Argument(help="COCO instance JSON.", show_default=False)
+        Path | None, typer.Argument(help=ANNOTATIONS, show_default=False)
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of its images.")] = None,
+    images: Annotated[Path | None, typer.Option(help=IMAGES, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=DATA)] = None,
     most: Annotated[int, typer.Option(help="Findings of one kind to print; 0: all.")] = 10,
 ) -> None:
     """Look for mistakes in annotations and images; says for each what to do."""
-    name = _name(data, annotations)
+    name = _name(data, annotations, images)
     files = {"annotations": annotations, "images": images}
     check_data(name, files)
-    found, contents = _findings(name, {key: path for key, path in files.items() if path})
+    given = {key: path for key, path in files.items() if path}
+    found, contents, advice = _findings(name, given)
     kinds: Counter[str] = Counter()
     for finding in found:
         kind = f"{finding.severity} {re.sub(SPECIFIC, '', finding.advice)}"
@@ -80,18 +86,38 @@ def check(
     typer.echo(f"{contents}\n{_verdict(counts)}" if contents else _verdict(counts))
     if counts["error"]:
         raise typer.Exit(1)
+    if advice is not None:
+        from minimask.tools.cli.advice import sentences
+
+        typer.echo(sentences(advice, given))
 
 
-def _findings(name: str, files: dict[str, Path]) -> tuple[list[Finding], str]:
-    """What is wrong with a data set, and how much there is of everything."""
+def _findings(name: str, files: dict[str, Path]) -> tuple[list[Finding], str, Advice | None]:
+    """What is wrong with a data set, how much there is of everything, and how to train on it."""
     entry = registry.find(name)
     if entry.generated:
         raise WrongUse(f"--data {name}: generated images need no check")
+    if entry.format is not None:
+        from tqdm import tqdm
+
+        from minimask.data.check import check_files
+
+        source = files.get("annotations") or files["images"]
+        with tqdm(desc="checking", unit="image", leave=False, delay=2) as bar:
+
+            def progress(done: int, count: int) -> None:
+                bar.total = count
+                bar.update(done - bar.n)
+
+            checked = check_files(
+                source, files.get("images"), entry.format or None, progress=progress
+            )
+        return checked.findings, checked.contents, checked.advice
     if entry.check is not None:
-        return entry.check(**files)
+        return *entry.check(**files), None
     from minimask.data.check_images import check_images
 
-    return check_images(entry.open(**files))
+    return *check_images(entry.open(**files)), None
 
 
 def _verdict(counts: Counter[str]) -> str:
@@ -105,9 +131,9 @@ def _verdict(counts: Counter[str]) -> str:
 @app.command("show", epilog=SHOW_EPILOG)
 def show(
     annotations: Annotated[
-        Path | None, typer.Argument(help="COCO instance JSON.", show_default=False)
+        Path | None, typer.Argument(help=ANNOTATIONS, show_default=False)
     ] = None,
-    images: Annotated[Path | None, typer.Option(help="Folder of its images.")] = None,
+    images: Annotated[Path | None, typer.Option(help=IMAGES, show_default=False)] = None,
     data: Annotated[str | None, typer.Option(help=DATA)] = None,
     classes: Annotated[str | None, typer.Option(help="Names of classes, with commas.")] = None,
     size: Annotated[int, typer.Option(help="Side of generated images in pixels.")] = 128,
@@ -124,9 +150,7 @@ def show(
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise WrongUse(f"--out: expected a name that ends in .png or .jpg, got {out}")
     keep_existing((out,), force)
-    name = _name(data, annotations)
-    if name == "coco" and images is None:
-        raise WrongUse("--images FOLDER is needed: the folder of the images")
+    name = _name(data, annotations, images)
     offered = {"count": count, "size": size, "seed": random or 0}
     files = {"annotations": annotations, "images": images}
     dataset = open_dataset(name, files, classes, offered)
@@ -145,14 +169,11 @@ def show(
     typer.echo(f"{len(pictures)} images with {', '.join(dataset.classes[:8])}: {out}")
 
 
-def _name(data: str | None, annotations: Path | None) -> str:
+def _name(data: str | None, annotations: Path | None, images: Path | None) -> str:
     """The data set that the options are about."""
-    if data is None and annotations is None:
-        raise WrongUse(
-            "name the annotations, or another kind of data with --data: "
-            f"{', '.join(registry.DATASETS)}"
-        )
-    return data or "coco"
+    if data is None and annotations is None and images is None:
+        raise WrongUse("name the annotations, or --data shapes for generated images")
+    return data or "files"
 
 
 def _choose(total: int, count: int, random: int | None) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ from minimask.tools.cli.sources import (
     keep_existing,
     open_dataset,
     open_model,
+    refuse_overwriting,
 )
 
 if TYPE_CHECKING:
@@ -91,8 +93,12 @@ def evaluate(
         typer.Option(help="Network of a file of COCO weights, e.g. maskrcnn_resnet50_fpn."),
     ] = None,
     max_detections: Annotated[
-        int, typer.Option(help="That count per image and class; COCO takes 100.")
-    ] = 100,
+        int | None,
+        typer.Option(
+            help="That count per image and class.",
+            show_default="100, as COCO; more if the model keeps more",
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option(help="Images at once.")] = 4,
     device: Annotated[str, typer.Option(help="cpu, cuda, or cuda:1 for the second GPU.")] = "cpu",
     threads: Annotated[
@@ -136,6 +142,8 @@ def evaluate(
     from minimask.system.device import find
 
     is_folder(out, "--out")
+    written = _outputs(out, results)
+    refuse_overwriting(written, (annotations, detections, images, *_files_of(run)))
     keep_existing((out, results), force)
     if detections is not None:
         assert annotations is not None
@@ -147,6 +155,7 @@ def evaluate(
     opened = open_model(run, model)
     opened.model.to(device)
     dataset = _dataset(opened, files, data, classes, {"count": count, "size": size})
+    refuse_overwriting(written, _files_behind(opened, dataset, written))
     folder = out if out is not None else _default_folder(opened, run)
     found = _evaluate(opened, dataset, folder, limit, batch, max_detections, pictures, not quiet)
     _finish(found, folder, results)
@@ -170,10 +179,36 @@ def _check(
         raise WrongUse("what is to be evaluated? Name the folder of a run, or --detections FILE")
     if data is not None:
         check_data(data, files, classes)
-    elif (files["annotations"] is None) != (files["images"] is None):
-        raise WrongUse("--annotations and --images belong together: give both, or name --data")
-    elif files["images"] is None and classes is not None:
+    elif not any(files.values()) and classes is not None:
         raise WrongUse("--classes is for images that are named: add --annotations or --data")
+
+
+def _outputs(out: Path | None, results: Path | None) -> list[Path]:
+    """Everything that will be written where the options say."""
+    written = [] if results is None else [results]
+    if out is not None:
+        written += [out, *(out / name for name in ("metrics.json", "pr.png", "pictures"))]
+    return written
+
+
+def _files_of(run: Path | None) -> list[Path]:
+    """What is read of a run: its folder, settings, weights, checkpoints."""
+    if run is None:
+        return []
+    names = ("settings.json", "model.safetensors")
+    folder = run if run.is_dir() else run.parent
+    inside = [place / name for place in (folder, *folder.parents[:2]) for name in names]
+    return [run, *inside, *folder.glob("checkpoints/*"), *folder.glob("checkpoints/*/*")]
+
+
+def _files_behind(opened: Opened, dataset: Dataset, written: list[Path]) -> Iterator[Path]:
+    """Annotations and images that the run's settings and the data set name."""
+    for option in ("annotations", "images", "val_annotations", "val_images"):
+        value = getattr(opened.settings, option, None)
+        if value:
+            yield Path(value)
+    if any(path.is_file() for path in written) and hasattr(dataset, "folder"):
+        yield from (Path(dataset.describe(i)) for i in range(len(dataset)))
 
 
 def _dataset(
@@ -184,10 +219,11 @@ def _dataset(
     offered: dict[str, Any],
 ) -> Dataset:
     """The data that the options name, else the run's own validation data."""
-    if data is not None or files["annotations"] is not None:
-        name = data or "coco"
+    if data is not None or any(files.values()):
+        name = data or "files"
         boxes_only = type(opened.model).__name__ == "FasterRCNN"
         offered = {**offered, "seed": registry.VALIDATION_SEED, "boxes_only": boxes_only}
+        offered["unnamed"] = opened.model.classes
         if not registry.find(name).names_classes:
             offered["classes"] = opened.model.classes
         return open_dataset(name, files, classes, offered)
@@ -220,7 +256,7 @@ def _evaluate(
     folder: Path | None,
     limit: int | None,
     batch: int,
-    max_detections: int,
+    max_detections: int | None,
     pictures: int,
     progress: bool,
 ) -> Results:
@@ -249,15 +285,18 @@ def _evaluate(
     )
 
 
-def _measure(detections: Path, annotations: Path, max_detections: int) -> Results:
+def _measure(detections: Path, annotations: Path, max_detections: int | None) -> Results:
     """Compare two files."""
-    from minimask.data.coco import read_json, structure_problems
-    from minimask.evaluate import evaluate_detections, read_results
+    from minimask.data.json_files import read_json
+    from minimask.evaluate import evaluate_detections
+    from minimask.evaluate.results_file import parse_results
 
-    gt = read_json(annotations)
-    for where, _, problem in structure_problems(gt):
-        raise ValueError(f"{annotations}: {where}: {problem} (`minimask data check` lists all)")
-    return evaluate_detections(gt, read_results(detections), max_detections=max_detections)
+    return evaluate_detections(
+        read_json(annotations),
+        parse_results(detections),
+        max_detections=max_detections or 100,
+        names=(str(annotations), str(detections)),
+    )
 
 
 def _finish(found: Results, folder: Path | None, results: Path | None) -> None:
@@ -270,8 +309,9 @@ def _finish(found: Results, folder: Path | None, results: Path | None) -> None:
 
     typer.echo(f"{found.images} images, {found.objects} objects, {found.detections} detections")
     typer.echo(found.table())
-    if found.explanation:
-        typer.echo(found.explanation)
+    for sentence in (*found.notes, found.explanation):
+        if sentence:
+            typer.echo(sentence)
     if found.seconds_per_image is not None:
         typer.echo(f"{found.seconds_per_image * 1000:.0f} ms per image")
     if results is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,6 +158,37 @@ def keep_existing(paths: Iterable[Path | None], force: bool) -> None:
             raise ValueError(f"{path} is not empty: choose another folder, or add --force")
         if path.is_file():
             raise ValueError(f"{path} exists already: choose another name, or add --force")
+
+
+def refuse_overwriting(outputs: Iterable[Path | None], inputs: Iterable[Path | None]) -> None:
+    """Raise if an output is a file or folder that the command reads, whatever `--force` says.
+
+    Two names of one file (links, `..`, upper and lower case where the system does not tell them
+    apart) are the same.  A folder counts as itself, not as what is in it: name the files that a
+    command will write there.
+
+    Args:
+        outputs: what will be written; None where an option is not given.
+        inputs: what will be read; likewise.
+
+    Raises:
+        ValueError: it names the output, and the input where that is written differently.
+    """
+    read = [path for path in inputs if path is not None]
+    for output in outputs:
+        for path in read:
+            if output is not None and _same_place(output, path):
+                also = "" if str(output) == str(path) else f", there as {path}"
+                raise ValueError(
+                    f"{output} is read by this command{also}: choose another name for the output"
+                )
+
+
+def _same_place(a: Path, b: Path) -> bool:
+    try:
+        return a.samefile(b)
+    except OSError:  # one does not exist yet, or cannot be looked at
+        return os.path.realpath(a) == os.path.realpath(b)
 
 
 def is_folder(path: Path | None, option: str) -> None:

@@ -68,18 +68,20 @@ def train(
     data: Annotated[
         str | None,
         _option(
-            "coco: a JSON file and images; folder: one folder per image, ID/images/ID.png with "
-            "one file per object in ID/masks; shapes: generated images.",
+            "The format of the annotations, such as coco; or shapes: generated images.",
             DATA,
-            "coco",
+            "recognised",
         ),
     ] = None,
-    annotations: Annotated[Path | None, _option("COCO instance JSON.", DATA)] = None,
+    annotations: Annotated[
+        Path | None, _option("File or folder of annotations, of any known format.", DATA)
+    ] = None,
     images: Annotated[
-        Path | None, _option("Folder of its images, or the folder of folders.", DATA)
+        Path | None,
+        _option("Folder of the images.", DATA, "as the annotations say, or beside them"),
     ] = None,
     val_annotations: Annotated[
-        Path | None, _option("COCO JSON of other images to be checked on.", DATA)
+        Path | None, _option("Annotations of other images to be checked on.", DATA)
     ] = None,
     val_images: Annotated[Path | None, _option("Folder of those images.", DATA)] = None,
     classes: Annotated[
@@ -208,6 +210,7 @@ def run(given: dict[str, Any]) -> None:
     folder.check(out, settings, resume=resume)  # before anything slow
     find(device)
     dataset, val = open_data(settings)
+    look_at(dataset, val)
     model = new_model(settings, dataset.classes).to(device)
     started = out if resume and folder.is_run(out) else None
     if not quiet:
@@ -216,6 +219,28 @@ def run(given: dict[str, Any]) -> None:
         typer.echo(memory_needed(settings, model, dataset), err=True)
     summary = train_model(model, dataset, settings, out, val=val, resume=resume, progress=not quiet)
     typer.echo(closing(summary, out))
+
+
+def look_at(dataset: Any, val: Any) -> None:
+    """Say in one line each what is doubtful about annotated images, and refuse what cannot be.
+
+    Raises:
+        ValueError: there is nothing to learn from, or an image is not what the annotations say.
+    """
+    from minimask.data.annotated import AnnotatedImages
+    from minimask.data.look import look
+    from minimask.data.soundness import raise_errors
+
+    for data in (dataset, val):
+        if not isinstance(data, AnnotatedImages):
+            continue
+        findings = look(data)
+        errors = [finding for finding in findings if finding.severity == "error"]
+        if data is val:  # a validation set may be empty
+            errors = [e for e in errors if e.file != str(data.path)]
+        raise_errors(errors, data.path)
+        for finding in findings:
+            typer.echo(str(finding), err=True)
 
 
 def memory_needed(settings: RunSettings, model: Any, dataset: Any) -> str:

@@ -174,3 +174,67 @@ def test_help_says_what_the_numbers_mean() -> None:
     text = invoke("evaluate", "--help").stdout
     for word in ("AP50", "--annotations", "--results", "32x32", "Examples"):
         assert word in text
+
+
+def test_broken_truth_and_results_are_one_sentence(coco, tmp_path) -> None:
+    truth = json.loads((coco / "instances.json").read_text())
+    keys = ("image_id", "category_id", "bbox")
+    results = [{**{k: a[k] for k in keys}, "score": 0.9} for a in truth["annotations"]]
+    files = tmp_path / "truth.json", tmp_path / "results.json"
+    words = ("evaluate", "--detections", files[1], "--annotations", files[0])
+
+    def write() -> None:
+        for path, content in zip(files, (truth, results), strict=True):
+            path.write_text(json.dumps(content))
+
+    truth["annotations"][1]["segmentation"] = [[1, 2, 3, 3.5e8, 5, 6]]
+    write()
+    refused(invoke(*words), "truth.json: annotations[1].segmentation[0]: y from")
+    truth["annotations"][1]["segmentation"] = []
+    results[2]["score"] = float("nan")
+    write()
+    refused(invoke(*words), "results.json: results[2].score: expected a number, got nan")
+    results[2]["score"] = 0.5
+    write()
+    assert "Masks were not measured: no detection has one." in invoke(*words).stdout
+
+
+def test_no_input_is_overwritten(run, coco, tmp_path) -> None:
+    truth, results = tmp_path / "truth.json", tmp_path / "results.json"
+    shutil.copy(coco / "instances.json", truth)
+    results.write_text("[]")
+    (tmp_path / "link.json").symlink_to(truth)
+    metrics = tmp_path / "metrics.json"
+    shutil.copy(truth, metrics)
+    before = files_in(tmp_path)
+    words = ("evaluate", "--detections", results, "--force", "--annotations")
+    for output in (truth, results, tmp_path / "link.json"):
+        refused(invoke(*words, truth, "--results", output), output.name, "is read by this command")
+    refused(invoke(*words, metrics, "--out", tmp_path), "metrics.json is read by this command")
+    assert files_in(tmp_path) == before
+
+
+def test_nothing_that_a_run_is_made_of_is_overwritten(run, coco) -> None:
+    before = files_in(run), files_in(coco)
+    data = ("--annotations", coco / "instances.json", "--images", coco / "images")
+    words = ("evaluate", run, *data, "--quiet", "--limit", 1, "--force")
+    for output in (
+        run / "model.safetensors",
+        run / "settings.json",
+        coco / "instances.json",
+        coco / "images" / "000001.png",
+    ):
+        refused(invoke(*words, "--results", output), output.name, "is read by this command")
+    refused(invoke(*words, "--out", run), "is read by this command")
+    refused(invoke(*words, "--out", coco / "images"), "is read by this command")
+    assert (files_in(run), files_in(coco)) == before
+
+
+def test_the_limit_follows_the_model_and_is_written(run, coco, tmp_path) -> None:
+    data = ("--annotations", coco / "instances.json", "--images", coco / "images")
+    words = ("evaluate", run, *data, "--quiet", "--pictures", 0)
+    for more, expected in (((), 100), (("--max-detections", 7), 7)):
+        out = tmp_path / str(expected)
+        result = invoke(*words, *more, "--out", out)
+        assert result.exit_code == 0, result.output
+        assert json.loads((out / "metrics.json").read_text())["max_detections"] == expected

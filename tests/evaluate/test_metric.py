@@ -7,12 +7,13 @@ import copy
 import dataclasses
 import io
 import json
+import types
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pycocotools import mask as rle_tools
+from truths import FAR, SIZE, A, B, found, rectangle, truth_of
 
 from minimask.data.sample import Sample
 from minimask.data.shapes import Shapes
@@ -23,48 +24,8 @@ from minimask.evaluate import (
     read_results,
     write_results,
 )
-from minimask.evaluate.cocoeval import run_cocoeval
+from minimask.evaluate.cocoeval import clean_ground_truth, number_results, run_cocoeval
 from minimask.models.detections import Detections
-
-SIZE = (100, 120)  # height, width
-
-
-def rectangle(x: float, y: float, width: float, height: float) -> dict:
-    mask = np.zeros(SIZE, np.uint8, order="F")
-    mask[int(y) : int(y + height), int(x) : int(x + width)] = 1
-    code = rle_tools.encode(mask)
-    return {"size": list(code["size"]), "counts": code["counts"].decode()}
-
-
-def truth_of(*objects: tuple, images: int = 1, categories: tuple = ("cell",)) -> dict:
-    """Objects are (image_id, category_id, box xywh, {more})."""
-    annotations = [
-        {
-            "id": i + 1,
-            "image_id": image,
-            "category_id": category,
-            "bbox": list(box),
-            "segmentation": rectangle(*box),
-            "area": float(box[2] * box[3]),
-            "iscrowd": 0,
-            **(more[0] if more else {}),
-        }
-        for i, (image, category, box, *more) in enumerate(objects)
-    ]
-    return {
-        "images": [{"id": i + 1, "height": SIZE[0], "width": SIZE[1]} for i in range(images)],
-        "annotations": annotations,
-        "categories": [{"id": i + 1, "name": name} for i, name in enumerate(categories)],
-    }
-
-
-def found(image: int, category: int, box: tuple, score: float, mask: bool = True) -> dict:
-    result = {"image_id": image, "category_id": category, "bbox": list(box), "score": score}
-    return {**result, "segmentation": rectangle(*box)} if mask else result
-
-
-A, B, FAR = (10, 10, 40, 40), (60, 10, 40, 40), (10, 60, 30, 30)
-
 
 # ---------------------------------------------------------------- by hand
 
@@ -298,108 +259,6 @@ def test_per_class_and_curves() -> None:
     assert json.loads(json.dumps(results.to_json()))["box"]["AP"] == pytest.approx(0.5)
 
 
-# ---------------------------------------------------------------- explanations
-
-
-def explanation(truth: dict, results: list[dict]) -> str:
-    text = evaluate_detections(truth, results).explanation
-    assert text is not None
-    return text
-
-
-def test_nothing_to_say_when_all_is_well() -> None:
-    sizes = ((2, 2, 10, 10), (20, 2, 40, 40), (0, 0, 98, 99))
-    truth = truth_of(*((i + 1, 1, box) for i, box in enumerate(sizes)), images=3)
-    results = [found(i + 1, 1, box, 0.9) for i, box in enumerate(sizes)]
-    assert evaluate_detections(truth, results).explanation is None
-
-
-def test_explains_no_ground_truth() -> None:
-    assert "nothing is annotated in the 2 images" in explanation(truth_of(images=2), [])
-    crowd = truth_of((1, 1, A, {"iscrowd": 1}))
-    assert "all 1 annotations are crowds" in explanation(crowd, [])
-    assert "lists no images" in explanation(truth_of(images=0), [])
-    nothing = evaluate_detections(truth_of(images=2), [found(1, 1, A, 0.5)])
-    assert nothing.box["AP"] == -1
-
-
-def test_explains_no_detections() -> None:
-    results = evaluate_detections(truth_of((1, 1, A)), [])
-    assert results.box["AP"] == 0 and results.mask is not None and results.mask["AP"] == 0
-    assert "no detections at all in 1 image with 1 object" in (results.explanation or "")
-
-
-def test_explains_image_ids() -> None:
-    text = explanation(truth_of((1, 1, A)), [found(77, 1, A, 0.9)])
-    assert "1 of 1 detections name an image" in text and "77" in text
-    text = explanation(truth_of((1, 1, A)), [{**found(1, 1, A, 0.9), "image_id": "1"}])
-    assert "one side holds text" in text
-
-
-def test_explains_category_ids() -> None:
-    truth = truth_of((1, 1, A), (1, 2, B), categories=("cell", "dust"))
-    text = explanation(truth, [found(1, 0, A, 0.9), found(1, 1, B, 0.9)])
-    assert "1 of 2 detections name a category" in text
-    assert "indices from 0" in text
-
-
-def test_explains_swapped_classes() -> None:
-    truth = truth_of((1, 1, A), (1, 2, B), categories=("cell", "dust"))
-    text = explanation(truth, [found(1, 2, A, 0.9), found(1, 1, B, 0.8)])
-    assert "The classes are wrong, the places are right" in text and "1.00" in text
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    [
-        (lambda x, y, w, h: (x, y, x + w, y + h), "are corners (x0, y0, x1, y1)"),
-        (lambda x, y, w, h: (x + w / 2, y + h / 2, w, h), "(center x, center y"),
-        (lambda x, y, w, h: (x / 120, y / 100, w / 120, h / 100), "are fractions"),
-        (
-            lambda x, y, w, h: (x / 120, y / 100, (x + w) / 120, (y + h) / 100),
-            "corners as fractions",
-        ),
-        (lambda x, y, w, h: (y, x, h, w), "x and y are swapped"),
-    ],
-)
-def test_explains_box_formats(change, expected: str) -> None:
-    boxes = [(40, 45, 20, 12), (80, 15, 24, 14), (15, 60, 22, 10), (90, 70, 20, 12)]
-    truth = truth_of(*((1, 1, box) for box in boxes))
-    results = [{**found(1, 1, box, 0.9), "bbox": list(change(*box))} for box in boxes]
-    assert expected in explanation(truth, results)
-
-
-def test_explains_bad_places_and_bad_ranking() -> None:
-    text = explanation(truth_of((1, 1, A)), [found(1, 1, FAR, 0.04)])
-    assert "do not fit" in text and "IoU 0.00" in text and "highest score 0.04" in text
-    false = [found(1, 1, (x % 80, 60, 30, 30), 0.9) for x in range(300)]
-    text = evaluate_detections(
-        truth_of((1, 1, A)), [*false, found(1, 1, A, 0.1)], max_detections=1000
-    ).explanation
-    assert text is not None and "ranked below many false detections" in text
-
-
-def test_explains_wrong_masks() -> None:
-    moved = {**found(1, 1, A, 0.9), "segmentation": rectangle(*FAR)}
-    text = explanation(truth_of((1, 1, A)), [moved])
-    assert "boxes are right but the masks are wrong" in text
-    turned = np.zeros(SIZE[::-1], np.uint8, order="F")
-    turned[10:50, 10:50] = 1
-    code = rle_tools.encode(turned)
-    code = {"size": list(code["size"]), "counts": code["counts"].decode()}
-    text = explanation(truth_of((1, 1, A)), [{**found(1, 1, A, 0.9), "segmentation": code}])
-    assert "120x100 for an image of 100x120" in text and "swapped" in text
-
-
-def test_explains_silent_classes_and_sizes() -> None:
-    truth = truth_of((1, 1, A), (1, 2, B), (1, 3, FAR), categories=("cell", "dust", "hair", "bug"))
-    text = explanation(truth, [found(1, 1, A, 0.9), found(1, 3, A, 0.9)])
-    assert "Class 'dust' has AP 0: 1 object, but no detection has this class." in text
-    assert "Class 'hair' has AP 0: 1 object, but none of its 1 detection fits an object." in text
-    assert "No object of 1 class is annotated ('bug')" in text
-    assert " APl is -1: no object is larger than 96x96 pixels." in text
-
-
 # ---------------------------------------------------------------- bad input
 
 
@@ -421,7 +280,7 @@ def test_refuses_what_is_no_ground_truth() -> None:
     with pytest.raises(ValueError, match="'annotations'"):
         evaluate_detections({"images": []}, [])
     bare = {"id": 4, "image_id": 1, "category_id": 1}
-    with pytest.raises(ValueError, match="annotation 4 has neither"):
+    with pytest.raises(ValueError, match=r"annotations\[0\]: has neither a mask nor a box"):
         evaluate_detections({**truth_of((1, 1, A)), "annotations": [bare]}, [])
     with pytest.raises(ValueError, match="max_detections"):
         evaluate_detections(truth_of((1, 1, A)), [], max_detections=0)
@@ -565,5 +424,17 @@ def test_limits_and_data_without_end() -> None:
 
 def test_ignoring_classes_is_one_class() -> None:
     truth = truth_of((1, 1, A), (1, 2, B), categories=("cell", "dust"))
-    precision, *_ = run_cocoeval(truth, [found(1, 2, A, 0.9)], "box", 100, use_classes=False)
+    clean = clean_ground_truth(truth)
+    results = number_results(clean, [found(1, 2, A, 0.9)])
+    precision, *_ = run_cocoeval(clean, results, "box", 100, use_classes=False)
     assert precision.shape[2] == 1
+
+
+def test_the_limit_is_the_models_own_where_that_is_higher() -> None:
+    dataset = Shapes(2, size=64, seed=5)
+    oracle = Oracle(dataset, dataset.classes, range(2))
+    for kept, expected in ((None, 100), (30, 100), (300, 300)):
+        if kept is not None:
+            oracle.roi_heads = types.SimpleNamespace(detections_per_img=kept)
+        assert evaluate(oracle, dataset, progress=False).max_detections == expected
+    assert evaluate(oracle, dataset, progress=False, max_detections=5).max_detections == 5
