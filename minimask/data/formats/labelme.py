@@ -272,5 +272,5 @@ def _bitmap(data: Any, height: int, width: int) -> np.ndarray:
         raise ValueError(f"mask: {error}") from None
     except (OSError, SyntaxError, EOFError) as error:
         raise ValueError(f"mask: not a readable image: {error}") from None
-    mask: np.ndarray = values.reshape(height, width, -1).any(axis=2)
+    mask: np.ndarray = np.any(values.reshape(height, width, -1), axis=2)
     return mask

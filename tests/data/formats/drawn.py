@@ -1,4 +1,4 @@
-"""The same drawn objects for the tests of every polygon format, and their masks as COCO has them."""
+"""The same objects for the tests of every polygon format, and their masks as COCO has them."""
 
 from __future__ import annotations
 

@@ -129,13 +129,13 @@ def test_which_annotation_is_read(tmp_path):
     save_images(tmp_path)
     right, wrong = drawn_scene("a.png"), drawn_scene("b.png")
     only_a = {"a.png": SCENE["a.png"]}
-    for annotations in (
+    for listed in (
         [annotation(right, created_at="2026-03-02"), annotation(wrong, created_at="2026-03-01")],
         [annotation(wrong, id=1), annotation(right, id=2)],
         [annotation(right, ground_truth=True), annotation(wrong, id=9)],
         [annotation(right), annotation(wrong, id=9, was_cancelled=True)],
     ):
-        assert_same_as_coco(write(tmp_path / "x.json", [task("a.png", *annotations)]), None, only_a)
+        assert_same_as_coco(write(tmp_path / "x.json", [task("a.png", *listed)]), None, only_a)
 
 
 def test_unfinished_tasks_are_left_out(tmp_path):
@@ -218,7 +218,7 @@ FULL = brush(np.ones((60, 80), bool))
         (7, "expected an object, got int 7"),
         (polygon(DISK, None), "no label, so no class"),
         (result("polygon", {"points": [[1, 2], [3], [4, 5]]}), "points[1]: expected a point"),
-        (result("polygon", {"points": 3}), "points: expected a list, got int 3"),
+        (result("polygon", {"points": 3}), "points: expected a list of points, got int 3"),
         (result("rectangle", {"x": 1, "y": 2, "width": 3}), "height: expected a number"),
         (result("ellipse", {"x": float("inf"), "y": 2}), "x: expected a number"),
         (result("blob", {"x": 1}), "type: 'blob' is not known"),

@@ -167,7 +167,7 @@ def test_repeated_lines_and_what_reaches_outside(tmp_path):
         ("nan 0.1 0.1 0.2 0.1 0.2 0.2", "class number"),
         ("1 0.1 0.1 0.2 0.1 x 0.2", "number 6: expected a number, got 'x'"),
         ("1 0.1 0.1 0.2 nan 0.2 0.2", "number 5: expected a number"),
-        ("1 12 8 40 8 40 30", "12 is no share of the image, 0 to 1; is it in pixels?"),
+        ("1 12 8 40 8 40 30", "40 is no share of the image, 0 to 1; is it in pixels?"),
     ],
 )
 def test_a_broken_line_is_named_and_the_rest_read(tmp_path, row, message):
