@@ -140,8 +140,8 @@ def _by_class(axes: Any, curve: Curve) -> None:
             continue
         color, style = LINES[1 + k % 7], ("-", "--", ":")[k // 7 % 3]
         short = name if len(name) <= LONGEST else name[: LONGEST - 1] + "\u2026"
-        label = f"{drawable(short)}: {precision.mean():.3f}".replace("$", r"\$")
-        label = label if k < 21 else None
+        text = f"{drawable(short)}: {precision.mean():.3f}".replace("$", r"\$")
+        label = text if k < 21 else None
         axes.plot(curve.recall, precision, style, color=color, label=label)
 
 

@@ -110,8 +110,8 @@ def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
         val = data.given()
     elif not val:
         return train, None
-    images |= {"classes": train.classes, "may_lack": True}
-    return train, entry.open(**entry.takes(about | images) | val)
+    of_training = {"classes": train.classes, "may_lack": True}
+    return train, entry.open(**entry.takes(about | images | of_training) | val)
 
 
 def _run_of(path: Path) -> Path:

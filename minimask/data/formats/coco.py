@@ -364,7 +364,7 @@ class _Reading:
         Files that were put together from several repeat them.
         """
         ids = [spelling.identity(a.get("id")) for a in annotations]
-        keys = {spelling.same_id(i) for i in ids if not isinstance(i, type(UNCLEAR))}
+        keys = {spelling.same_id(i) for i in ids if isinstance(i, int | str)}
         if len(keys) == len(annotations):
             return [a | {"id": i} for a, i in zip(annotations, ids, strict=True)]
         missing = sum(i is UNCLEAR for i in ids)
