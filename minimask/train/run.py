@@ -110,6 +110,11 @@ def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
     return train, entry.open(**entry.takes(about | images | {"classes": train.classes}) | val)
 
 
+def final_weights(path: Path) -> bool:
+    """Whether a file is the final weights of the run in whose folder it is."""
+    return path.name.startswith("model") and folder.is_run(path.parent)
+
+
 def _run_of(path: Path) -> Path:
     """The run's folder that `path` is, or lies in."""
     for candidate in (path, path.parent, path.parent.parent):

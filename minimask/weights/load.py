@@ -6,16 +6,14 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from minimask.weights.epsilon import set_epsilon
-from minimask.weights.files import read_weights
 from minimask.weights.mismatch import explain
-from minimask.weights.names import current_name
-from minimask.weights.source import check_values
+from minimask.weights.source import Source, check_values, read_source
 
 if TYPE_CHECKING:
     from minimask.nn import Module
 
 
-def load_weights(model: Module, path: str | PathLike[str]) -> None:
+def load_weights(model: Module, source: str | PathLike[str] | Source) -> None:
     """Put the weights of a file into a model of the same shape.
 
     Names of older torchvision files are translated. The model is unchanged when anything does not
@@ -24,7 +22,8 @@ def load_weights(model: Module, path: str | PathLike[str]) -> None:
 
     Args:
         model: what `minimask.models` builds.
-        path: `.safetensors`, `.npz`, `.pth` or `.pt`.
+        source: a file (`.safetensors`, `.npz`, `.pth`, `.pt`), a run's or a checkpoint's folder, or
+            what `read_source` gave.
 
     Raises:
         FileNotFoundError: no such file.
@@ -32,12 +31,13 @@ def load_weights(model: Module, path: str | PathLike[str]) -> None:
             another network.
         UnsafeFileError: a `.pth` file that asks for more than tensors; nothing of it was run.
     """
-    arrays = {current_name(name): array for name, array in read_weights(path).items()}
+    if not isinstance(source, Source):
+        source = read_source(source)
     shapes = {name: array.shape for name, array in model.state_dict().items()}
-    problem = explain(shapes, {name: array.shape for name, array in arrays.items()})
+    problem = explain(shapes, source.shapes)
     if problem:
         kind = type(model).__name__
-        raise ValueError(f"{path}: {kind}: the weights do not fit:\n  {problem}")
-    check_values(path, arrays, arrays)
-    model.load_state_dict(arrays)
-    set_epsilon(model, path)
+        raise ValueError(f"{source.path}: {kind}: the weights do not fit:\n  {problem}")
+    check_values(source.path, source.arrays, source.arrays)
+    model.load_state_dict(source.arrays)
+    set_epsilon(model, source.path)
