@@ -30,30 +30,35 @@ def differences(own: Shapes, given: Shapes) -> list[str]:
 def explain(own: Shapes, given: Shapes) -> str:
     """Why arrays of the shapes `given` do not fit a network of the shapes `own`; "" if they do.
 
-    At most ten lines: where more than a few arrays differ, what they have in common.
+    Ten lines or fewer: what is built otherwise, then the arrays that this does not account for.
     """
     lines = differences(own, given)
-    if len(lines) <= FEW:
-        return "\n  ".join(sorted(lines))
+    if not lines:
+        return ""
     mine, theirs = anatomy(own), anatomy(given)
     if theirs.body is None and mine.body is not None and theirs.outputs is None:
         return _not_recognised(given)
-    causes, explained = [], ()
-    for cause, prefixes in _causes(mine, theirs, own, given):
-        causes.append(cause)
-        explained += prefixes
-    left = [line for line in lines if not _name(line).startswith(explained or ("\0",))]
-    for kind, text in (
-        ("unexpected", "arrays are in the file only"),
-        ("missing", "arrays of the model are not in the file"),
-        ("", "arrays have another shape"),
-    ):
-        group = [n for n in left if n.startswith(kind) and (kind or n.split()[1] == "is")]
+    found = list(_causes(mine, theirs, own, given))
+    explained = tuple(prefix for _, prefixes in found for prefix in prefixes)
+    left = [line for line in lines if not (explained and _name(line).startswith(explained))]
+    return "\n  ".join([cause for cause, _ in found] + _grouped(left))
+
+
+def _grouped(lines: list[str]) -> list[str]:
+    """The differences one by one, or where there are many, an example of each kind."""
+    if len(lines) <= FEW:
+        return sorted(lines)
+    groups = {
+        "arrays are in the file only": [n for n in lines if n.startswith("unexpected ")],
+        "arrays of the model are not in the file": [n for n in lines if n.startswith("missing ")],
+        "arrays have another shape": [n for n in lines if n.split()[1] == "is"],
+    }
+    texts = []
+    for text, group in groups.items():
         if group:
-            first = group[0].removeprefix(f"{kind} ")
-            many = f"{len(group)} {text}, such as {first}"
-            causes.append(group[0] if len(group) == 1 else many)
-    return "\n  ".join(causes)
+            first = group[0].removeprefix("unexpected ").removeprefix("missing ")
+            texts.append(f"{len(group)} {text}, such as {first}")
+    return texts
 
 
 def _causes(
