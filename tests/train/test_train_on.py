@@ -27,6 +27,13 @@ def weights(run, name="model"):
     return load_file(run / f"{name}.safetensors")
 
 
+@pytest.fixture(autouse=True)
+def no_curves(monkeypatch):
+    """Drawing takes longer than training here, and is tested elsewhere."""
+    for name in ("loss_curves", "ap_curves"):
+        monkeypatch.setattr(f"minimask.draw.{name}", lambda *paths: None)
+
+
 @pytest.fixture
 def go(tiny, noise, tmp_path, monkeypatch):
     """A run whose evaluations have the APs given, one after the other, by step."""
@@ -52,7 +59,7 @@ def measured(aps):
         from minimask.evaluate import Results
 
         ap = aps.get(int(model.seen) // 3, 0.5)
-        box = {name: ap for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")}
+        box = {name: ap for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")}
         return Results(box, None, per_class={}, curves={}, images=5, objects=5, detections=5)
 
     return evaluate
