@@ -55,8 +55,10 @@ def check(folder: Path, settings: RunSettings, *, resume: bool) -> None:
                 "or choose another --out"
             )
         before = RunSettings.read(folder / SETTINGS)
-        end = {"steps": settings.train.steps, "patience": settings.train.patience}
-        before = dataclasses.replace(before, train=dataclasses.replace(before.train, **end))
+        train = dataclasses.replace(
+            before.train, steps=settings.train.steps, patience=settings.train.patience
+        )
+        before = dataclasses.replace(before, train=train)
         different = settings.differences(before)
         done = _done(folder)
         if done > settings.train.steps:

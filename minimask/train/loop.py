@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from minimask.system.device import count_transfers, on_gpu
 from minimask.train import checkpoint, folder, log
+from minimask.train.agree import check_classes, check_model
 from minimask.train.diagnose import TrainingError, explain_nonfinite
 from minimask.train.interrupt import StopRequest
 from minimask.train.pictures import draw_curves, draw_predictions
@@ -68,7 +69,7 @@ def train(
     """
     whole = settings if isinstance(settings, RunSettings) else RunSettings(train=settings)
     path = Path(out)
-    _check_classes(model, dataset, val)
+    check_classes(model, dataset, val)
     if whole.train.patience and val is None:
         raise ValueError(
             "--patience waits for a better AP, which needs validation data: add --val-annotations "
@@ -78,19 +79,6 @@ def train(
     with checkpoint.room_needed(path), folder.locked(path):
         folder.prepare(path, whole)
         return Run(model, dataset, whole.train, path, val, progress).go()
-
-
-def _check_classes(model: Any, dataset: Dataset, val: Dataset | None) -> None:
-    """Raise unless model, training and validation data agree on the classes."""
-    for owner, classes in (
-        ("the model", model.classes),
-        ("the validation data", val.classes if val is not None else dataset.classes),
-    ):
-        if tuple(classes) != tuple(dataset.classes):
-            raise ValueError(
-                f"the training data has the classes {', '.join(dataset.classes)}, {owner} has "
-                f"{', '.join(classes)}; they must be the same, in the same order"
-            )
 
 
 class Run:
@@ -365,16 +353,3 @@ def _already_done(done: dict[str, Any]) -> str:
             "--patience 0, or a greater one"
         )
     return f"all {done['step']} steps were already done; to train on, add --steps with more"
-
-
-def check_model(saved: checkpoint.Checkpoint, model: Any) -> None:
-    """Raise unless a checkpoint's weights are those of such a model.
-
-    Raises:
-        ValueError: it was written for another model; the message says what differs.
-    """
-    theirs, own = saved.state["model"], json.loads(json.dumps(model.config))
-    different = [k for k in sorted(theirs.keys() | own.keys()) if theirs.get(k) != own.get(k)]
-    if different:
-        listed = "; ".join(f"{k}: {theirs.get(k)} there, {own.get(k)} here" for k in different)
-        raise ValueError(f"{saved.path} is a checkpoint of another model ({listed})")

@@ -84,11 +84,15 @@ def _causes(
             ("backbone.fpn.", "backbone.reduce.", *HEADS),
         )
     if mine.anchors != theirs.anchors:
-        there, here = theirs.anchors, mine.anchors
-        yield f"the file has {there} anchors at each place, the model {here}", ("rpn.",)
+        yield (
+            f"the file has {theirs.anchors} anchors at each place, the model {mine.anchors}",
+            ("rpn.",),
+        )
     if mine.box_width != theirs.box_width:
-        there, here = theirs.box_width, mine.box_width
-        yield f"the file's box head is {there} wide, the model's {here}", BOX_HEAD
+        yield (
+            f"the file's box head is {theirs.box_width} wide, the model's {mine.box_width}",
+            BOX_HEAD,
+        )
     yield from _mask_causes(mine, theirs)
 
 

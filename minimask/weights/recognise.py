@@ -21,7 +21,7 @@ RES5 = "roi_heads.box_head.res5"  # the fourth stage, where it serves as the box
 CLASS_SCORES = "roi_heads.box_predictor.cls_score.weight"
 BOXES = "roi_heads.box_predictor.bbox_pred.weight"
 
-DEPTHS = {
+DEPTHS: dict[tuple[str, tuple[int, ...]], int] = {
     ("basic", (2, 2, 2, 2)): 18,
     ("basic", (3, 4, 6, 3)): 34,
     ("bottleneck", (3, 4, 6, 3)): 50,
