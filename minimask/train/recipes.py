@@ -46,7 +46,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     # From weights (--weights, --backbone-weights) to one's own classes, a few minutes on two cores.
     # The stem and the first stage see edges and colors, which are the same everywhere; the rest
-    # moves at a third of the rate that random weights want.
+    # moves at half the usual rate.
     "finetune": {
         "data": "coco",
         "steps": 300,
