@@ -87,7 +87,9 @@ ROOMS = (
         ("data", "models", "system"),
     ),
     Room("data", ("minimask.data",), "images with their instances", ("boxes", "system", *GROUND)),
-    Room("weights", ("minimask.weights",), "weight files and their names", ("nn", "system")),
+    Room(
+        "weights", ("minimask.weights",), "weight files and their names", ("models", "nn", "system")
+    ),
     Room(
         "models",
         ("minimask.models",),

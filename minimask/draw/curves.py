@@ -31,12 +31,17 @@ LONGEST = 22  # characters of a class's name in a legend
 LINES = ("black", "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8c7a00")
 
 
-def loss_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
+def loss_curves(
+    csv_path: str | os.PathLike[str],
+    png_path: str | os.PathLike[str],
+    validation_path: str | os.PathLike[str] | None = None,
+) -> None:
     """Draw the losses, the learning rate and the gradient's length over the steps of a run.
 
     Args:
         csv_path: the run's log; columns it lacks are left out, lines half-written too.
         png_path: the picture; replaced when it exists.
+        validation_path: losses on validation images, drawn as dots in the same colors; or None.
 
     Raises:
         FileNotFoundError: no log.
@@ -50,8 +55,11 @@ def loss_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[st
     for column, (name, line) in LOSSES.items():
         if column in table:
             _line(axes, steps, table[column], name, LINES[line], 2.2 if column == "loss" else 1.5)
+    if validation_path is not None:
+        _dots(axes, _read(validation_path))
     axes.set_yscale("log")
-    axes.set_ylabel("loss (faint: each step; bold: smoothed)")
+    dots = "; dots: validation" if validation_path is not None else ""
+    axes.set_ylabel(f"loss (faint: each step; bold: smoothed{dots})")
     _finish(axes, legend=True)
     for i, (column, name) in enumerate((("lr", "learning rate"), ("grad_norm", "gradient norm"))):
         small = figure.add_subplot(grid[1, i])
@@ -175,6 +183,14 @@ def _line(
         axes.plot(steps, values, color=color, alpha=0.18, linewidth=0.8)
         values = _running_mean(values, window)
     axes.plot(steps, values, color=color, linewidth=width, label=name)
+
+
+def _dots(axes: Any, table: dict[str, np.ndarray]) -> None:
+    """The losses on validation images, joined by thin lines."""
+    style: dict[str, Any] = {"marker": "o", "markersize": 3.5, "linewidth": 0.7, "linestyle": ":"}
+    for column, (_, line) in LOSSES.items():
+        if column in table:
+            axes.plot(table["step"], table[column], color=LINES[line], **style)
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:

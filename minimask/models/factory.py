@@ -110,6 +110,8 @@ def _backbone(
     if a.backbone != "resnet":
         if a.features != "fpn":
             raise ValueError(f"features: {a.features!r} is of ResNets, not of {a.backbone!r}")
+        if a.trainable_layers != Architecture.trainable_layers:
+            raise ValueError(f"trainable_layers: are of ResNets, not of {a.backbone!r}")
         return make_backbone(a.backbone, rng), AnchorGenerator(sizes, a.aspect_ratios, c)
     options = _stage_options(a, c) | {"stem_pool_padding": c.stem_pool_padding}
     body = ResNet(a.layers, rng, stages=3 if a.features == "c4" else 4, **options)

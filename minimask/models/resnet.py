@@ -215,7 +215,10 @@ class ResNet(Module):
         return [c2, c3, c4] if self.layer4 is None else [c2, c3, c4, self.layer4(c4)]
 
     def freeze(self, trainable_layers: int) -> None:
-        """Keep all but the last `trainable_layers` of stem and stages (5 in all) as they are."""
+        """Keep all but the last `trainable_layers` of stem and stages (5 in all) as they are.
+
+        Their norms use the statistics they have, in training too, and collect no new ones.
+        """
         if not 0 <= trainable_layers <= 5:
             raise ValueError(f"trainable_layers: expected 0 .. 5, got {trainable_layers}")
         frozen: list[list[Module]] = [
@@ -228,3 +231,6 @@ class ResNet(Module):
         for modules in frozen[: 5 - trainable_layers]:
             for module in modules:
                 module.requires_grad_(False)
+                for norm in module.modules():
+                    if isinstance(norm, BatchNorm2d):
+                        norm.fixed = True

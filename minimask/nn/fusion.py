@@ -38,7 +38,7 @@ def conv_norm(
     Returns:
         (N, C_out, H_out, W_out).
     """
-    if isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, BatchNorm2d) and not norm.training):
+    if isinstance(norm, FrozenBatchNorm2d) or (isinstance(norm, BatchNorm2d) and not norm.measures):
         scale, bias = norm.scale_shift()
     else:
         result: Tensor = norm(conv(x), residual=residual, relu=relu)

@@ -159,6 +159,7 @@ class BatchNorm2d(Module):
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         self.eps, self.momentum = eps, momentum
+        self.fixed = False  # True: uses the collected statistics in training too
         self.weight = _parameter(np.ones(channels))
         self.bias = _parameter(np.zeros(channels))
         self.register_buffer("running_mean", np.zeros(channels, np.float32))
@@ -168,7 +169,7 @@ class BatchNorm2d(Module):
     def forward(self, x: Any, *, residual: Any = None, relu: bool = False) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W); in training it also updates the collected statistics."""
         after = {"residual": residual, "relu": relu}
-        if not self.training:
+        if not self.measures:
             mean, var = self.running_mean, self.running_var
             return F.batch_norm(x, self.weight, self.bias, mean, var, eps=self.eps, **after)
         y, mean, var = F.batch_norm_train(x, self.weight, self.bias, eps=self.eps, **after)
@@ -179,6 +180,11 @@ class BatchNorm2d(Module):
             running += running.dtype.type(self.momentum) * batch
         self.num_batches_tracked += 1
         return y
+
+    @property
+    def measures(self) -> bool:
+        """Whether the batch's own statistics are used, and collected."""
+        return self.training and not self.fixed
 
     def scale_shift(self) -> tuple[Tensor, Tensor]:
         """The collected statistics as a scale and a shift of every channel, (C,) each."""

@@ -169,6 +169,11 @@ def find_latest(run: Path) -> Path | None:
     return run / FOLDER / f"step-{steps[-1]:06d}" if steps else None
 
 
+def find(run: Path, step: int) -> Path | None:
+    """The folder of the complete checkpoint of this step, None if there is none."""
+    return run / FOLDER / f"step-{step:06d}" if step in steps_saved(run) else None
+
+
 def sweep(run: Path) -> None:
     """Remove what a killed run left half-written or half-deleted."""
     for folder in (run, run / FOLDER):

@@ -4,6 +4,7 @@ settings.json         everything the run depends on
 checkpoints/          step-000400/ ...
 log.csv losses.png    the losses of every step
 ap.csv ap.png         the metrics of every evaluation
+val_losses.csv        the losses on validation images at every evaluation, also in losses.png
 pictures/             predictions beside the ground truth
 model.safetensors     the final weights; metrics.json their metrics
 """
@@ -11,6 +12,8 @@ model.safetensors     the final weights; metrics.json their metrics
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,10 +40,11 @@ def check(folder: Path, settings: RunSettings, *, resume: bool) -> None:
     Args:
         folder: where the run wants to write.
         settings: this run's.
-        resume: go on with the run that the folder holds, if it holds one.
+        resume: go on with the run that the folder holds, if it holds one; `steps` and `patience`
+            may then be others than before.
 
     Raises:
-        FolderInUse: the folder holds another run, or other files.
+        FolderInUse: the folder holds another run, or other files, or has more steps done.
     """
     if folder.exists() and not folder.is_dir():
         raise FolderInUse(f"--out {folder} is a file; choose a folder that does not exist yet")
@@ -50,7 +54,18 @@ def check(folder: Path, settings: RunSettings, *, resume: bool) -> None:
                 f"{folder} already holds a run ({_progress(folder)}): continue it with --resume, "
                 "or choose another --out"
             )
-        different = settings.differences(RunSettings.read(folder / SETTINGS))
+        before = RunSettings.read(folder / SETTINGS)
+        train = dataclasses.replace(
+            before.train, steps=settings.train.steps, patience=settings.train.patience
+        )
+        before = dataclasses.replace(before, train=train)
+        different = settings.differences(before)
+        done = _done(folder)
+        if done > settings.train.steps:
+            raise FolderInUse(
+                f"{folder} has {done} steps done, more than --steps {settings.train.steps}: give "
+                "more to train on, or choose another --out"
+            )
         if different:
             raise FolderInUse(
                 f"{folder} holds a run with other settings ({'; '.join(different)}): resume it "
@@ -64,10 +79,21 @@ def check(folder: Path, settings: RunSettings, *, resume: bool) -> None:
 
 
 def prepare(folder: Path, settings: RunSettings) -> None:
-    """Note the settings in a new run's folder; remove what a killed run left unfinished."""
+    """Note the settings in a run's folder; remove what a killed run left unfinished.
+
+    Where they end the run later than before, its results so far get the name of their step.
+    """
     checkpoint.sweep(folder)
-    if not is_run(folder):
-        checkpoint.write_json(folder / SETTINGS, settings.to_json())
+    if is_run(folder) and RunSettings.read(folder / SETTINGS) == settings:
+        return
+    metrics = folder / "metrics.json"
+    if metrics.is_file():  # results last: without metrics the run counts as not finished
+        step = json.loads(metrics.read_text())["step"]
+        os.replace(metrics, folder / f"metrics-step-{step:06d}.json")
+        final = folder / "model.safetensors"
+        if final.is_file():
+            os.replace(final, folder / f"model-step-{step:06d}.safetensors")
+    checkpoint.write_json(folder / SETTINGS, settings.to_json())
 
 
 def _files(folder: Path) -> list[str]:
@@ -78,9 +104,14 @@ def _files(folder: Path) -> list[str]:
 
 def _progress(folder: Path) -> str:
     """Such as "400 of 1600 steps"."""
-    steps = checkpoint.steps_saved(folder)
     total = RunSettings.read(folder / SETTINGS).train.steps
-    return f"{steps[-1] if steps else 0} of {total} steps done"
+    return f"{_done(folder)} of {total} steps done"
+
+
+def _done(folder: Path) -> int:
+    """Steps that are saved."""
+    steps = checkpoint.steps_saved(folder)
+    return steps[-1] if steps else 0
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ STEP_COLUMNS = (
     "memory_mb",
     "seconds",
 )
+VALIDATION_COLUMNS = ("step", "loss", *LOSSES)
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 EVALUATION_COLUMNS = ("step", *(f"{kind}_{m}" for kind in ("box", "mask") for m in METRICS))
 

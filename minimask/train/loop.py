@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import time
 from collections.abc import Generator, Iterator
@@ -11,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minimask.system.device import count_transfers, on_gpu
-from minimask.system.files import write_whole
 from minimask.train import checkpoint, folder, log
+from minimask.train.agree import check_classes, check_model
 from minimask.train.diagnose import TrainingError, explain_nonfinite
 from minimask.train.interrupt import StopRequest
+from minimask.train.pictures import draw_curves, draw_predictions
 from minimask.train.progress import Progress, memory_mb
 from minimask.train.settings import RunSettings, TrainSettings
 from minimask.train.step import NonFinite, Trainer
+from minimask.train.validation import validation_losses
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset, Sample
@@ -49,12 +50,15 @@ def train(
         settings: how.
         out: a folder that does not exist yet; with `resume`, that of a run with these settings.
         val: images to be checked on; None: no evaluation.
-        resume: go on after the folder's newest checkpoint, if there is one.
+        resume: go on after the folder's newest checkpoint, if there is one.  `steps` may be more
+            than before, to train on: from here the rate is that of a run of so many steps.
         progress: show a progress line on stderr.
 
     Returns:
         What metrics.json holds: step, seconds, images_per_second, memory_mb, and with `val` the
-        metrics of the final weights, then also as a `table` for a terminal.
+        metrics of the final weights, then also as a `table` for a terminal.  `best` is the
+        evaluation with the highest AP; a run that `patience` ended has its weights, and says
+        with `stopped_after` how far it went.
 
     Raises:
         FolderInUse: `out` holds another run, or other files.
@@ -65,24 +69,16 @@ def train(
     """
     whole = settings if isinstance(settings, RunSettings) else RunSettings(train=settings)
     path = Path(out)
-    _check_classes(model, dataset, val)
+    check_classes(model, dataset, val)
+    if whole.train.patience and val is None:
+        raise ValueError(
+            "--patience waits for a better AP, which needs validation data: add --val-annotations "
+            "and --val-images"
+        )
     folder.check(path, whole, resume=resume)
     with checkpoint.room_needed(path), folder.locked(path):
         folder.prepare(path, whole)
         return Run(model, dataset, whole.train, path, val, progress).go()
-
-
-def _check_classes(model: Any, dataset: Dataset, val: Dataset | None) -> None:
-    """Raise unless model, training and validation data agree on the classes."""
-    for owner, classes in (
-        ("the model", model.classes),
-        ("the validation data", val.classes if val is not None else dataset.classes),
-    ):
-        if tuple(classes) != tuple(dataset.classes):
-            raise ValueError(
-                f"the training data has the classes {', '.join(dataset.classes)}, {owner} has "
-                f"{', '.join(classes)}; they must be the same, in the same order"
-            )
 
 
 class Run:
@@ -105,6 +101,8 @@ class Run:
         self.on_gpu = on_gpu(next(iter(model.named_parameters()))[1].data)
         self.advanced = 0  # steps this process has done
         self.best: dict[str, Any] | None = None  # {"step", "AP"}
+        self.stopped_after: int | None = None  # the step at which patience ended
+        self.done = self._finished()
         self._restore()
         self.progress = Progress(settings.steps, self.trainer.step, show=progress)
         self.stop = StopRequest(self.progress.say)
@@ -112,6 +110,9 @@ class Run:
     def go(self) -> dict[str, Any]:
         """Train to the last step, then evaluate."""
         with self.stop, self.progress:
+            if self.done is not None:
+                self.progress.say(f"{self.out}: {_already_done(self.done)}")
+                return self.done
             if self.trainer.step == 0:
                 self._save()  # a disk that is full or read-only shows now, not after an hour
             with contextlib.ExitStack() as stack:
@@ -122,6 +123,8 @@ class Run:
     def _train(self, batches: Iterator[list[list[Sample]]]) -> None:
         if self._evaluation_due() and self.evaluated < self.trainer.step:
             self._evaluate(self.settings.val_limit)  # a kill came in between
+            if self._out_of_patience():
+                return
         before = time.monotonic()
         for batch in batches:
             row = self._advance(batch)
@@ -135,6 +138,8 @@ class Run:
                 self._interrupted()
             if due:
                 self._evaluate(self.settings.val_limit)
+                if self._out_of_patience():
+                    return
             before = time.monotonic() if due else now
 
     def _batches(self) -> Generator[list[list[Sample]], None, None]:
@@ -209,8 +214,10 @@ class Run:
         )
 
     def _restore(self) -> None:
-        """Continue after the newest checkpoint, if there is one."""
+        """Continue after the newest checkpoint, if there is one; of a finished run, its last."""
         latest = checkpoint.find_latest(self.out)
+        if self.done is not None:
+            latest = checkpoint.find(self.out, self.done["step"]) or latest
         if latest is not None:
             saved = checkpoint.load(latest)
             check_model(saved, self.model)
@@ -218,8 +225,10 @@ class Run:
             self.seconds = saved.state["seconds"]
             self.evaluated = saved.state["evaluated"]
             self.best = saved.state["best"]
-        log.cut_after(self.out / "log.csv", self.trainer.step)
-        log.cut_after(self.out / "ap.csv", self.evaluated)
+        if self.done is None:
+            log.cut_after(self.out / "log.csv", self.trainer.step)
+            for name in ("ap.csv", "val_losses.csv"):
+                log.cut_after(self.out / name, self.evaluated)
 
     def _interrupted(self) -> None:
         self._save()
@@ -239,26 +248,44 @@ class Run:
         )
 
     def _evaluate(self, limit: int) -> Results:
-        """Measure the present weights: a line in ap.csv, pictures, curves."""
+        """Measure the present weights: a line in ap.csv and val_losses.csv, pictures, curves."""
+        step = self.trainer.step
+        results, losses = self._measure(limit, pictures=True)
+        kinds = {"box": results.box, **({"mask": results.mask} if results.mask else {})}
+        row = {f"{kind}_{m}": values[m] for kind, values in kinds.items() for m in log.METRICS}
+        if losses:
+            with log.CsvLog(self.out / "val_losses.csv", log.VALIDATION_COLUMNS) as table:
+                table.write({"step": step, **losses})
+        with log.CsvLog(self.out / "ap.csv", log.EVALUATION_COLUMNS) as table:
+            table.write({"step": step, **row})
+        draw_curves(self.out)
+        self._remember(step, results)
+        return results
+
+    def _measure(self, limit: int, pictures: bool) -> tuple[Results, dict[str, float]]:
+        """Metrics and losses of the present weights on the validation data."""
         from minimask.evaluate import evaluate
 
         assert self.val is not None
-        step = self.trainer.step
+        step, settings = self.trainer.step, self.settings
         try:
             with self.stop.at_once(), self.trainer.weights_to_evaluate():
                 results = evaluate(self.model, self.val, limit=limit or None, progress=False)
-                self._draw_predictions(step)
+                if not pictures:
+                    return results, {}
+                folder = self.out / "pictures"
+                draw_predictions(self.model, self.val, settings.pictures, folder, step)
+                return results, validation_losses(
+                    self.model,
+                    self.val,
+                    batch=settings.batch,
+                    seed=settings.seed,
+                    limit=settings.val_limit,
+                )
         except KeyboardInterrupt:
             raise Interrupted(
                 f"stopped while evaluating step {step}, which is saved; continue with --resume"
             ) from None
-        kinds = {"box": results.box, **({"mask": results.mask} if results.mask else {})}
-        row = {f"{kind}_{m}": values[m] for kind, values in kinds.items() for m in log.METRICS}
-        with log.CsvLog(self.out / "ap.csv", log.EVALUATION_COLUMNS) as table:
-            table.write({"step": step, **row})
-        self._draw_curves()
-        self._remember(step, results)
-        return results
 
     def _remember(self, step: int, results: Results) -> None:
         self.evaluated = step
@@ -267,63 +294,62 @@ class Run:
             self.best = {"step": step, "AP": values["AP"]}
         self.progress.say(f"step {step}: {kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}")
 
-    def _draw_predictions(self, step: int) -> None:
-        """Predictions beside the ground truth on the first validation images."""
-        from PIL import Image
+    def _out_of_patience(self) -> bool:
+        """Whether so many evaluations brought no better AP; the best weights are then back."""
+        patience, every = self.settings.patience, self.settings.eval_every
+        if not patience or self.best is None:
+            return False
+        if self.evaluated // every - self.best["step"] // every < patience:
+            return False
+        found = checkpoint.find(self.out, self.best["step"])
+        if found is None:
+            raise FileNotFoundError(
+                f"{self.out}: the best checkpoint, of step {self.best['step']}, is gone; train on "
+                "with --resume --patience 0"
+            )
+        saved = checkpoint.load(found)
+        self.stopped_after = self.trainer.step
+        self.trainer.restore(saved.step, saved.arrays)
+        return True
 
-        from minimask import draw
-
-        assert self.val is not None
-        pictures = self.out / "pictures"
-        pictures.mkdir(exist_ok=True)
-        for i in range(min(self.settings.pictures, len(self.val))):
-            sample = self.val[i]
-            (detections,) = self.model.predict([sample.image])
-            buffer = io.BytesIO()
-            Image.fromarray(draw.compare(sample.image, sample, detections)).save(buffer, "PNG")
-            name = f"step-{step:06d}-image-{i}.png"
-            write_whole(pictures / name, buffer.getvalue())
-
-    def _draw_curves(self) -> None:
-        from minimask import draw
-
-        draw.loss_curves(self.out / "log.csv", self.out / "losses.png")
-        if self.val is not None:
-            draw.ap_curves(self.out / "ap.csv", self.out / "ap.png")
+    def _finished(self) -> dict[str, Any] | None:
+        """What metrics.json holds, if the run is at its end; None otherwise."""
+        done = self.out / "metrics.json"
+        if not (done.exists() and (self.out / "model.safetensors").exists()):
+            return None
+        content: dict[str, Any] = json.loads(done.read_text())
+        return content
 
     def _finish(self) -> dict[str, Any]:
-        """Write the final weights and their metrics, if that is not done yet."""
-        done = self.out / "metrics.json"
-        if done.exists() and (self.out / "model.safetensors").exists():
-            self.progress.say(f"{self.out}: all {self.settings.steps} steps were already done")
-            return json.loads(done.read_text())
+        """Write the final weights and their metrics."""
+        step, early = self.trainer.step, self.stopped_after
+        about = {"minimask": json.dumps({"model": self.model.config, "step": step})}
         weights = self.trainer.final_weights()
-        about = {"minimask": json.dumps({"model": self.model.config})}
         checkpoint.write_arrays(self.out / "model.safetensors", weights, about)
-        images = self.settings.steps * self.settings.batch * self.settings.accumulate
+        images = (early or step) * self.settings.batch * self.settings.accumulate
         summary: dict[str, Any] = {
-            "step": self.trainer.step,
+            "step": step,
             "seconds": self.seconds,
             "images_per_second": images / self.seconds,
             "memory_mb": memory_mb(),
         }
+        done = self.out / "metrics.json"
         if self.val is None:
-            self._draw_curves()
+            draw_curves(self.out)
             checkpoint.write_json(done, summary)
             return summary
-        results = self._evaluate(0)
+        # after an early stop this step has its line and its pictures already
+        results = self._measure(0, pictures=False)[0] if early else self._evaluate(0)
+        summary |= {"best": self.best, "stopped_after": early} if early else {"best": self.best}
         checkpoint.write_json(done, summary | results.to_json())
         return summary | results.to_json() | {"table": results.table()}
 
 
-def check_model(saved: checkpoint.Checkpoint, model: Any) -> None:
-    """Raise unless a checkpoint's weights are those of such a model.
-
-    Raises:
-        ValueError: it was written for another model; the message says what differs.
-    """
-    theirs, own = saved.state["model"], json.loads(json.dumps(model.config))
-    different = [k for k in sorted(theirs.keys() | own.keys()) if theirs.get(k) != own.get(k)]
-    if different:
-        listed = "; ".join(f"{k}: {theirs.get(k)} there, {own.get(k)} here" for k in different)
-        raise ValueError(f"{saved.path} is a checkpoint of another model ({listed})")
+def _already_done(done: dict[str, Any]) -> str:
+    """Why there is nothing left to do."""
+    if "stopped_after" in done:
+        return (
+            f"stopped early after step {done['stopped_after']} before; to train on, add "
+            "--patience 0, or a greater one"
+        )
+    return f"all {done['step']} steps were already done; to train on, add --steps with more"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from minimask.data import registry
 from minimask.train import checkpoint, folder
 from minimask.train.settings import RunSettings
+from minimask.train.start import start_model
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
@@ -37,7 +38,7 @@ def open_run(path: str | Path) -> OpenedRun:
 
     Args:
         path: a run's folder (its final weights, or else its newest checkpoint), one of its
-            checkpoints, or the final `model.safetensors`.
+            checkpoints, or the final `model.safetensors` (also one of before it trained on).
 
     Raises:
         FileNotFoundError: there is no run, or it has no weights yet.
@@ -47,10 +48,10 @@ def open_run(path: str | Path) -> OpenedRun:
     run = _run_of(path)
     settings = RunSettings.read(run / folder.SETTINGS)
     final = run / "model.safetensors"
-    if path == final or (path == run and final.is_file()):
-        config, arrays = _read_final(final)
-        step = settings.train.steps
-        weights = final
+    if path.is_file() or (path == run and final.is_file()):
+        weights = path if path.is_file() else final
+        config, arrays, step = _read_final(weights)
+        step = settings.train.steps if step is None else step
     else:
         found = checkpoint.find_latest(run) if path == run else path
         if found is None:
@@ -79,14 +80,7 @@ def new_model(settings: RunSettings, classes: tuple[str, ...]) -> Any:
         FileNotFoundError: there is no such file.
         ValueError: unknown model, or weights of another one.
     """
-    from minimask.models import build
-
-    model = build(settings.model.config(classes, settings.train.seed))
-    if settings.model.weights is not None:
-        from minimask.weights import load_weights
-
-        load_weights(model, settings.model.weights)
-    return model
+    return start_model(settings, classes).model
 
 
 def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
@@ -101,7 +95,10 @@ def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
         raise ValueError("the data of this run was given from Python; name the files to use")
     data.check()
     entry = registry.find(data.data)
-    about = {"boxes_only": settings.model.model.startswith("fasterrcnn"), "size": data.shapes_size}
+    about = {
+        "boxes_only": settings.model.model.startswith(("fasterrcnn", "faster_rcnn")),
+        "size": data.shapes_size,
+    }
     images = {"count": data.shapes_count, "seed": settings.train.seed}
     train = entry.open(**entry.takes(about | images) | data.given())
     val = data.given("val_")
@@ -114,6 +111,11 @@ def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
     return train, entry.open(**entry.takes(about | images | of_training) | val)
 
 
+def final_weights(path: Path) -> bool:
+    """Whether a file is the final weights of the run in whose folder it is."""
+    return path.name.startswith("model") and folder.is_run(path.parent)
+
+
 def _run_of(path: Path) -> Path:
     """The run's folder that `path` is, or lies in."""
     for candidate in (path, path.parent, path.parent.parent):
@@ -124,13 +126,14 @@ def _run_of(path: Path) -> Path:
     raise FileNotFoundError(f"{path} is no run: it has no {folder.SETTINGS}")
 
 
-def _read_final(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Model config and weights of `model.safetensors`."""
+def _read_final(path: Path) -> tuple[dict[str, Any], dict[str, Any], int | None]:
+    """Model config and weights of `model.safetensors`, and their step if it says that."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "numpy") as file:
-            config = json.loads((file.metadata() or {})["minimask"])["model"]
-            return config, {name: file.get_tensor(name) for name in file.keys()}
+            about = json.loads((file.metadata() or {})["minimask"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            return about["model"], arrays, about.get("step")
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is damaged, or not written by a run ({error})") from error

@@ -94,9 +94,21 @@ class ModelSettings:
         None  # None: "batch" for random weights, else what the weights were made with
     )
     options: tuple[str, ...] = ()  # "name=value": any other option of the model
-    weights: str | None = None  # file to start from; None: random weights
+    trainable_layers: int | None = None  # of stem and four stages, from the end; None: all
+    weights: str | None = None  # file, run or checkpoint to start from; None: random weights
+    backbone_weights: str | None = None  # file to fill the backbone from
 
     def __post_init__(self) -> None:
+        if self.weights and self.backbone_weights:
+            raise ValueError(
+                "--weights and --backbone-weights exclude each other: a whole network, or only "
+                "its backbone"
+            )
+        if self.trainable_layers is not None and not 0 <= self.trainable_layers <= 5:
+            raise ValueError(
+                f"--trainable-layers: expected 0 to 5 (stem and four stages), got "
+                f"{self.trainable_layers}"
+            )
         for name in ("max_size", "detections"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
@@ -117,7 +129,8 @@ class ModelSettings:
 
     def config(self, classes: tuple[str, ...], seed: int) -> dict[str, Any]:
         """The dictionary `minimask.models.build` takes."""
-        norm = self.norm or ("batch" if self.weights is None else None)
+        random = self.weights is None and self.backbone_weights is None
+        norm = self.norm or ("batch" if random else None)
         sizes = self.min_size and (self.min_size[0] if len(self.min_size) == 1 else self.min_size)
         given = {
             "min_size": sizes,
@@ -125,6 +138,7 @@ class ModelSettings:
             "anchor_sizes": self.anchors,
             "box_detections_per_img": self.detections,
             "norm": norm,
+            "trainable_layers": self.trainable_layers,
         }
         others = dict(option.split("=", 1) for option in self.options)
         return {
@@ -157,6 +171,7 @@ class TrainSettings:
     threads: int | None = None  # None: all cores
     eval_every: int = 0  # 0: only at the end
     val_limit: int = 0  # 0: all validation images
+    patience: int = 0  # evaluations without a better AP after which to stop; 0: any number
     checkpoint_every: int = 200
     keep: int = 2
     keep_best: bool = True
@@ -165,13 +180,17 @@ class TrainSettings:
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "checkpoint_every", "keep"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("warmup", "seed", "eval_every", "val_limit", "pictures"):
+        for name in ("warmup", "seed", "eval_every", "val_limit", "patience", "pictures"):
             _at_least(name, getattr(self, name), 0)
         for name in ("lr", "weight_decay", "clip"):
             _at_least(name, getattr(self, name), 0)
         for name in ("momentum", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected 0 <= {name} < 1, got {getattr(self, name)}")
+        if self.patience and not self.eval_every:
+            raise ValueError("--patience counts evaluations: add --eval-every STEPS")
+        if self.patience and not self.keep_best:
+            raise ValueError("patience ends with the best weights, so keep_best must be True")
         if self.threads is not None:
             _at_least("threads", self.threads, 1)
         _one_of("optimizer", self.optimizer, OPTIMIZERS)

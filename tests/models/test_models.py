@@ -359,3 +359,26 @@ def test_between_two_stages_the_caller_can_record_gradients(laptop):
     x = Tensor(np.ones(2, np.float32), requires_grad=True)
     for _, _ in laptop.stages(picture()):
         assert (x * 2).requires_grad
+
+
+def test_frozen_stages_learn_nothing_and_collect_nothing():
+    from minimask.data.shapes import Shapes
+    from minimask.train.settings import TrainSettings
+    from minimask.train.step import Trainer
+
+    model = mm.models.maskrcnn_laptop(
+        ["circle"], trainable_layers=3, stem_channels=8, fpn_channels=8, box_head_width=8,
+        mask_head_channels=(8,), mask_predictor_channels=8,
+    )  # fmt: skip
+    trainer = Trainer(model, TrainSettings(steps=2, warmup=0, lr=0.1))
+    frozen = ("backbone.body.conv1.", "backbone.body.bn1.", "backbone.body.layer1.")
+    assert not [name for name in trainer.optimizer.state_dict() if any(f in name for f in frozen)]
+    before = model.state_dict()
+    trainer.advance([[Shapes(1, 64, classes=["circle"])[0]]])
+    changed = {n for n, a in model.state_dict().items() if not np.array_equal(a, before[n])}
+    assert not [name for name in changed if name.startswith(frozen)]
+    assert {
+        "backbone.body.layer2.0.bn1.running_mean",
+        "backbone.body.layer2.0.conv1.weight",
+    } <= changed
+    assert all(p.grad is None for n, p in model.named_parameters() if n.startswith(frozen))

@@ -74,8 +74,9 @@ def test_what_each_step_changes(trained) -> None:
 
 def test_batch_norm_of_frozen_layers_collects_nothing(trained) -> None:
     model, _, _, _ = trained
-    counted = dict(model.backbone.named_buffers())["body.bn1.num_batches_tracked"]
-    assert counted == SETTINGS.steps  # those of step 2
+    counted = dict(model.backbone.named_buffers())
+    assert counted["body.layer1.0.bn1.num_batches_tracked"] == SETTINGS.steps  # those of step 2
+    assert counted["body.bn1.num_batches_tracked"] == 0  # the stem is frozen throughout
 
 
 def test_flags_are_as_before(trained) -> None:

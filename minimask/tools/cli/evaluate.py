@@ -98,7 +98,11 @@ def evaluate(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Network of a file of COCO weights, e.g. maskrcnn_resnet50_fpn."),
+        typer.Option(
+            help="Network of a file of weights, e.g. maskrcnn_resnet50_fpn "
+            "[dim](default: recognised)[/dim].",
+            show_default=False,
+        ),
     ] = None,
     max_detections: Annotated[
         int | None,

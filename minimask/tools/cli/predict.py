@@ -79,7 +79,11 @@ def predict(
     ] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Network of a file of COCO weights, e.g. maskrcnn_resnet50_fpn."),
+        typer.Option(
+            help="Network of a file of weights, e.g. maskrcnn_resnet50_fpn "
+            "[dim](default: recognised)[/dim].",
+            show_default=False,
+        ),
     ] = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Draw the objects over the images.")

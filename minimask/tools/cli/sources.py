@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -60,61 +59,60 @@ def open_model(path: Path, architecture: str | None = None) -> Opened:
 
     Args:
         path: the folder of a run or checkpoint, or a file.
-        architecture: name of the network, for files that do not say it themselves.
+        architecture: name of the network, for files of which it cannot be recognised.
 
     Raises:
         FileNotFoundError: nothing there.
         ValueError: not the weights of a model, or of another one.
     """
-    if architecture is not None:
-        return Opened(_build(architecture, path), str(path))
-    if path.is_file():
-        in_run = (path.parent / "settings.json").is_file()
-        config = None if in_run else _config_in(path)
-        if config is not None:
-            return Opened(_build(config, path), str(path))
-        if not in_run:
-            raise ValueError(
-                f"{path}: these weights do not say which network they belong to; name it with "
-                "--model, for example --model maskrcnn_resnet50_fpn"
-            )
     if not path.exists():
         from minimask.data.images import missing_file
 
         raise FileNotFoundError(missing_file(path, "run or weights"))
-    from minimask.train import open_run
+    from minimask.models import MODELS
+    from minimask.train.run import final_weights, open_run
 
+    if architecture is not None and architecture not in MODELS:
+        known = ", ".join(MODELS)
+        raise WrongUse(f"--model: expected one of {known}, got {architecture!r}")
+    if path.is_file() and (architecture is not None or not final_weights(path)):
+        return Opened(_open_file(path, architecture), str(path))
+    if architecture is not None:
+        raise WrongUse(f"--model is for files of weights; {path} says which network it has")
     run = open_run(path)
     folder = next(p for p in (path, *path.parents) if (p / "settings.json").is_file())
     return Opened(run.model, str(run.weights), run.settings, folder, run.step)
 
 
-def _config_in(path: Path) -> dict[str, Any] | None:
-    """The `model.config` that a run writes into its weights; None: another kind of file."""
-    if path.suffix != ".safetensors":
-        return None
-    from safetensors import SafetensorError, safe_open
+def _open_file(path: Path, architecture: str | None) -> Any:
+    """The model of a file, with its classes counted from it.
 
-    try:
-        with safe_open(path, "numpy") as file:
-            return json.loads((file.metadata() or {})["minimask"])["model"]
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged, or no safetensors file ({error})") from None
-    except (KeyError, ValueError):
-        return None
-
-
-def _build(config: str | dict[str, Any], path: Path) -> Any:
+    Args:
+        path: of the weights.
+        architecture: name of the network; None: as the file says, or as its names and shapes show.
+    """
     from minimask import models
-    from minimask.weights import load_weights
+    from minimask.weights import load_weights, read_source, recognise
+    from minimask.weights.recognise import anatomy
 
-    if isinstance(config, str):
-        if config not in models.MODELS:
-            known = ", ".join(models.MODELS)
-            raise WrongUse(f"--model: expected one of {known}, got {config!r}")
-        config = {"model": config, "num_classes": 91}
+    source = read_source(path)
+    config = source.config
+    if architecture is not None:
+        config = {"model": architecture, "num_classes": anatomy(source.shapes).outputs or 91}
+        if source.classes is not None:
+            config |= {"classes": list(source.classes), "num_classes": None}
+    elif config is None:
+        try:
+            found = recognise(source.shapes)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: {error}; a network that you know is named with --model, for example "
+                "--model maskrcnn_resnet50_fpn"
+            ) from None
+        typer.echo(f"{path}: {found.words}", err=True)
+        config = found.config
     model = models.build(config)
-    load_weights(model, path)
+    load_weights(model, source)
     model.eval()
     return model
 

@@ -18,6 +18,7 @@ from minimask.tools.cli.sources import (
     refuse_overwriting,
     white_value,
 )
+from minimask.tools.cli.train_words import WEIGHTS, Beginning, closing, opening
 from minimask.train.recipes import RECIPES
 from minimask.train.settings import RunSettings, option_name
 
@@ -38,7 +39,8 @@ more good proposals to measure it on, then falls.
 mask: is this the object? Asked of every pixel of a box. Starts near ln 2 = 0.69.
 
 [bold]Recipes[/bold]: demo is generated images of 128 x 128 pixels, minutes on a laptop; nuclei is
-for microscope images of cell nuclei: many small objects, flips and transposition.
+for microscope images of cell nuclei: many small objects, flips and transposition; finetune goes
+on from weights with your own images and classes: few steps, a low rate, the first layers frozen.
 
 [bold]Examples[/bold]
 
@@ -49,7 +51,12 @@ minimask train --annotations train.json --images train --val-annotations val.jso
 
 minimask train --data folder --images stage1_train --classes nucleus --out runs/nuclei
 
+minimask train --recipe finetune --weights runs/mine --annotations new.json --images new
+--out runs/new
+
 minimask train --out runs/mine --resume
+
+minimask train --out runs/mine --resume --steps 2000
 """
 
 DATA, MODEL, TRAINING, RUN = "Data", "Model", "Training", "Run"
@@ -67,12 +74,18 @@ def train(
     ],
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on where the run in --out stopped.", rich_help_panel=RUN),
+        typer.Option(
+            "--resume",
+            help="Go on where the run in --out stopped; with more --steps, train on.",
+            rich_help_panel=RUN,
+        ),
     ] = False,
     quiet: Annotated[
         bool, typer.Option("--quiet", help="No progress line.", rich_help_panel=RUN)
     ] = False,
-    recipe: Annotated[str | None, _option("Settings known to work: demo or nuclei.", RUN)] = None,
+    recipe: Annotated[
+        str | None, _option("Settings known to work: demo, nuclei or finetune.", RUN)
+    ] = None,
     data: Annotated[
         str | None,
         _option(
@@ -119,7 +132,7 @@ def train(
             "maskrcnn_laptop, maskrcnn_resnet18_fpn, ..34.., ..50.., ..101.., or fasterrcnn_.. "
             "(boxes only).",
             MODEL,
-            "maskrcnn_laptop",
+            "the one of --weights, else maskrcnn_laptop",
         ),
     ] = None,
     size: Annotated[
@@ -145,11 +158,36 @@ def train(
         str | None,
         _option("batch (trained), frozen_batch or group.", MODEL, "batch for random weights"),
     ] = None,
+    trainable_layers: Annotated[
+        int | None,
+        _option(
+            "How many of the backbone's stem and four stages learn, counted from the end; the "
+            "others stay as they are, norms too. 0: the heads alone.",
+            MODEL,
+            "5, all",
+        ),
+    ] = None,
     option: Annotated[
         list[str] | None,
         _option("NAME=VALUE: any other option of the model; may be repeated.", MODEL),
     ] = None,
-    weights: Annotated[Path | None, _option("File to start from.", MODEL, "random weights")] = None,
+    weights: Annotated[
+        Path | None,
+        _option(
+            "File, run or checkpoint to start from, of any classes: rows of classes that it does "
+            "not know start anew. Without --model the network is the one of the file.",
+            MODEL,
+            "random weights",
+        ),
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None,
+        _option(
+            "File to fill the backbone from instead: a classifier of images, e.g. torchvision's "
+            "resnet50, or another detector.",
+            MODEL,
+        ),
+    ] = None,
     steps: Annotated[int | None, _option("Updates of the weights.", TRAINING, 1000)] = None,
     batch: Annotated[int | None, _option("Images per step.", TRAINING, 8)] = None,
     accumulate: Annotated[
@@ -191,6 +229,15 @@ def train(
     val_limit: Annotated[
         int | None, _option("Images per evaluation before the last one.", RUN, "all")
     ] = None,
+    patience: Annotated[
+        int | None,
+        _option(
+            "Evaluations without a better AP after which to stop, with the best weights; 0: any "
+            "number.",
+            RUN,
+            0,
+        ),
+    ] = None,
     checkpoint_every: Annotated[int | None, _option("Steps.", RUN, 200)] = None,
     keep: Annotated[int | None, _option("Newest checkpoints kept.", RUN, 2)] = None,
     pictures: Annotated[
@@ -209,13 +256,14 @@ def run(given: dict[str, Any]) -> None:
     """Do what the options in `given` say; see `train`."""
     out, resume, quiet = given.pop("out"), given.pop("resume"), given.pop("quiet")
     device = given.pop("device", "cpu")
+    beginning = Beginning(given, out, resume)
     settings = choose_settings(given, out, resume)
+    beginning.check(settings)
     runtime.use_threads(settings.train.threads)
 
     from minimask.system.device import find
     from minimask.train import folder, open_data
     from minimask.train.loop import train as train_model
-    from minimask.train.run import new_model
 
     if not resume:
         data = settings.data
@@ -224,13 +272,13 @@ def run(given: dict[str, Any]) -> None:
         refuse_overwriting((out,), (Path(path) for path in read if path))
     folder.check(out, settings, resume=resume)  # before anything slow
     find(device)
+    settings = beginning.adopt(settings)
     dataset, val = open_data(settings)
     look_at(dataset, val)
     look_at_images(dataset)
-    model = new_model(settings, dataset.classes).to(device)
-    started = out if resume and folder.is_run(out) else None
+    model = beginning.model(settings, dataset.classes).to(device)
     if not quiet:
-        typer.echo(opening(settings, model, dataset, out, started), err=True)
+        typer.echo(opening(settings, model, dataset, out, beginning), err=True)
     if device != "cpu":
         typer.echo(memory_needed(settings, model, dataset), err=True)
     summary = train_model(model, dataset, settings, out, val=val, resume=resume, progress=not quiet)
@@ -314,7 +362,7 @@ def _expanded(given: dict[str, Any]) -> dict[str, Any]:
             words = [] if words == ["none"] else words
             numbers = name in ("anchors", "milestones", "min_size")
             values[name] = tuple(_whole_number(name, w) for w in words) if numbers else tuple(words)
-    for name in ("annotations", "images", "val_annotations", "val_images", "weights"):
+    for name in ("annotations", "images", "val_annotations", "val_images", *WEIGHTS):
         if name in values:
             values[name] = str(values[name].resolve())
     for name in ("option", "data_option"):
@@ -335,45 +383,3 @@ def _whole_number(name: str, word: str) -> int:
         raise ValueError(
             f"--{name.replace('_', '-')}: expected whole numbers with commas, got {word!r}"
         ) from None
-
-
-def opening(
-    settings: RunSettings, model: Any, dataset: Any, out: Path, started: Path | None
-) -> str:
-    """What is about to happen, in a few lines."""
-    count = sum(p.data.size for _, p in model.named_parameters())
-    train = settings.train
-    generated = registry.find(settings.data.data).generated
-    images = "generated images" if generated else f"{len(dataset)} images"
-    lines = [
-        f"{settings.model.model}: {count / 1e6:.1f} million weights; {images}, "
-        f"classes: {', '.join(dataset.classes[:8])}"
-        + (", ..." if len(dataset.classes) > 8 else ""),
-        f"{train.steps} steps of {train.batch * train.accumulate} images; all results go to {out}",
-    ]
-    if started is None:
-        lines.append("the first step may take a minute: kernels are compiled once per machine")
-    return "\n".join(lines)
-
-
-def closing(summary: dict[str, Any], out: Path) -> str:
-    """What came out, and where it is."""
-    text = (
-        f"{summary['step']} steps in {summary['seconds']:.0f} s of training, "
-        f"{summary['images_per_second']:.1f} images/s\n"
-    )
-    if "box" in summary:
-        text = f"{summary.get('table') or _short_table(summary)}\n{text}"
-        if summary["explanation"]:
-            text += f"{summary['explanation']}\n"
-        text += f"curves: {out / 'losses.png'}, {out / 'ap.png'}; pictures: {out / 'pictures'}\n"
-    return text + f"weights: {out / 'model.safetensors'}; evaluate them: minimask evaluate {out}"
-
-
-def _short_table(summary: dict[str, Any]) -> str:
-    """The metrics of a run that was done before."""
-    return "\n".join(
-        f"{kind:4} " + ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
-        for kind in ("box", "mask")
-        if summary.get(kind)
-    )
