@@ -68,7 +68,7 @@ def test_size_from_the_head(folder, tmp_path):
     Image.new("RGB", (6, 4)).save(tmp_path / "turned.jpg", exif=exif)
     assert image_size(tmp_path / "turned.jpg") == (6, 4)
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"text\.png: not a readable image"):
+    with pytest.raises(ValueError, match=r"text\.png: not an image file"):
         image_size(tmp_path / "text.png")
     with pytest.raises(FileNotFoundError, match="no such file"):
         image_size(tmp_path / "x.png")
