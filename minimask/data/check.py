@@ -173,6 +173,7 @@ class _Search:
             return  # the errors are the reason
         first: dict[str, Any] = {}
         kept = chosen_classes(self.found, None)[0]
+        unused = []
         for i, category in enumerate(self.found.categories):
             name, number = category["name"], category["id"]
             before = first.setdefault(name, number)
@@ -184,12 +185,15 @@ class _Search:
             elif name not in kept:
                 message = f"categories[{i}]: {name!r} only groups the others, it is no class"
                 yield self._note("note", message, "nothing, if that is so")
-            elif not used[number] and not any(
-                used[c["id"]] for c in self.found.categories if c["name"] == name
-            ):
-                message = f"categories[{i}]: no annotation is of class {name!r}"
-                advice = "leave the class out with `classes`, or find out where its objects went"
-                yield self._note("warning", message, advice)
+            elif not any(used[c["id"]] for c in self.found.categories if c["name"] == name):
+                unused.append(name)
+        if unused:
+            listed = ", ".join(map(repr, unused[:8])) + (", ..." if len(unused) > 8 else "")
+            message = f"no annotation is of class {listed}"
+            if len(unused) > 1:
+                message = f"{len(unused)} of {len(kept)} classes have no annotation: {listed}"
+            advice = "leave them out with --classes, or find out where their objects went"
+            yield self._note("warning", message, advice)
 
     def _objects(self) -> Iterator[Finding]:
         """Images and annotations that training will not see."""

@@ -63,7 +63,11 @@ def test_every_name_opens(folders) -> None:
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("foldr", {}, "one of files, shapes, folder, .*coco.*, got 'foldr'; did you mean 'folder'?"),
+        (
+            "foldr",
+            {},
+            "one of files, shapes, folder, .*coco.*, got 'foldr'; did you mean 'folder'?",
+        ),
         ("xyz", {}, "one of files, shapes, folder, .*, got 'xyz'$"),
         ("folder", {}, "--data folder needs images; it takes images, classes, white, page"),
         ("files", {}, "Name their annotations"),

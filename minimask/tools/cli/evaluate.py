@@ -159,7 +159,7 @@ def evaluate(
     keep_existing((out, results), force)
     if detections is not None:
         assert annotations is not None
-        found = _measure(detections, annotations, max_detections)
+        found = _measure(detections, annotations, images, max_detections)
         _finish(found, out, results)
         return
     assert run is not None
@@ -293,14 +293,36 @@ def _evaluate(
     )
 
 
-def _measure(detections: Path, annotations: Path, max_detections: int | None) -> Results:
-    """Compare two files."""
+def _truth(annotations: Path, images: Path | None) -> Any:
+    """The ground truth in COCO's form, to be checked; of other formats as their reader gives it.
+
+    Raises:
+        ValueError: something could not be read.
+    """
+    from minimask.data.formats import read_annotations, recognise
     from minimask.data.json_files import read_json
+    from minimask.data.soundness import raise_errors
+
+    if recognise(annotations) in (None, "coco"):
+        return read_json(annotations)
+    found = read_annotations(annotations, images)
+    raise_errors([f for f in found.notes if f.severity == "error"], annotations)
+    return {
+        "images": found.images,
+        "annotations": found.annotations,
+        "categories": found.categories,
+    }
+
+
+def _measure(
+    detections: Path, annotations: Path, images: Path | None, max_detections: int | None
+) -> Results:
+    """Compare detections with annotations of any format."""
     from minimask.evaluate import evaluate_detections
     from minimask.evaluate.results_file import parse_results
 
     return evaluate_detections(
-        read_json(annotations),
+        _truth(annotations, images),
         parse_results(detections),
         max_detections=max_detections or 100,
         names=(str(annotations), str(detections)),
