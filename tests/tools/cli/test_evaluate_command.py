@@ -110,12 +110,11 @@ def test_existing_output_is_kept_without_force(run, tmp_path) -> None:
     ("words", "said"),
     [
         ((), "what is to be evaluated"),
-        (("RUN", "--data", "cats"), "expected one of shapes, coco, folder, got 'cats'"),
+        (("RUN", "--data", "cats"), "expected one of files, shapes, folder, label_studio"),
         (("RUN", "--data", "shapes", "--annotations", "a.json", "--images", "b"), "exclude"),
         (("RUN", "--data", "foldr", "--images", "b"), "did you mean 'folder'"),
         (("RUN", "--data", "folder"), "--data folder needs --images"),
         (("RUN", "--classes", "cat"), "--classes is for images that are named"),
-        (("RUN", "--annotations", "a.json"), "belong together"),
         (("--detections", "a.json"), "needs --annotations"),
         (("RUN", "--detections", "a.json", "--annotations", "b.json"), "not both"),
         (("RUN", "--limit", "0"), "--limit: expected at least 1, got 0"),
