@@ -37,7 +37,8 @@ def _duration(seconds: float) -> str:
     for unit, length in (("days", 86400), ("hours", 3600)):
         if seconds > 2 * length:
             return f"about {seconds / length:.0f} {unit}"
-    return f"about {max(1, seconds / 60):.0f} minutes"
+    minutes = max(1, round(seconds / 60))
+    return f"about {minutes} minute{'' if minutes == 1 else 's'}"
 
 
 def seconds_per_step(advice: Advice) -> float:
