@@ -3,7 +3,7 @@
 The long form (`-m slow`) runs 2000 damages in a process of its own whose memory is limited, as a
 wild value may make C code ask for all there is:
 
-    python -m pytest tests/evaluate/test_damaged_files.py -m slow
+    python -m pytest tests/evaluate/test_damaged_truth.py -m slow
 """
 
 from __future__ import annotations
