@@ -220,8 +220,8 @@ def chosen_classes(
         if name not in ids or (ids[name] not in used and category["id"] in used):
             ids[name] = category["id"]
     if classes is None:
-        root = _root(found, used)
-        kept = sorted((i for i in ids.values() if i != root), key=lambda i: _by_id({"id": i}))
+        none = {_root(found, used)} | _backgrounds(found, used)
+        kept = sorted((i for i in ids.values() if i not in none), key=lambda i: _by_id({"id": i}))
         name_of = {number: name for name, number in ids.items()}
         return tuple(name_of[i] for i in kept), tuple(kept)
     if len(set(classes)) < len(classes):
@@ -255,6 +255,15 @@ def _root(found: Annotations, used: set[Any]) -> Any:
         if category["id"] not in used and above == {category["name"]}:
             return category["id"]
     return None
+
+
+def _backgrounds(found: Annotations, used: set[Any]) -> set[Any]:
+    """Ids of categories called background that no object has: the network has its own."""
+    return {
+        category["id"]
+        for category in found.categories
+        if category["id"] not in used and category["name"].strip("_ ").lower() == "background"
+    }
 
 
 def _labels_by_name(found: Annotations, classes: Sequence[str]) -> dict[Any, int]:

@@ -140,6 +140,8 @@ class _Search:
             self.sound = examine(found, boxes_only=True)
             self.sound.errors.extend(errors)
         self.image_of = {image["id"]: image for image in found.images}
+        self.said = {error.file for error in self.sound.errors}  # files with an error
+        self.resized = {error.file for error in self.sound.errors if _about_size(error)}
 
     def contents(self) -> str:
         """What training will see: sound objects that are no crowds."""
@@ -156,8 +158,13 @@ class _Search:
         yield from self._classes()
         yield from self._objects()
         if self.found.folder is not None:
-            images = (self.found, self.threads, self.progress, self.white, self.page)
-            yield from examine_images(*images)
+            images = examine_images(
+                self.found, self.said, self.threads, self.progress, self.white, self.page
+            )
+            for finding in images:
+                if finding.severity == "error" and _about_size(finding):
+                    self.resized.add(finding.file)
+                yield finding
         yield from self._boxes()
         yield from self._twins()
 
@@ -183,7 +190,7 @@ class _Search:
                 message = f"categories[{i}].name: {name!r} is there twice; {reading}"
                 yield self._note("warning" if both else "note", message, "nothing, if that is so")
             elif name not in kept:
-                message = f"categories[{i}]: {name!r} only groups the others, it is no class"
+                message = f"categories[{i}]: {name!r} groups the others or is background, no class"
                 yield self._note("note", message, "nothing, if that is so")
             elif not any(used[c["id"]] for c in self.found.categories if c["name"] == name):
                 unused.append(name)
@@ -222,6 +229,8 @@ class _Search:
         tight_box = dict(zip(self.sound.kept, self.sound.boxes, strict=True))
         for i, annotation in enumerate(self.found.annotations):
             image = self.image_of[annotation["image_id"]]
+            if str(pathlib.Path(self.found.folder or "", image["file_name"])) in self.resized:
+                continue  # what is wrong with its boxes follows from that
             tight = None if annotation["segmentation"] is None else tight_box.get(i)
             wanted = self.found.format == "coco" and tight is not None
             for severity, problem, advice in box_problems(
@@ -244,6 +253,11 @@ class _Search:
             _, place = sound.place(twins[0])
             message = f"{len(twins)} objects are there twice, such as {place}"
             yield self._note("warning", message, "keep one of each")
+
+
+def _about_size(finding: Finding) -> bool:
+    """Whether an image is not as large as the annotations say."""
+    return " pixels" in finding.message and " x " in finding.message
 
 
 def nothing_to_learn(found: Annotations, crowds: int) -> Finding:

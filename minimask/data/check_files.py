@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,31 +18,32 @@ from minimask.data.opening import identify
 
 def examine_images(
     found: Annotations,
+    said: Collection[str],
     threads: int,
     progress: Callable[[int, int], None] | None = None,
     white: White = None,
     page: int | None = None,
 ) -> Iterator[Finding]:
-    """Read every image; those that are missing have been named by the reader of the annotations.
+    """Read every image that nothing has been said about.
 
     Args:
         found: annotations with a folder.
+        said: files that have an error already, such as those that are missing.
         threads: that read.
         progress: called after every image with their number and how many there are.
         white: as in `read_image`.
         page: likewise.
     """
     assert found.folder is not None
-    missing = {finding.file for finding in found.notes if finding.severity == "error"}
     paths = [found.folder / image["file_name"] for image in found.images]
 
     def look(i: int) -> list[Finding]:
         path = paths[i]
-        if str(path) in missing or not path.is_file():
+        if str(path) in said or not path.is_file():
             return []
-        return list(image_problems(path, found, i, said, white, page))
+        return list(image_problems(path, found, i, remarked, white, page))
 
-    with remarks.collected() as said, ThreadPoolExecutor(threads) as pool:
+    with remarks.collected() as remarked, ThreadPoolExecutor(threads) as pool:
         for i, findings in enumerate(pool.map(look, range(len(paths)))):
             yield from findings
             if progress is not None:

@@ -18,15 +18,15 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         ValueError: not JSON.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+        content = pathlib.Path(path).read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(missing_file(path)) from None
     except IsADirectoryError:
         raise ValueError(f"{path}: a folder; expected a JSON file") from None
+    try:
+        return json.loads(content)  # in UTF-8, with or without a mark, or UTF-16 as Windows writes
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file in UTF-8: {error}") from None
-    try:
-        return json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}: broken JSON in line {error.lineno}, column {error.colno}: {error.msg}"

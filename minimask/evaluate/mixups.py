@@ -122,7 +122,11 @@ def class_hints(truth: Truth, scenes: list[Scene], blind: float | None) -> list[
     if not mixed[total > 0].all():
         mixed &= total >= SEEN
     names = [repr(category["name"]) for category in truth.categories]
-    pairs = [(names[other[k].argmax()], names[k]) for k in np.flatnonzero(mixed)]
+    instead = {int(k): int(other[k].argmax()) for k in np.flatnonzero(mixed)}
+    # each for another one: a network that gives one class to everything mixes nothing up
+    taken = [d for d in instead.values() if total[d]]
+    exchanged = len(set(taken)) == len(taken) and set(taken) <= instead.keys()
+    pairs = [(names[d], names[k]) for k, d in instead.items()] if exchanged else []
     sentences = []
     if blind is not None and own.sum() < 0.5 * total.sum():
         sentences.append(

@@ -108,5 +108,11 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
             if isinstance(archive, np.ndarray):
                 raise ValueError("a single array (.npy); expected an archive of named arrays")
             return {name: archive[name] for name in archive.files}
+    except ValueError as error:
+        if "pickle" in str(error):  # NumPy's own sentence says how to load them all the same
+            raise ValueError(
+                "damaged npz file, or one of pickled Python objects, which are never loaded"
+            ) from None
+        raise
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise ValueError(f"damaged npz file: {error}") from None

@@ -267,6 +267,21 @@ def test_a_root_category_is_no_class(files):
     assert files(official(), classes=["box"]).classes == ("box",)
 
 
+@pytest.mark.parametrize("name", ["background", "_background_", "Background"])
+def test_background_without_objects_is_no_class(files, name):
+    content = official()
+    content["categories"].insert(0, {"id": 0, "name": name})
+    assert files(content).classes == ("disk", "box")
+    assert files(content, classes=[name, "box"]).classes == (name, "box")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_encodings_of_windows(tmp_path, encoding):
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(official()), encoding=encoding)
+    assert len(listed_images(path).images) == 2
+
+
 def test_categories_of_one_name_are_one_class(files):
     content = official()
     content["categories"][1]["name"] = "disk"

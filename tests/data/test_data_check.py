@@ -73,6 +73,12 @@ def test_size_that_disagrees(planted):
     assert "64 x 100 pixels, but images[0] says 128 x 128" in one(find()).message
 
 
+def test_a_wrong_size_is_said_once(planted):
+    content, _, find = planted
+    content["images"][0] |= {"width": 64, "height": 64}
+    assert "128 x 128 pixels" in one(find()).message
+
+
 def test_exif_orientation(planted):
     content, folder, find = planted
     path = folder / content["images"][0]["file_name"]

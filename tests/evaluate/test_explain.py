@@ -241,6 +241,15 @@ def test_class_mixups_are_named_in_pairs() -> None:
     assert "those of class 'cat' on objects of class 'dog'" in text and "'cow'" not in text
 
 
+def test_a_network_that_knows_one_class_mixes_nothing_up() -> None:
+    truth = scene(images=8)
+    truth["categories"].append({"id": 3, "name": "cow"})
+    for i, annotation in enumerate(truth["annotations"]):
+        annotation["category_id"] = 1 + i % 3
+    results = [{**r, "category_id": 1} for r in answers(truth)]
+    assert "mixed up" not in explanation(truth, results)
+
+
 def test_scores_that_rank_nothing() -> None:
     truth = scene(images=8)
     false = [

@@ -155,7 +155,9 @@ def evaluate(
 
     is_folder(out, "--out")
     written = _outputs(out, results)
-    refuse_overwriting(written, (annotations, detections, images, *(files_of(run) if run else ())))
+    refuse_overwriting(
+        written, (annotations, detections, images, run, *(files_of(run) if run else ()))
+    )
     keep_existing((out, results), force)
     if detections is not None:
         assert annotations is not None
