@@ -295,6 +295,7 @@ def look_at(dataset: Any, val: Any) -> None:
     from minimask.data.look import look
     from minimask.data.soundness import raise_errors
 
+    said: set[str] = set()  # both may be of the same files
     for data in (dataset, val):
         if not isinstance(data, AnnotatedImages):
             continue
@@ -303,8 +304,10 @@ def look_at(dataset: Any, val: Any) -> None:
         if data is val:  # a validation set may be empty
             errors = [e for e in errors if e.file != str(data.path)]
         raise_errors(errors, data.path)
-        for finding in findings:
-            typer.echo(str(finding), err=True)
+        for sentence in map(str, findings):
+            if sentence not in said:
+                typer.echo(sentence, err=True)
+            said.add(sentence)
 
 
 def memory_needed(settings: RunSettings, model: Any, dataset: Any) -> str:
