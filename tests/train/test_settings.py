@@ -52,7 +52,7 @@ def test_differences_name_the_options():
         ({"data": "circles"}, "--data: expected one of files, shapes"),
         ({}, "which images"),
         ({"val_annotations": "a.json"}, "which images"),
-        ({**FILES, "data_options": ["wite=3"]}, "did you mean --data-option white="),
+        ({**FILES, "data_options": ["wite=3"]}, "did you mean --white"),
         ({"data": "shapes", "lrate": 1}, "unknown settings: lrate"),
     ],
 )
