@@ -103,8 +103,8 @@ def _input_size(relative: np.ndarray, long_side: float) -> int:
         relative: (R,) sizes of objects, in shares of their image's longer side.
         long_side: of the images, in pixels; enlarging them shows nothing new.
     """
-    wanted = FINEST / max(float(np.percentile(relative, 10)), 1e-4)
-    size = min(max(wanted, 256), long_side, LARGEST_SIDE)
+    side = FINEST / max(float(np.percentile(relative, 10)), 1e-4)
+    size = min(max(side, 256), long_side, LARGEST_SIDE)
     return max(64, math.ceil(size / 32) * 32)
 
 

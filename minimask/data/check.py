@@ -232,9 +232,9 @@ class _Search:
             if str(pathlib.Path(self.found.folder or "", image["file_name"])) in self.resized:
                 continue  # what is wrong with its boxes follows from that
             tight = None if annotation["segmentation"] is None else tight_box.get(i)
-            wanted = self.found.format == "coco" and tight is not None
+            boxes_expected = self.found.format == "coco" and tight is not None
             for severity, problem, advice in box_problems(
-                annotation, tight, image["height"], image["width"], wanted
+                annotation, tight, image["height"], image["width"], boxes_expected
             ):
                 file, place = self.found.place(i)
                 message = f"{place}{problem} ({image['file_name']})"

@@ -19,7 +19,7 @@ def box_problems(
     tight: Box | None,
     height: int,
     width: int,
-    wanted: bool = True,
+    boxes_expected: bool = True,
 ) -> Iterator[tuple[Literal["error", "warning"], str, str]]:
     """What is wrong with `bbox`, and with polygons that leave the image.
 
@@ -28,7 +28,7 @@ def box_problems(
         tight: (4,) x0 y0 x1 y1 of the mask, None without one.
         height: of the image.
         width: the same.
-        wanted: whether files of this format have boxes beside masks.
+        boxes_expected: whether files of this format have boxes beside masks.
 
     Yields:
         Severity, JSON path inside the annotation with the problem, and what to do.
@@ -36,7 +36,7 @@ def box_problems(
     yield from _polygons_outside(annotation.get("segmentation"), tight, height, width)
     box = annotation.get("bbox")
     if box is None:
-        if wanted:
+        if boxes_expected:
             yield "warning", ".bbox: missing", "nothing, the mask's tight box is used; or add it"
         return
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):

@@ -88,8 +88,8 @@ class CopyPaste:
         if not len(candidates):
             return sample
         number = int(rng.integers(1, min(self.most, len(candidates)) + 1))
-        chosen = rng.permutation(candidates)[:number]
-        pieces = [self._cut(other, int(i), sample.image.shape[:2], rng) for i in chosen]
+        pasted = rng.permutation(candidates)[:number]
+        pieces = [self._cut(other, int(i), sample.image.shape[:2], rng) for i in pasted]
         return paste(sample, [piece for piece in pieces if piece.mask.any()], self.visible)
 
     def _cut(self, other: Sample, i: int, room: tuple[int, int], rng: np.random.Generator) -> Piece:

@@ -9,6 +9,7 @@ Nothing heavy is imported here: the command reads options before NumPy is loaded
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,9 +51,11 @@ class Entry:
     @property
     def options(self) -> dict[str, bool]:
         """Names of the options, and whether they must be given."""
+        bound = getattr(self.open, "keywords", {})  # of a partial function: given already
         return {
             name: parameter.default is parameter.empty
             for name, parameter in inspect.signature(self.open).parameters.items()
+            if name not in bound
         }
 
     def takes(self, offered: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,26 +128,6 @@ def _check_folder(
     return check_images(dataset, annotated=lambda index: len(dataset.mask_files(index)))
 
 
-def _format_entry(name: str) -> Entry:
-    """Files of a format that is named, not recognised."""
-
-    def open(
-        annotations: str | None = None,
-        images: str | None = None,
-        classes: Sequence[str] | None = None,
-        boxes_only: bool = False,
-        white: White = None,
-        page: int | None = None,
-        may_lack: bool = False,
-        unnamed: Sequence[str] | None = None,
-    ) -> Dataset:
-        return _files(
-            annotations, images, classes, boxes_only, white, page, may_lack, unnamed, name
-        )
-
-    return Entry(open, format=name)
-
-
 DATASETS: dict[str, Entry] = {
     "files": Entry(_files, format=""),
     "shapes": Entry(_shapes, generated=True),
@@ -188,7 +171,7 @@ def find(name: str) -> Entry:
     if name in DATASETS:
         return DATASETS[name]
     if name in formats.names():
-        return _format_entry(name)
+        return Entry(functools.partial(_files, format=name), format=name)
     close = difflib.get_close_matches(name, names(), n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     raise ValueError(f"--data: expected one of {', '.join(names())}, got {name!r}{hint}")

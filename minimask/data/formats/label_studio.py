@@ -85,9 +85,9 @@ def _annotated(collector: Collector, file: pathlib.Path, tasks: list[Any]) -> It
             if not isinstance(task, dict):
                 raise ValueError(f"expected an object, got {kind_of(task)}")
             if isinstance(task.get("data"), dict):
-                chosen = _chosen(collector, task)
-                if chosen is not None:
-                    results = chosen.get("result")
+                annotation = _annotation_of(collector, task)
+                if annotation is not None:
+                    results = annotation.get("result")
                     if not isinstance(results, list):
                         raise ValueError(f"result: expected a list, got {kind_of(results)}")
                     yield _address(task["data"]), results, f"{place}.result"
@@ -101,7 +101,7 @@ def _annotated(collector: Collector, file: pathlib.Path, tasks: list[Any]) -> It
         yield name, list(_short_results(task)), f"{file}: [{i}]"
 
 
-def _chosen(collector: Collector, task: dict[str, Any]) -> dict[str, Any] | None:
+def _annotation_of(collector: Collector, task: dict[str, Any]) -> dict[str, Any] | None:
     """The annotation of a task that counts, or None."""
     listed = task.get("annotations", task.get("completions"))
     if not isinstance(listed, list):

@@ -44,7 +44,7 @@ class PascalVoc:
         labels = LabelMap.of(root)
         folder = images or root / "JPEGImages"
         collector = Collector(path, "pascal_voc", folder, labels.names)
-        files = _chosen(root, path)
+        files = _listed_files(root, path)
         if not files:
             raise ValueError(f"{root / 'SegmentationObject'}: no image files")
         for file in follow(files, len(files), "Pascal VOC"):
@@ -139,7 +139,7 @@ def _are_bytes(values: list[str]) -> bool:
     return len(values) == 3 and all(v.strip().isdecimal() and int(v) < 256 for v in values)
 
 
-def _chosen(root: pathlib.Path, path: pathlib.Path) -> list[pathlib.Path]:
+def _listed_files(root: pathlib.Path, path: pathlib.Path) -> list[pathlib.Path]:
     """The files of SegmentationObject, or of a list those it names.
 
     Raises:
@@ -149,13 +149,13 @@ def _chosen(root: pathlib.Path, path: pathlib.Path) -> list[pathlib.Path]:
     if not path.is_file():
         return files
     try:
-        wanted = set(path.read_text(encoding="utf-8-sig").split())
+        stems = set(path.read_text(encoding="utf-8-sig").split())
     except ValueError as error:
         raise ValueError(f"{path}: not a text file in UTF-8: {error}") from None
-    chosen = [file for file in files if file.stem in wanted]
-    if not chosen:
+    listed = [file for file in files if file.stem in stems]
+    if not listed:
         raise ValueError(f"{path}: names no file of {root / 'SegmentationObject'}")
-    return chosen
+    return listed
 
 
 def _read_file(

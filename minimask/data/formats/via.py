@@ -56,20 +56,20 @@ class Via:
         attributes = _Attributes()
         for content in contents:
             attributes.look_at(content)
-        chosen = attributes.choose(path)
-        classes = attributes.options(chosen)
+        attribute = attributes.choose(path)
+        classes = attributes.options(attribute)
         collector = Collector(
             path,
             "via",
             images or (path if path.is_dir() else path.parent),
             list(classes.values()) or None,
-            names_classes=chosen is not None,
+            names_classes=attribute is not None,
         )
-        attributes.tell(collector, chosen)
+        attributes.tell(collector, attribute)
         for content in contents:
             collector.notes += content.notes
             for name, regions in content.images.items():
-                _image(collector, content.path, name, regions, chosen, classes)
+                _image(collector, content.path, name, regions, attribute, classes)
         return collector.done()
 
 
@@ -220,9 +220,9 @@ class _Attributes:
             "name the one that is 'class' in VIA, and save again"
         )
 
-    def options(self, chosen: str | None) -> dict[str, str]:
+    def options(self, attribute: str | None) -> dict[str, str]:
         """Values that may be chosen, and the classes they mean: a number means its text."""
-        given = self.declared.get(chosen or "", {}).get("options")
+        given = self.declared.get(attribute or "", {}).get("options")
         result = {}
         for value, text in given.items() if isinstance(given, dict) else ():
             known = class_name(text) if value.strip().isdigit() else None
@@ -231,14 +231,14 @@ class _Attributes:
                 result[value] = name
         return result
 
-    def tell(self, collector: Collector, chosen: str | None) -> None:
+    def tell(self, collector: Collector, attribute: str | None) -> None:
         """Say what the class was taken from, where that is not plain."""
-        others = [repr(name) for name in self.seen if name != chosen]
-        if chosen is None:
+        others = [repr(name) for name in self.seen if name != attribute]
+        if attribute is None:
             message = "regions have no attributes, so all objects are of one class, 'object'"
             advice = "nothing, or give regions an attribute 'class' in VIA"
         elif others:
-            message = f"the class is the attribute {chosen!r}; not read: {', '.join(others[:8])}"
+            message = f"the class is the attribute {attribute!r}; not read: {', '.join(others[:8])}"
             advice = "nothing, or name the attribute that is the class 'class' in VIA"
         else:
             return
@@ -250,7 +250,7 @@ def _image(
     path: pathlib.Path,
     name: str,
     regions: list[_Region],
-    chosen: str | None,
+    attribute: str | None,
     classes: dict[str, str],
 ) -> None:
     image = collector.image(name, said_by=path)
@@ -260,20 +260,22 @@ def _image(
         with collector.one_object(region.place):
             polygon = _polygon(collector, region.shape)
             if polygon is not None:
-                label = "object" if chosen is None else _class(region.attributes, chosen, classes)
+                label = (
+                    "object" if attribute is None else _class(region.attributes, attribute, classes)
+                )
                 collector.add(image, label, [polygon], place=region.place)
 
 
-def _class(attributes: Any, chosen: str, classes: dict[str, str]) -> str:
-    value = attributes.get(chosen) if isinstance(attributes, dict) else None
+def _class(attributes: Any, attribute: str, classes: dict[str, str]) -> str:
+    value = attributes.get(attribute) if isinstance(attributes, dict) else None
     if isinstance(value, dict):  # boxes to tick
         ticked = [key for key, on in value.items() if on]
         if len(ticked) > 1:
-            raise ValueError(f"attribute {chosen!r}: several classes: {', '.join(ticked[:5])}")
+            raise ValueError(f"attribute {attribute!r}: several classes: {', '.join(ticked[:5])}")
         value = ticked[0] if ticked else None
     name = class_name(value)
     if name is None:
-        raise ValueError(f"attribute {chosen!r}: no value, so no class")
+        raise ValueError(f"attribute {attribute!r}: no value, so no class")
     return classes.get(str(value), name)
 
 

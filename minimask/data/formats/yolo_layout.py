@@ -132,18 +132,18 @@ def _split_images(
 ) -> tuple[pathlib.Path, list[pathlib.Path]]:
     """The images of the first split there is; the folder that holds them all."""
     given = [split for split in SPLITS if content.get(split)]
-    chosen = given[0]
-    values = content[chosen] if isinstance(content[chosen], list) else [content[chosen]]
+    split = given[0]
+    values = content[split] if isinstance(content[split], list) else [content[split]]
     files: dict[pathlib.Path, None] = {}
     for value in values:
         if not isinstance(value, str):
-            raise ValueError(f"{config}: {chosen}: expected a path, got {str(value)[:40]!r}")
-        files |= dict.fromkeys(_images_of(config, content, chosen, value))
-    others = [s for s in given[1:] if content[s] != content[chosen]]
+            raise ValueError(f"{config}: {split}: expected a path, got {str(value)[:40]!r}")
+        files |= dict.fromkeys(_images_of(config, content, split, value))
+    others = [s for s in given[1:] if content[s] != content[split]]
     if others:
         notes.append(
             (
-                f"read: {chosen!r} of {config.name}; not read: {', '.join(map(repr, others))}",
+                f"read: {split!r} of {config.name}; not read: {', '.join(map(repr, others))}",
                 "nothing; to read another, name its folder",
             )
         )

@@ -64,7 +64,7 @@ def evaluate(
     annotations: Annotated[
         Path | None,
         typer.Option(
-            help="COCO instance JSON [dim](default: the run's validation data)[/dim].",
+            help="Annotations of any format [dim](default: the run's validation data)[/dim].",
             rich_help_panel=DATA,
         ),
     ] = None,

@@ -72,7 +72,7 @@ def predict(
     annotations: Annotated[
         Path | None,
         typer.Option(
-            help="COCO JSON whose image and category ids --results takes; a list of images and "
+            help="Annotations whose image and category ids --results takes; a list of images and "
             "categories will do "
             "[dim](default: numbered from 1)[/dim]."
         ),
