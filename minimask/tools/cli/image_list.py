@@ -172,10 +172,10 @@ class Ids:
         if source is None:
             return
         from minimask.data.formats import read_annotations, recognise
-        from minimask.data.formats.coco import read_coco
+        from minimask.data.formats.coco import listed_images
 
         found = read_annotations(source) if recognise(source) not in (None, "coco") else None
-        found = found or read_coco(source)
+        found = found or listed_images(source)
         self.source = source
         category = {entry["name"]: entry["id"] for entry in found.categories}
         unknown = [name for name in classes if name not in category]
