@@ -83,7 +83,8 @@ def test_objects_without_labeled_keypoints_cost_nothing():
         truth,
         [found(1, [*LEFT, 1, *RIGHT, 1], 0.5), found(1, [70, 70, 1, 72, 70, 1], 0.9)],
     )
-    assert results.keypoints["AP"] == pytest.approx(1)  # the second lies on the object nobody labeled
+    # the second detection lies on the object that nobody labeled
+    assert results.keypoints["AP"] == pytest.approx(1)
     assert results.keypoint_objects == 1
     assert any("1 of 2 objects have no labeled keypoint" in note for note in results.notes)
 
@@ -134,7 +135,8 @@ def test_twenty_detections_count():
     wrong = [found(1, [0, 0, 1, 1, 1, 1], 0.9 - i / 100) for i in range(20)]
     good = found(1, [*LEFT, 1, *RIGHT, 1], 0.1)
     assert evaluate_detections(truth_of((1, BOTH)), [*wrong, good]).keypoints["AR"] == 0
-    assert evaluate_detections(truth_of((1, BOTH)), [*wrong[1:], good]).keypoints["AR"] == pytest.approx(1)
+    nineteen = evaluate_detections(truth_of((1, BOTH)), [*wrong[1:], good])
+    assert nineteen.keypoints["AR"] == pytest.approx(1)
 
 
 def test_sigmas_of_names_of_the_file_and_of_the_caller():
@@ -143,7 +145,8 @@ def test_sigmas_of_names_of_the_file_and_of_the_caller():
     assert evaluate_detections(truth, results).keypoints["AP"] == 0
     assert evaluate_detections(truth, results, sigmas=(1, 1)).keypoints["AP"] == pytest.approx(1)
     wide = Skeleton.named(CARD.names, sigmas=(1.0, 1.0))
-    assert evaluate_detections(truth_of((1, BOTH), skeleton=wide), results).keypoints["AP"] == pytest.approx(1)
+    truth_with = truth_of((1, BOTH), skeleton=wide)
+    assert evaluate_detections(truth_with, results).keypoints["AP"] == pytest.approx(1)
     with pytest.raises(ValueError, match="sigmas: expected 2 numbers above 0"):
         evaluate_detections(truth, results, sigmas=(1, 1, 1))
     assert COCO_PERSON.sigmas == COCO_SIGMAS
@@ -202,9 +205,7 @@ def test_wrong_values_are_named(change, says):
 def test_objects_of_different_numbers_are_refused_only_for_keypoints():
     truth = truth_of((1, BOTH), (1, [1, 1, 2]), skeleton=None)
     result = found(1, [*LEFT, 1, *RIGHT, 1], 0.9)
-    with pytest.raises(
-        ValueError, match=r"annotations.0. has 2 keypoints and annotations.1. 1"
-    ):
+    with pytest.raises(ValueError, match=r"annotations.0. has 2 keypoints and annotations.1. 1"):
         evaluate_detections(truth, [result])
     assert evaluate_detections(truth, [result], kinds=("box",)).keypoints is None
 
