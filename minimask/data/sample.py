@@ -126,8 +126,9 @@ class Sample:
         crowd: (R,) bool, True where one mask covers a whole group; default: none.
         image_id: the number results are reported under.
         file_name: where the image came from, None for generated ones.
-        keypoints: (R, P, 3) float32, x y in pixels and visibility 0, 1, 2 as in `skeleton`; None
-            in a data set without.
+        keypoints: (R, P, 3) float32, x y in pixels and visibility 0, 1, 2, see `data.skeleton`;
+            None in a data set without.
+        skeleton: which keypoints these are: flips need to know left from right.
     """
 
     image: np.ndarray
@@ -138,6 +139,7 @@ class Sample:
     image_id: int = 0
     file_name: str | None = None
     keypoints: np.ndarray | None = None
+    skeleton: Skeleton | None = None
 
     def __post_init__(self) -> None:
         self.masks = as_bool(self.masks, "Sample.masks")
@@ -153,7 +155,7 @@ class Sample:
                     f"{height} x {width}, got {getattr(self, name).shape}"
                 )
         if self.keypoints is not None:
-            check_keypoints(self.keypoints, count, "Sample.keypoints")
+            check_keypoints(self.keypoints, count, "Sample.keypoints", self.skeleton)
 
     def __len__(self) -> int:
         return len(self.labels)
