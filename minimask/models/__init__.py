@@ -16,6 +16,7 @@ from minimask.models.backbone import register_backbone
 from minimask.models.detections import Detections
 from minimask.models.factory import MODELS, build
 from minimask.models.faster_rcnn import FasterRCNN
+from minimask.models.keypoint_rcnn import KeypointRCNN, MaskKeypointRCNN
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.matcher import RecordedSampling
 from minimask.models.presets import (
@@ -26,7 +27,13 @@ from minimask.models.presets import (
     fasterrcnn_resnet34_fpn,
     fasterrcnn_resnet50_fpn,
     fasterrcnn_resnet101_fpn,
+    keypoint_rcnn,
+    keypointrcnn_laptop,
+    keypointrcnn_resnet50_fpn,
+    mask_keypoint_rcnn,
     mask_rcnn,
+    maskkeypointrcnn_laptop,
+    maskkeypointrcnn_resnet50_fpn,
     maskrcnn_laptop,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
@@ -40,6 +47,8 @@ __all__ = [
     "Architecture",
     "Detections",
     "FasterRCNN",
+    "KeypointRCNN",
+    "MaskKeypointRCNN",
     "MaskRCNN",
     "RecordedSampling",
 ]
@@ -47,6 +56,8 @@ __all__ += ["Samples", "Target", "build", "faster_rcnn", "mask_rcnn", "register_
 __all__ += ["fasterrcnn_laptop", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"]
 __all__ += ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "maskrcnn_laptop"]
 __all__ += ["maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn", "maskrcnn_resnet50_fpn"]
-__all__ += ["maskrcnn_resnet101_fpn"]
+__all__ += ["keypoint_rcnn", "keypointrcnn_laptop", "maskrcnn_resnet101_fpn"]
+__all__ += ["keypointrcnn_resnet50_fpn", "mask_keypoint_rcnn", "maskkeypointrcnn_laptop"]
+__all__ += ["maskkeypointrcnn_resnet50_fpn"]
 
 Samples = RecordedSampling  # its name before

@@ -16,6 +16,7 @@ from minimask.autograd import Tensor, no_grad
 from minimask.autograd.hooks import Recorder, hooked, record, stage
 from minimask.conventions import Convention
 from minimask.data.sample import Target, check_target
+from minimask.data.skeleton import Skeleton
 from minimask.kernels.dispatch import unchecked
 from minimask.models.backbone import Backbone, check_backbone
 from minimask.models.detections import Detections, Instances
@@ -42,6 +43,7 @@ class FasterRCNN(Sealed):
         min_size: int | Sequence[int] | None = 800,  # FPN, section 5
         max_size: int | None = 1333,
         config: dict[str, Any] | None = None,
+        skeleton: Skeleton | None = None,
     ):
         """Put the parts together; `minimask.models.build` and its relatives make them.
 
@@ -56,6 +58,7 @@ class FasterRCNN(Sealed):
                 sizes training draws one, and prediction takes the last; None keeps the size.
             max_size: limit of the long side after resizing; None for none.
             config: what `minimask.models.build` needs to make this model again.
+            skeleton: what the keypoints are that the `roi_heads` find, if they find any.
         """
         if not isinstance(backbone, Backbone):
             check_backbone(backbone, maps=len(rpn.anchor_generator.cells))
@@ -66,6 +69,7 @@ class FasterRCNN(Sealed):
         self._convention = convention
         self.min_size = min_size
         self.max_size = max_size
+        self.skeleton = skeleton
         self.config = dict(config or {})
         self.seal()
 
@@ -137,13 +141,15 @@ class FasterRCNN(Sealed):
     @stage("box results")
     def to_image(self, instances: Instances, transform: ImageTransform) -> Detections:
         """Objects in the network's input as detections in the image as given."""
-        elsewhere = self.roi_heads.mask_on == "proposals"
+        elsewhere, found = self.roi_heads.mask_on == "proposals", instances.keypoints
         detections = Detections(
             boxes=transform.to_image(instances.boxes),
             mask_boxes=transform.to_image(instances.proposals) if elsewhere else None,
             labels=instances.labels,
             scores=instances.scores,
             mask_probs=instances.mask_probs,
+            keypoints=transform.keypoints_to_image(found) if found is not None else None,
+            skeleton=self.skeleton,
             image_size=transform.original,
             classes=self.classes,
             paste=self.convention.paste,
@@ -152,6 +158,8 @@ class FasterRCNN(Sealed):
             record(f"out/{name}", getattr(detections, name))
         if instances.mask_probs is not None:
             record("out/masks", lambda: detections.soft_masks[:, None])
+        if detections.keypoints is not None:
+            record("out/keypoints", detections.keypoints)
         return detections
 
     @stage("image transform")
@@ -186,7 +194,7 @@ class FasterRCNN(Sealed):
 
         Returns:
             Scalars: loss_objectness, loss_rpn_box_reg, loss_classifier, loss_box_reg; of Mask
-            R-CNN, whose targets need masks, also loss_mask.
+            R-CNN, whose targets need masks, also loss_mask; with keypoints also loss_keypoint.
         """
         self.check_targets(images, targets)
         with unchecked():
@@ -206,9 +214,9 @@ class FasterRCNN(Sealed):
         return batch, resized
 
     def check_targets(
-        self, images: Sequence[np.ndarray], targets: Sequence[Target], *, masks: bool = True
+        self, images: Sequence[np.ndarray], targets: Sequence[Target], *, heads: bool = True
     ) -> None:
-        """Whether training can learn from these targets; masks only a mask head asks for.
+        """Whether training can learn from these targets; `heads`: also those of the second stage.
 
         Raises:
             ValueError: they do not fit the images or the model; names which and why.
@@ -217,8 +225,8 @@ class FasterRCNN(Sealed):
             raise ValueError(f"losses: {len(images)} images, but {len(targets)} targets")
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             check_target(target, image, len(self.classes), f"targets[{i}]")
-            if masks and self.roi_heads.mask_head is not None and target.masks is None:
-                raise ValueError(f"targets[{i}]: Mask R-CNN learns from masks, but these are None")
+            if heads:
+                self.roi_heads.check_target(target, f"targets[{i}]")
 
     def proposal_losses(
         self,
@@ -231,7 +239,7 @@ class FasterRCNN(Sealed):
 
         Arguments as for `losses`; returns loss_objectness and loss_rpn_box_reg.
         """
-        self.check_targets(images, targets, masks=False)
+        self.check_targets(images, targets, heads=False)
         with unchecked():
             batch, targets = self._prepare_training(images, targets, rng)
             return self.rpn(self.backbone(Tensor(batch.images)), batch, targets, rng)[1]
@@ -253,7 +261,7 @@ class FasterRCNN(Sealed):
             rng: draws the RoIs to learn from.
 
         Returns:
-            loss_classifier and loss_box_reg, of Mask R-CNN also loss_mask.
+            loss_classifier and loss_box_reg, loss_mask and loss_keypoint of what the model has.
         """
         self.check_targets(images, targets)
         if len(proposals) != len(images):
@@ -279,7 +287,8 @@ class FasterRCNN(Sealed):
         rpn/deltas/i per level, rpn/anchors, rpn/proposals, rpn/scores, box/pooled, box/features,
         box/cls_logits, box/deltas, det/boxes, det/labels, det/scores (in the network's input),
         and out/..., the same in the image.
-        Mask R-CNN adds mask/pooled, mask/features, mask/logits and out/masks, (R, 1, H, W) soft.
+        Mask R-CNN adds mask/pooled, mask/features, mask/logits and out/masks, (R, 1, H, W) soft;
+        a keypoint head the same of keypoint/..., and out/keypoints, (R, P, 3) with scores.
 
         They are what the model says with `record`; of decisions it also records objects, which
         are left out here (`rpn/filter`, `det/candidates`).
