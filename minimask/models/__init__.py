@@ -26,7 +26,15 @@ from minimask.models.presets import (
     fasterrcnn_resnet18_fpn,
     fasterrcnn_resnet34_fpn,
     fasterrcnn_resnet50_fpn,
+    fasterrcnn_resnet50_fpn_v2,
     fasterrcnn_resnet101_fpn,
+    fasterrcnn_resnet152_fpn,
+    fasterrcnn_resnext50_32x4d_fpn,
+    fasterrcnn_resnext101_32x4d_fpn,
+    fasterrcnn_resnext101_32x8d_fpn,
+    fasterrcnn_resnext101_64x4d_fpn,
+    fasterrcnn_wide_resnet50_2_fpn,
+    fasterrcnn_wide_resnet101_2_fpn,
     keypoint_rcnn,
     keypointrcnn_laptop,
     keypointrcnn_resnet50_fpn,
@@ -38,7 +46,15 @@ from minimask.models.presets import (
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
     maskrcnn_resnet50_fpn,
+    maskrcnn_resnet50_fpn_v2,
     maskrcnn_resnet101_fpn,
+    maskrcnn_resnet152_fpn,
+    maskrcnn_resnext50_32x4d_fpn,
+    maskrcnn_resnext101_32x4d_fpn,
+    maskrcnn_resnext101_32x8d_fpn,
+    maskrcnn_resnext101_64x4d_fpn,
+    maskrcnn_wide_resnet50_2_fpn,
+    maskrcnn_wide_resnet101_2_fpn,
 )
 
 __all__ = [
@@ -53,11 +69,34 @@ __all__ = [
     "RecordedSampling",
 ]
 __all__ += ["Samples", "Target", "build", "faster_rcnn", "mask_rcnn", "register_backbone"]
-__all__ += ["fasterrcnn_laptop", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"]
-__all__ += ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "maskrcnn_laptop"]
-__all__ += ["maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn", "maskrcnn_resnet50_fpn"]
-__all__ += ["keypoint_rcnn", "keypointrcnn_laptop", "maskrcnn_resnet101_fpn"]
-__all__ += ["keypointrcnn_resnet50_fpn", "mask_keypoint_rcnn", "maskkeypointrcnn_laptop"]
-__all__ += ["maskkeypointrcnn_resnet50_fpn"]
+__all__ += ["fasterrcnn_laptop", "maskrcnn_laptop"]
+__all__ += [
+    "fasterrcnn_resnet18_fpn",
+    "fasterrcnn_resnet34_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_resnet101_fpn",
+    "fasterrcnn_resnet152_fpn",
+    "fasterrcnn_resnext50_32x4d_fpn",
+    "fasterrcnn_resnext101_32x4d_fpn",
+    "fasterrcnn_resnext101_32x8d_fpn",
+    "fasterrcnn_resnext101_64x4d_fpn",
+    "fasterrcnn_wide_resnet50_2_fpn",
+    "fasterrcnn_wide_resnet101_2_fpn",
+    "maskrcnn_resnet18_fpn",
+    "maskrcnn_resnet34_fpn",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
+    "maskrcnn_resnet101_fpn",
+    "maskrcnn_resnet152_fpn",
+    "maskrcnn_resnext50_32x4d_fpn",
+    "maskrcnn_resnext101_32x4d_fpn",
+    "maskrcnn_resnext101_32x8d_fpn",
+    "maskrcnn_resnext101_64x4d_fpn",
+    "maskrcnn_wide_resnet50_2_fpn",
+    "maskrcnn_wide_resnet101_2_fpn",
+]
+__all__ += ["keypoint_rcnn", "keypointrcnn_laptop", "keypointrcnn_resnet50_fpn"]
+__all__ += ["mask_keypoint_rcnn", "maskkeypointrcnn_laptop", "maskkeypointrcnn_resnet50_fpn"]
 
 Samples = RecordedSampling  # its name before

@@ -76,9 +76,11 @@ class RoIHeads(BoxBranch, MaskBranch, KeypointBranch):
             convention.level_rule,
             convention.sampling_ratio,
             convention.roi_aligned,
+            convention.map_strides == "fixed",
         )
         self.append_gt_boxes = convention.append_gt_boxes
-        self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh)
+        best = convention.box_best_iou_min, convention.best_box_is_taken
+        self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, *best)
         self.sampler = BalancedSampler(
             batch_size_per_image, positive_fraction, negatives_per_positive
         )
