@@ -251,8 +251,8 @@ class Run:
         """Measure the present weights: a line in ap.csv and val_losses.csv, pictures, curves."""
         step = self.trainer.step
         results, losses = self._measure(limit, pictures=True)
-        kinds = {"box": results.box, **({"mask": results.mask} if results.mask else {})}
-        row = {f"{kind}_{m}": values[m] for kind, values in kinds.items() for m in log.METRICS}
+        found = results.kinds.items()
+        row = {f"{kind}_{m}": values[m] for kind, values in found for m in log.METRICS}
         if losses:
             with log.CsvLog(self.out / "val_losses.csv", log.VALIDATION_COLUMNS) as table:
                 table.write({"step": step, **losses})
@@ -289,7 +289,7 @@ class Run:
 
     def _remember(self, step: int, results: Results) -> None:
         self.evaluated = step
-        kind, values = ("mask", results.mask) if results.mask else ("box", results.box)
+        kind, values = list(results.kinds.items())[-1]  # the hardest decides which is the best
         if self.best is None or values["AP"] > self.best["AP"]:
             self.best = {"step": step, "AP": values["AP"]}
         self.progress.say(f"step {step}: {kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}")

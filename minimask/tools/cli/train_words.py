@@ -145,7 +145,7 @@ def _about_the_best(summary: dict[str, Any], out: Path) -> str:
 def _short_table(summary: dict[str, Any]) -> str:
     """The metrics of a run that was done before."""
     return "\n".join(
-        f"{kind:4} " + ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
-        for kind in ("box", "mask")
+        f"{kind:9} " + ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
+        for kind in ("box", "mask", "keypoints")
         if summary.get(kind)
     )
