@@ -11,11 +11,5 @@ from minimask.autograd.checkpoint import checkpoint
 from minimask.autograd.tensor import Context, Function, Tensor, no_grad, zero_like
 
 __all__ = ["AnomalyError", "Array", "Context", "Function", "Tensor", "array_module"]
-__all__ += [
-    "checkpoint",
-    "detect_anomaly",
-    "no_grad",
-    "topological_order",
-    "unbroadcast",
-    "zero_like",
-]
+__all__ += ["checkpoint", "detect_anomaly", "no_grad", "topological_order", "unbroadcast"]
+__all__ += ["zero_like"]

@@ -286,3 +286,45 @@ def test_the_second_pass_has_the_kernels_that_were_wanted_the_first_time():
             y = checkpoint(F.relu, image(True))
         y.sum().backward()
     assert seen[0] == seen[1] and "reference" in seen[0][1]
+
+
+def test_a_hook_of_the_backward_pass_alone_sees_the_second_pass():
+    seen = []
+
+    class Sees(Hook):
+        def forward(self, ctx, arrays, options):
+            seen.append(ctx.fn.__name__)
+            return super().forward(ctx, arrays, options)
+
+    y = checkpoint(ops.exp, image(True)).sum()
+    with hooked(Sees()):
+        y.backward()
+    assert seen == ["Exp"]
+
+
+def test_a_checkpoint_inside_another_does_not_hold_what_came_before_it():
+    """In the second pass the input of the inner one must not drag its whole history along."""
+    alive, saved = [], []
+
+    class Keeps(Hook):
+        def forward(self, ctx, arrays, options):
+            out = super().forward(ctx, arrays, options)
+            if isinstance(out, np.ndarray):
+                saved.append(weakref.ref(out))
+            return out
+
+        def backward(self, ctx, grad):
+            gc.collect()
+            alive.append(sum(ref() is not None for ref in saved))
+            return super().backward(ctx, grad)
+
+    def outer(x):
+        for _ in range(5):
+            x = ops.exp(x * 0.0 + 1)  # exp saves its result; nothing saves the sum and product
+        return checkpoint(lambda y: ops.exp(ops.exp(y)), x)
+
+    y = checkpoint(outer, image(True))
+    with hooked(Keeps()):
+        y.sum().backward()
+    assert max(alive) <= 5 + 2 + 1  # those saved, those of the inner one, the result
+    assert alive[-1] <= 1
