@@ -13,8 +13,8 @@ from minimask import functional as F
 from minimask.autograd import Tensor
 from minimask.autograd.hooks import record
 from minimask.models.backbone import Backbone
+from minimask.models.bodies import Body
 from minimask.models.initialization import conv, uniform_fan_in
-from minimask.models.resnet import ResNet
 from minimask.nn import Module, Sequential
 
 
@@ -41,10 +41,10 @@ class FPN(Module):
         return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
 
 
-class ResNetFPN(Backbone):
-    """A residual network and its pyramid."""
+class FPNBackbone(Backbone):
+    """A body and its pyramid."""
 
-    def __init__(self, body: ResNet, channels: int, rng: np.random.Generator):
+    def __init__(self, body: Body, channels: int, rng: np.random.Generator):
         self.body = body
         self.fpn = FPN(body.out_channels, channels, rng)
         self.channels = channels
@@ -62,13 +62,13 @@ class ResNetFPN(Backbone):
 
 
 class SingleScaleBackbone(Backbone):
-    """A residual network whose last map alone is used, as before the pyramid (Faster R-CNN).
+    """A body whose last map alone is used, as before the pyramid (Faster R-CNN).
 
     C4, stride 16, is used as it is; C5, stride 32, with `channels` given, goes through a 1x1
     convolution to that many, so that heads made for a pyramid fit.
     """
 
-    def __init__(self, body: ResNet, rng: np.random.Generator, channels: int | None = None):
+    def __init__(self, body: Body, rng: np.random.Generator, channels: int | None = None):
         self.body = body
         last = body.out_channels[-1]
         self.reduce = None

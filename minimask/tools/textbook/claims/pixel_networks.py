@@ -11,8 +11,8 @@ import numpy as np
 from minimask import functional as F
 from minimask.autograd import Tensor, no_grad, ops
 from minimask.data.sample import Sample
+from minimask.models.bodies.resnet import ResNet
 from minimask.models.mask_head import mask_probabilities
-from minimask.models.resnet import ResNet
 from minimask.nn import Conv2d, ConvTranspose2d, Module
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import (

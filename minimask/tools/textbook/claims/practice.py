@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from minimask.models.bodies.resnet import ResNet
 from minimask.models.fpn import FPN
-from minimask.models.resnet import ResNet
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import Listener, scene, small_network

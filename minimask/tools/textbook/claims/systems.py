@@ -103,7 +103,7 @@ def price_of_the_second_stage(evidence: Evidence) -> None:
         network = small_network(rpn_post_nms_top_n_test=regions, box_detections_per_img=regions)
         with heard.listen():
             network.predict([scene().image])
-        first = heard.flop("ResNetFPN") + heard.flop("RPNHead")
+        first = heard.flop("FPNBackbone") + heard.flop("RPNHead")
         flop[regions] = heard.flop()
         evidence.show(f"first stage, {regions} regions", first / 1e6, "MFLOP")
         evidence.show(f"all, {regions} regions", flop[regions] / 1e6, "MFLOP")
@@ -193,7 +193,7 @@ def sharing_saves(evidence: Evidence) -> None:
         network.predict([scene().image])
     count = sum(p.size for p in network.parameters())
     backbone = sum(p.size for p in network.backbone.parameters())
-    work, shared = heard.flop(), heard.flop("ResNetFPN")
+    work, shared = heard.flop(), heard.flop("FPNBackbone")
     evidence.show("shared: weights, work", (count, f"{work / 1e6:.0f} MFLOP"))
     evidence.show("two backbones", (count + backbone, f"{(work + shared) / 1e6:.0f} MFLOP"))
     evidence.at_least("weights saved, share", backbone / (count + backbone), 0.1)

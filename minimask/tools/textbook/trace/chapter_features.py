@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 
-from minimask.models.resnet import ResNet
+from minimask.models.bodies.resnet import ResNet
 from minimask.models.transform import make_batch, resized_size
 from minimask.tools.textbook.trace.charts import histogram
 from minimask.tools.textbook.trace.context import TraceContext

@@ -13,6 +13,7 @@ import numpy as np
 
 from minimask import functional as F
 from minimask.autograd import Tensor, ops
+from minimask.models.bodies.body import Body
 from minimask.models.initialization import conv
 from minimask.nn import (
     BatchNorm2d,
@@ -170,7 +171,7 @@ def residual_stage(
     return Sequential(*blocks)
 
 
-class ResNet(Module):
+class ResNet(Body):
     """The stem and four stages of residual blocks; parameter names are torchvision's."""
 
     def __init__(
@@ -193,6 +194,7 @@ class ResNet(Module):
         self.conv1 = conv(3, stem_channels, 7, rng, stride=2, bias=False)
         self.bn1 = make_norm(norm, stem_channels, norm_eps)
         options |= {"block": block, "norm": norm, "norm_eps": norm_eps, "expansion": expansion}
+        self.strides = [4 << i for i in range(stages)]
         channels, self.out_channels, all_stages = stem_channels, [], []
         for i, count in enumerate(layers[:stages]):
             blocks = residual_stage(i, count, channels, rng, stem_channels=stem_channels, **options)
@@ -214,23 +216,7 @@ class ResNet(Module):
         c4 = self.layer3(c3)
         return [c2, c3, c4] if self.layer4 is None else [c2, c3, c4, self.layer4(c4)]
 
-    def freeze(self, trainable_layers: int) -> None:
-        """Keep all but the last `trainable_layers` of stem and stages (5 in all) as they are.
-
-        Their norms use the statistics they have, in training too, and collect no new ones.
-        """
-        if not 0 <= trainable_layers <= 5:
-            raise ValueError(f"trainable_layers: expected 0 .. 5, got {trainable_layers}")
-        frozen: list[list[Module]] = [
-            [self.conv1, self.bn1],
-            [self.layer1],
-            [self.layer2],
-            [self.layer3],
-            [] if self.layer4 is None else [self.layer4],
-        ]
-        for modules in frozen[: 5 - trainable_layers]:
-            for module in modules:
-                module.requires_grad_(False)
-                for norm in module.modules():
-                    if isinstance(norm, BatchNorm2d):
-                        norm.fixed = True
+    def sections(self) -> list[list[Module]]:
+        """The stem and the stages there are; the fourth may be a head elsewhere."""
+        last: list[Module] = [] if self.layer4 is None else [self.layer4]
+        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], last]

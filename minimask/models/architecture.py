@@ -1,0 +1,42 @@
+"""The sizes of a two-stage detector's network, as options of a factory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minimask.models.bodies.resnet import STEM_CHANNELS
+
+FEATURES = ("fpn", "c4", "c5")
+MASK_HEADS = ("fcn", "mlp")
+Numbers = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The sizes of a network; the defaults are those of the paper's ResNet-50-FPN."""
+
+    # "resnet" or another of `minimask.models.bodies.BODIES`, or of `register_backbone`
+    backbone: str = "resnet"
+    block: str = "bottleneck"  # or "basic"
+    layers: Numbers = (3, 4, 6, 3)  # blocks per stage
+    expansion: int | None = None  # outputs of a bottleneck per channel; default 4
+    width_per_group: int = 64  # inner channels of a bottleneck, per 64
+    stem_channels: int = STEM_CHANNELS  # of the first convolution; all stages follow
+    norm: str = "frozen_batch"  # "batch": trained; "frozen_batch": as loaded; "group"
+    # of the body's sections (a ResNet's stem and four stages), counted from the end; None: all
+    trainable_layers: int | None = None
+    # "fpn"; or one map: "c4" (stride 16, the last stage is the head), "c5" (stride 32)
+    features: str = "fpn"
+    fpn_channels: int = 256  # also of C5's map
+    # pixels, one (or several) per level; of a single map all of them
+    anchor_sizes: Sequence[Any] = (32, 64, 128, 256, 512)
+    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)  # height / width
+    box_head_width: int = 1024  # FPN, section 4.2
+    mask_head: str = "fcn"  # or "mlp": fully connected (Mask R-CNN, table 2e); not for C4
+    mask_head_channels: Numbers = (256, 256, 256, 256)  # Mask R-CNN, figure 4 right
+    mask_mlp_widths: Numbers = (1024, 1024)
+    mask_predictor_channels: int = 256
+    min_size: int | Sequence[int] | None = 800  # pixels of the short side; None: as it is
+    max_size: int | None = 1333  # limit of the long side
