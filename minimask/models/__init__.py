@@ -4,6 +4,8 @@
     model = mm.models.maskrcnn_laptop(["cell", "nucleus"])     # small: trains on two cores
     model = mm.models.maskrcnn_resnet50_fpn()                  # torchvision's network
     detections = model.predict([image])
+    model = mm.models.unet_laptop(classes=["cell"])            # or fcn8s_laptop: semantic
+    label_maps = model.predict([image])
 
 `model.config` is a dict that fits in a JSON file, and `build(model.config)` makes the model again.
 """
@@ -16,6 +18,7 @@ from minimask.models.backbone import register_backbone
 from minimask.models.detections import Detections
 from minimask.models.factory import MODELS, build
 from minimask.models.faster_rcnn import FasterRCNN
+from minimask.models.label_map import LabelMap
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.matcher import RecordedSampling
 from minimask.models.presets import (
@@ -33,6 +36,15 @@ from minimask.models.presets import (
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet101_fpn,
 )
+from minimask.models.semantic import SemanticSegmenter
+from minimask.models.semantic_presets import (
+    fcn8s,
+    fcn8s_laptop,
+    fcn16s,
+    fcn32s,
+    unet,
+    unet_laptop,
+)
 
 __all__ = [
     "LAPTOP",
@@ -48,5 +60,7 @@ __all__ += ["fasterrcnn_laptop", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34
 __all__ += ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "maskrcnn_laptop"]
 __all__ += ["maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn", "maskrcnn_resnet50_fpn"]
 __all__ += ["maskrcnn_resnet101_fpn"]
+__all__ += ["LabelMap", "SemanticSegmenter", "fcn16s", "fcn32s", "fcn8s", "fcn8s_laptop"]
+__all__ += ["unet", "unet_laptop"]
 
 Samples = RecordedSampling  # its name before

@@ -28,7 +28,7 @@ from minimask.models.resnet import make_norm
 from minimask.models.semantic import PixelNetwork, drop
 from minimask.nn import Identity, Module, conv_norm
 
-CHANNELS = (64, 128, 256, 512, 1024)
+WIDTHS = (64, 128, 256, 512, 1024)
 
 
 class DoubleConv(Module):
@@ -65,7 +65,7 @@ class UNet(PixelNetwork):
         outputs: int,
         rng: np.random.Generator,
         *,
-        channels: Sequence[int] = CHANNELS,
+        widths: Sequence[int] = WIDTHS,
         norm: str = "none",
         norm_eps: float = 1e-5,
         dropout: float = 0.5,
@@ -75,26 +75,25 @@ class UNet(PixelNetwork):
         Args:
             outputs: K + 1.
             rng: draws the weights.
-            channels: at each size, the finest first; each size is half the one before.
+            widths: channels at each size, the finest first; each size is half the one before.
             norm: "none" as in the paper, "batch", "frozen_batch" or "group".
             norm_eps: keeps the norm's division finite.
             dropout: share of the coarsest map that training leaves out (section 3.1).
         """
-        if len(channels) < 2 or min(channels) < 1:
-            raise ValueError(f"channels: expected two or more widths, got {list(channels)}")
-        self.stride = 2 ** (len(channels) - 1)
+        if len(widths) < 2 or min(widths) < 1:
+            raise ValueError(f"widths: expected two numbers of channels or more, got {list(widths)}")
+        self.stride = 2 ** (len(widths) - 1)
         self.dropout = dropout
-        widths = (3, *channels)
         self.down = [
             DoubleConv(before, after, rng, norm, norm_eps)
-            for before, after in zip(widths[:-1], channels, strict=True)
+            for before, after in zip((3, *widths[:-1]), widths, strict=True)
         ]
-        coarser, finer = channels[:0:-1], channels[-2::-1]
+        coarser, finer = widths[:0:-1], widths[-2::-1]
         self.enlarge = [
             conv_transpose(c, f, 2, rng, stride=2) for c, f in zip(coarser, finer, strict=True)
         ]
         self.up = [DoubleConv(2 * f, f, rng, norm, norm_eps) for f in finer]
-        self.score = conv(channels[0], outputs, 1, rng)
+        self.score = conv(widths[0], outputs, 1, rng)
 
     def forward(self, images: Tensor, rng: np.random.Generator | None = None) -> Tensor:
         """(N, 3, H, W) -> logits (N, K + 1, H, W); H and W multiples of `stride`."""
