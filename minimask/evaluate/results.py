@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
+LOGGED = METRICS[:6]  # in the log of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,26 @@ class Results:
     explanation: str | None = None
     seconds_per_image: float | None = None
     coco_results: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
+
+    log_file: ClassVar[str] = "ap.csv"  # of a run, with these columns
+    columns: ClassVar[tuple[str, ...]] = ("step",) + tuple(
+        f"{kind}_{metric}" for kind in ("box", "mask") for metric in LOGGED
+    )
+
+    def row(self) -> dict[str, float]:
+        """The numbers that the log of a run keeps."""
+        kinds = {"box": self.box, **({"mask": self.mask} if self.mask else {})}
+        return {f"{kind}_{m}": values[m] for kind, values in kinds.items() for m in LOGGED}
+
+    @property
+    def score(self) -> tuple[str, float]:
+        """What the best weights of a run are chosen by."""
+        return "AP", (self.mask or self.box)["AP"]
+
+    def summary(self) -> str:
+        """One line."""
+        kind, values = ("mask", self.mask) if self.mask else ("box", self.box)
+        return f"{kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}"
 
     def to_json(self) -> dict[str, Any]:
         """All numbers as plain JSON; without the curves and the detections."""

@@ -16,6 +16,7 @@ LOSSES = (
     "loss_classifier",
     "loss_box_reg",
     "loss_mask",
+    "loss_pixels",  # of semantic segmenters, which have no other
 )
 STEP_COLUMNS = (
     "step",
@@ -28,8 +29,6 @@ STEP_COLUMNS = (
     "seconds",
 )
 VALIDATION_COLUMNS = ("step", "loss", *LOSSES)
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-EVALUATION_COLUMNS = ("step", *(f"{kind}_{m}" for kind in ("box", "mask") for m in METRICS))
 
 
 class CsvLog:
@@ -39,13 +38,15 @@ class CsvLog:
 
     Args:
         path: the file; created with a header line if it is not there.
-        columns: the names; the first must be "step".
+        columns: the names; the first must be "step".  A file that is there keeps its own: an
+            older version may have begun it.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path, self.columns = path, tuple(columns)
         if not path.exists() or path.stat().st_size == 0:
             path.write_text(",".join(columns) + "\n")
+        with open(path, newline="") as file:
+            self.path, self.columns = path, tuple(next(csv.reader(file)))
         self._file = open(path, "a", newline="")
 
     def write(self, row: Mapping[str, float | int | str]) -> None:
