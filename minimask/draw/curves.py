@@ -118,7 +118,9 @@ def iou_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str
         label = column.replace("_", " ").replace("iou", "IoU")
         if np.isfinite(values).any():
             label += f" ({values[np.isfinite(values)][-1]:.3f})"
-        axes.plot(table["step"], values, color=LINES[color], marker="o", markersize=3.5, label=label)
+        axes.plot(
+            table["step"], values, color=LINES[color], marker="o", markersize=3.5, label=label
+        )
     axes.set_xlabel("step")
     axes.set_ylabel("share of pixels")
     axes.set_ylim(0, 1)

@@ -178,13 +178,25 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     from PIL import Image
 
     target = pathlib.Path(path)
-    Image.init()
-    kind = Image.EXTENSION.get(target.suffix.lower())
-    if kind is None:
-        raise ValueError(f"{target}: unknown image format {target.suffix!r}; use .png or .jpg")
+    kind = check_format(target)
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(content, kind)
     write_whole(target, content.getvalue())
+
+
+def check_format(path: pathlib.Path) -> str:
+    """Pillow's name of the format that a file's suffix says.
+
+    Raises:
+        ValueError: it says none that is known.
+    """
+    from PIL import Image
+
+    Image.init()
+    kind = Image.EXTENSION.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"{path}: unknown image format {path.suffix!r}; use .png or .jpg")
+    return kind
 
 
 def _box_pixels(box: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.notes import COCO_LIMIT
-from minimask.evaluate.results import Results
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset, Sample

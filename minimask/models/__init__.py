@@ -60,7 +60,7 @@ __all__ += ["fasterrcnn_laptop", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34
 __all__ += ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "maskrcnn_laptop"]
 __all__ += ["maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn", "maskrcnn_resnet50_fpn"]
 __all__ += ["maskrcnn_resnet101_fpn"]
-__all__ += ["LabelMap", "SemanticSegmenter", "fcn16s", "fcn32s", "fcn8s", "fcn8s_laptop"]
+__all__ += ["LabelMap", "SemanticSegmenter", "fcn8s", "fcn8s_laptop", "fcn16s", "fcn32s"]
 __all__ += ["unet", "unet_laptop"]
 
 Samples = RecordedSampling  # its name before

@@ -110,7 +110,9 @@ class FCN(PixelNetwork):
         for needed in FINEST[: FINEST.index(finest) + 1]:
             if needed not in channels:
                 strides = ", ".join(map(str, channels))
-                raise ValueError(f"body: FCN-{finest}s needs a map of stride {needed}, not in {strides}")
+                raise ValueError(
+                    f"body: FCN-{finest}s needs a map of stride {needed}, not in {strides}"
+                )
         self.body = body
         self.finest, self.dropout = finest, dropout
         last, kernel = channels[COARSEST], head_kernel

@@ -46,7 +46,11 @@ class UNetSizes:
 
 
 def assemble_fcn(
-    classes: Sequence[str], c: Convention, options: dict[str, Any], seed: int, config: dict[str, Any]
+    classes: Sequence[str],
+    c: Convention,
+    options: dict[str, Any],
+    seed: int,
+    config: dict[str, Any],
 ) -> SemanticSegmenter:
     """Make the body, then the scores on it.
 
@@ -74,7 +78,11 @@ def assemble_fcn(
 
 
 def assemble_unet(
-    classes: Sequence[str], c: Convention, options: dict[str, Any], seed: int, config: dict[str, Any]
+    classes: Sequence[str],
+    c: Convention,
+    options: dict[str, Any],
+    seed: int,
+    config: dict[str, Any],
 ) -> SemanticSegmenter:
     """Make a U-Net.
 

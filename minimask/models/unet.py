@@ -81,7 +81,9 @@ class UNet(PixelNetwork):
             dropout: share of the coarsest map that training leaves out (section 3.1).
         """
         if len(widths) < 2 or min(widths) < 1:
-            raise ValueError(f"widths: expected two numbers of channels or more, got {list(widths)}")
+            raise ValueError(
+                f"widths: expected two numbers of channels or more, got {list(widths)}"
+            )
         self.stride = 2 ** (len(widths) - 1)
         self.dropout = dropout
         self.down = [

@@ -260,7 +260,9 @@ class Run:
         self._remember(step, results)
         return results
 
-    def _measure(self, limit: int, pictures: bool) -> tuple[Results | SemanticResults, dict[str, float]]:
+    def _measure(
+        self, limit: int, pictures: bool
+    ) -> tuple[Results | SemanticResults, dict[str, float]]:
         """Metrics and losses of the present weights on the validation data."""
         from minimask.evaluate import evaluate
 

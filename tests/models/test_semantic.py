@@ -117,7 +117,9 @@ def test_without_its_skips_an_fcn8s_is_an_fcn32s_that_enlarges_in_steps():
     np.testing.assert_allclose(both[0].data[inside], both[1].data[inside], atol=1e-4)
 
 
-@pytest.mark.parametrize(("skip", "stride", "level"), [("score_pool3", 8, 1), ("score_pool4", 16, 2)])
+@pytest.mark.parametrize(
+    ("skip", "stride", "level"), [("score_pool3", 8, 1), ("score_pool4", 16, 2)]
+)
 def test_a_skip_is_scored_at_its_own_stride(skip, stride, level):
     """Its weights alone: what comes out is its scores, enlarged by its stride."""
     model = make("fcn8s")
@@ -128,15 +130,21 @@ def test_a_skip_is_scored_at_its_own_stride(skip, stride, level):
     assert scores.shape == (1, 5, 160 // stride, 192 // stride)
     assert found[f"body/{level}"].shape[1:] == (layer.weight.shape[1], *scores.shape[2:])
     assert np.ptp(scores) > 0.1
-    block = found["pixels/logits"].reshape(
-        1, 5, scores.shape[2], stride, scores.shape[3], stride
-    ).mean(axis=(3, 5))
+    block = (
+        found["pixels/logits"]
+        .reshape(1, 5, scores.shape[2], stride, scores.shape[3], stride)
+        .mean(axis=(3, 5))
+    )
     inside = block[0, 0, 2:-2, 2:-2].ravel(), scores[0, 0, 2:-2, 2:-2].ravel()
     assert np.corrcoef(*inside)[0, 1] > 0.8
 
 
 def test_the_finest_map_decides_what_is_scored():
-    names = {name: {n for n, _ in make(name).network.named_children()} for name in CONFIGS if "fcn" in name}
+    names = {
+        name: {n for n, _ in make(name).network.named_children()}
+        for name in CONFIGS
+        if "fcn" in name
+    }
     assert "score_pool4" not in names["fcn32s"] and "score_pool3" not in names["fcn16s"]
     assert {"score_pool4", "score_pool3", "upscore2", "upscore_pool4"} <= names["fcn8s"]
 
@@ -150,7 +158,9 @@ def test_last_filters_stay_and_the_others_learn():
 @pytest.mark.parametrize("name", CONFIGS)
 def test_an_untrained_fcn_knows_nothing_and_its_loss_is_ln_of_the_outputs(name):
     sample = Shapes(1, 64)[0]
-    losses = make(name).train().losses([sample.image], [sample.target], rng=np.random.default_rng(0))
+    losses = (
+        make(name).train().losses([sample.image], [sample.target], rng=np.random.default_rng(0))
+    )
     assert list(losses) == ["loss_pixels"]
     if name.startswith("fcn"):
         assert float(losses["loss_pixels"]) == pytest.approx(np.log(5), rel=1e-5)
