@@ -26,6 +26,7 @@ LOSSES = {
     "loss_box_reg": ("final boxes", 4),
     "loss_mask": ("mask", 5),
     "loss_keypoint": ("keypoints", 6),
+    "loss_pixels": ("pixels' classes", 6),
 }
 LONGEST = 22  # characters of a class's name in a legend
 # Okabe and Ito as they are, for lines on white; black first
@@ -99,6 +100,32 @@ def ap_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]
             )
     axes.set_xlabel("step")
     axes.set_ylabel("average precision")
+    axes.set_ylim(0, 1)
+    axes.set_xlim(left=0)
+    _finish(axes, legend=True)
+    _save(figure, png_path)
+
+
+def iou_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
+    """Draw the pixel measures of a semantic segmenter over the steps of a run.
+
+    Args:
+        csv_path: the run's evaluations: step, mean_iou, foreground_iou, pixel_accuracy.
+        png_path: the picture; replaced when it exists.
+    """
+    table = _read(csv_path)
+    figure = _figure(9, 4.6)
+    axes = figure.add_subplot()
+    for column, color in (("mean_iou", 0), ("foreground_iou", 1), ("pixel_accuracy", 5)):
+        values = np.where(table[column] < 0, np.nan, table[column])  # -1: nothing to measure
+        label = column.replace("_", " ").replace("iou", "IoU")
+        if np.isfinite(values).any():
+            label += f" ({values[np.isfinite(values)][-1]:.3f})"
+        axes.plot(
+            table["step"], values, color=LINES[color], marker="o", markersize=3.5, label=label
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel("share of pixels")
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0)
     _finish(axes, legend=True)

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 COUNTS = {"box": "objects", "mask": "mask_objects", "keypoints": "keypoint_objects"}
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
+LOGGED = METRICS[:6]  # in the log of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,11 +77,37 @@ class Results:
     seconds_per_image: float | None = None
     coco_results: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
 
+    log_file: ClassVar[str] = "ap.csv"  # of a run, with these columns
+    columns: ClassVar[tuple[str, ...]] = (
+        "step",
+        *(f"{kind}_{metric}" for kind in ("box", "mask", "keypoints") for metric in LOGGED),
+    )
+
     @property
     def kinds(self) -> dict[str, dict[str, float]]:
         """The metrics of every kind that was measured, the easiest first."""
-        both = {"box": self.box, "mask": self.mask, "keypoints": self.keypoints}
-        return {kind: values for kind, values in both.items() if values}
+        every = {"box": self.box, "mask": self.mask, "keypoints": self.keypoints}
+        return {kind: values for kind, values in every.items() if values}
+
+    @property
+    def hardest(self) -> tuple[str, dict[str, float]]:
+        """The last of `kinds`: by it the weights of a run are compared."""
+        return list(self.kinds.items())[-1]
+
+    def row(self) -> dict[str, float]:
+        """The numbers that the log of a run keeps."""
+        found = self.kinds.items()
+        return {f"{kind}_{m}": values[m] for kind, values in found for m in LOGGED}
+
+    @property
+    def score(self) -> tuple[str, float]:
+        """What the best weights of a run are chosen by."""
+        return "AP", self.hardest[1]["AP"]
+
+    def summary(self) -> str:
+        """One line."""
+        kind, values = self.hardest
+        return f"{kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}"
 
     def to_json(self) -> dict[str, Any]:
         """All numbers as plain JSON; without the curves and the detections."""

@@ -17,6 +17,7 @@ LOSSES = (
     "loss_box_reg",
     "loss_mask",
     "loss_keypoint",
+    "loss_pixels",  # of semantic segmenters, which have no other
 )
 STEP_COLUMNS = (
     "step",
@@ -29,9 +30,6 @@ STEP_COLUMNS = (
     "seconds",
 )
 VALIDATION_COLUMNS = ("step", "loss", *LOSSES)
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-KINDS = ("box", "mask", "keypoints")
-EVALUATION_COLUMNS = ("step", *(f"{kind}_{m}" for kind in KINDS for m in METRICS))
 
 
 class CsvLog:
