@@ -78,7 +78,7 @@ def evaluate(
 
 def detections_limit(model: Any) -> int:
     """COCO's limit, or the number of detections that a model keeps of an image if it is higher."""
-    kept = getattr(getattr(model, "roi_heads", None), "detections_per_img", COCO_LIMIT)
+    kept = getattr(getattr(model, "selection", None), "detections_per_img", COCO_LIMIT)
     return max(COCO_LIMIT, int(kept))
 
 

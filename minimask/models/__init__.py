@@ -1,4 +1,4 @@
-"""Faster R-CNN and Mask R-CNN, one file per box of the paper's figure.
+"""Mask R-CNN, its ancestors and a rival, one file per box of the papers' figures.
 
     import minimask as mm
     model = mm.models.maskrcnn_laptop(["cell", "nucleus"])     # small: trains on two cores
@@ -14,6 +14,7 @@ from minimask.data.sample import Target
 from minimask.models.architecture import Architecture
 from minimask.models.backbone import register_backbone
 from minimask.models.detections import Detections
+from minimask.models.detector import Detector
 from minimask.models.factory import MODELS, build
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.mask_rcnn import MaskRCNN
@@ -32,7 +33,15 @@ from minimask.models.presets import (
     maskrcnn_resnet34_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet101_fpn,
+    retinanet,
+    retinanet_laptop,
+    retinanet_resnet18_fpn,
+    retinanet_resnet34_fpn,
+    retinanet_resnet50_fpn,
+    retinanet_resnet50_fpn_v2,
+    retinanet_resnet101_fpn,
 )
+from minimask.models.retinanet import RetinaNet
 
 __all__ = [
     "LAPTOP",
@@ -47,6 +56,8 @@ __all__ += ["Samples", "Target", "build", "faster_rcnn", "mask_rcnn", "register_
 __all__ += ["fasterrcnn_laptop", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"]
 __all__ += ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "maskrcnn_laptop"]
 __all__ += ["maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn", "maskrcnn_resnet50_fpn"]
-__all__ += ["maskrcnn_resnet101_fpn"]
+__all__ += ["maskrcnn_resnet101_fpn", "Detector", "RetinaNet", "retinanet", "retinanet_laptop"]
+__all__ += ["retinanet_resnet18_fpn", "retinanet_resnet34_fpn", "retinanet_resnet50_fpn"]
+__all__ += ["retinanet_resnet50_fpn_v2", "retinanet_resnet101_fpn"]
 
 Samples = RecordedSampling  # its name before

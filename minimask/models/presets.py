@@ -8,6 +8,8 @@ from typing import Any
 from minimask.models.factory import preset
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.mask_rcnn import MaskRCNN
+from minimask.models.one_stage import RETINANET
+from minimask.models.retinanet import RetinaNet
 from minimask.models.two_stage import FASTER_RCNN, MASK_RCNN
 
 _DEPTHS: dict[int, dict[str, Any]] = {
@@ -27,6 +29,21 @@ fasterrcnn_resnet18_fpn = preset("fasterrcnn_resnet18_fpn", FASTER_RCNN, **_DEPT
 fasterrcnn_resnet34_fpn = preset("fasterrcnn_resnet34_fpn", FASTER_RCNN, **_DEPTHS[34])
 fasterrcnn_resnet50_fpn = preset("fasterrcnn_resnet50_fpn", FASTER_RCNN, **_DEPTHS[50])
 fasterrcnn_resnet101_fpn = preset("fasterrcnn_resnet101_fpn", FASTER_RCNN, **_DEPTHS[101])
+retinanet = preset("retinanet", RETINANET)
+retinanet_resnet18_fpn = preset("retinanet_resnet18_fpn", RETINANET, **_DEPTHS[18])
+retinanet_resnet34_fpn = preset("retinanet_resnet34_fpn", RETINANET, **_DEPTHS[34])
+retinanet_resnet50_fpn = preset("retinanet_resnet50_fpn", RETINANET, **_DEPTHS[50])
+retinanet_resnet101_fpn = preset("retinanet_resnet101_fpn", RETINANET, **_DEPTHS[101])
+# torchvision's second version: norms in the heads, boxes learned by their overlap, P6 from C5
+retinanet_resnet50_fpn_v2 = preset(
+    "retinanet_resnet50_fpn_v2",
+    RETINANET,
+    norm="batch",
+    head_norm="group",
+    box_loss="giou",
+    coarse_levels_from="c5",
+    **_DEPTHS[50],
+)
 
 LAPTOP: dict[str, Any] = {
     "block": "basic",
@@ -53,6 +70,22 @@ LAPTOP: dict[str, Any] = {
 _laptop: dict[str, Any] = {"convention": "exact", "default_classes": None, **LAPTOP}
 _maskrcnn_laptop = preset("maskrcnn_laptop", MASK_RCNN, **_laptop)
 _fasterrcnn_laptop = preset("fasterrcnn_laptop", FASTER_RCNN, **_laptop)
+# The finest level has stride 8, and half as many convolutions as usual stand before each answer.
+_retinanet_laptop = preset(
+    "retinanet_laptop",
+    RETINANET,
+    convention="exact",
+    default_classes=None,
+    block="basic",
+    layers=(1, 1, 1, 1),
+    norm="batch",
+    fpn_channels=64,
+    anchor_sizes=((12, 15, 19), (24, 30, 38), (48, 60, 76), (96, 121, 152), (192, 242, 305)),
+    head_depth=2,
+    head_norm="group",
+    min_size=None,
+    max_size=1024,
+)
 
 
 def maskrcnn_laptop(
@@ -77,3 +110,10 @@ def fasterrcnn_laptop(
 ) -> FasterRCNN:
     """`maskrcnn_laptop` without its mask branch; arguments as there."""
     return _fasterrcnn_laptop(num_classes, classes=classes, **options)
+
+
+def retinanet_laptop(
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
+) -> RetinaNet:
+    """A small RetinaNet that trains on two cores as `maskrcnn_laptop` does; arguments as there."""
+    return _retinanet_laptop(num_classes, classes=classes, **options)

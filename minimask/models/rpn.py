@@ -157,18 +157,8 @@ class RPN(Sealed):
 
     @stage("anchors, matching")
     def match(self, anchors: Array, gt_boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The object of each anchor (B,) in each image, on the CPU, where chance decides.
-
-        Computed where the anchors (B, 4) are.
-        """
-        matches = [
-            self.matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), anchors)
-            for b in gt_boxes
-        ]
-        if not on_gpu(anchors):
-            return matches
-        stacked = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
-        return [m.astype(np.int64) for m in download(stacked, "matched anchors")]
+        """The object of each anchor (B,) in each image, on the CPU, where chance decides."""
+        return match_anchors(self.matcher, anchors, gt_boxes)
 
     @stage("proposals")
     def propose(
@@ -203,6 +193,23 @@ class RPN(Sealed):
             box_weights=self.box_weights,
             delta_clamp=self.delta_clamp,
         )
+
+
+def match_anchors(
+    matcher: Matcher, anchors: Array, gt_boxes: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """The object of each anchor (B,) in each image, on the CPU.
+
+    Computed where the anchors (B, 4) are.
+    """
+    matches = [
+        matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), anchors)
+        for b in gt_boxes
+    ]
+    if not on_gpu(anchors):
+        return matches
+    stacked = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
+    return [m.astype(np.int64) for m in download(stacked, "matched anchors")]
 
 
 def flatten_level(level: Array, values: int) -> Array:

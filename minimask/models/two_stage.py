@@ -164,7 +164,7 @@ def _family(kind: type[FasterRCNN], title: str) -> Family:
     def make(*arguments: Any) -> FasterRCNN:
         return assemble(kind, *arguments)
 
-    return Family(title, OPTIONS, make)
+    return Family(title, OPTIONS, make, masks=issubclass(kind, MaskRCNN))
 
 
 FASTER_RCNN = _family(FasterRCNN, "Faster R-CNN")
