@@ -69,9 +69,7 @@ def assemble(
         raise ValueError(f"head_depth: expected at least 0, got {tower['depth']}")
     per_cell, channels = anchors.per_cell, backbone.channels
     prior = among(options, ("prior_probability",))
-    classification = ClassificationHead(
-        channels, per_cell, len(classes) + 1, rng, **tower, **prior
-    )
+    classification = ClassificationHead(channels, per_cell, len(classes) + 1, rng, **tower, **prior)
     regression = RegressionHead(channels, per_cell, rng, **tower)
     return RetinaNet(
         backbone,

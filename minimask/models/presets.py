@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from minimask.models.ancestors import FAST_RCNN, PROPOSALS, R_CNN
 from minimask.models.factory import preset
+from minimask.models.fast_rcnn import FastRCNN
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.one_stage import RETINANET
+from minimask.models.proposal_network import ProposalNetwork
+from minimask.models.rcnn import RCNN
 from minimask.models.retinanet import RetinaNet
 from minimask.models.two_stage import FASTER_RCNN, MASK_RCNN
 
@@ -29,6 +33,9 @@ fasterrcnn_resnet18_fpn = preset("fasterrcnn_resnet18_fpn", FASTER_RCNN, **_DEPT
 fasterrcnn_resnet34_fpn = preset("fasterrcnn_resnet34_fpn", FASTER_RCNN, **_DEPTHS[34])
 fasterrcnn_resnet50_fpn = preset("fasterrcnn_resnet50_fpn", FASTER_RCNN, **_DEPTHS[50])
 fasterrcnn_resnet101_fpn = preset("fasterrcnn_resnet101_fpn", FASTER_RCNN, **_DEPTHS[101])
+rpn_resnet50_fpn = preset("rpn_resnet50_fpn", PROPOSALS, **_DEPTHS[50])
+fastrcnn_resnet50_fpn = preset("fastrcnn_resnet50_fpn", FAST_RCNN, **_DEPTHS[50])
+rcnn_resnet50 = preset("rcnn_resnet50", R_CNN, crop_size=224, **_DEPTHS[50])
 retinanet = preset("retinanet", RETINANET)
 retinanet_resnet18_fpn = preset("retinanet_resnet18_fpn", RETINANET, **_DEPTHS[18])
 retinanet_resnet34_fpn = preset("retinanet_resnet34_fpn", RETINANET, **_DEPTHS[34])
@@ -70,6 +77,23 @@ LAPTOP: dict[str, Any] = {
 _laptop: dict[str, Any] = {"convention": "exact", "default_classes": None, **LAPTOP}
 _maskrcnn_laptop = preset("maskrcnn_laptop", MASK_RCNN, **_laptop)
 _fasterrcnn_laptop = preset("fasterrcnn_laptop", FASTER_RCNN, **_laptop)
+
+
+def _of_laptop(*without: str) -> dict[str, Any]:
+    """The laptop's sizes but for those of parts that a model has not."""
+    return {name: v for name, v in _laptop.items() if not name.startswith(without)}
+
+
+_rpn_laptop = preset("rpn_laptop", PROPOSALS, **_of_laptop("box_", "mask_"))
+_fastrcnn_laptop = preset("fastrcnn_laptop", FAST_RCNN, **_of_laptop("rpn_", "mask_", "anchor_"))
+_rcnn_laptop = preset(
+    "rcnn_laptop",
+    R_CNN,
+    **_of_laptop("rpn_", "mask_", "anchor_", "box_head_", "fpn_"),
+    crop_size=64,
+    crop_context=4,
+    grid_limit=600,
+)
 # The finest level has stride 8, and half as many convolutions as usual stand before each answer.
 _retinanet_laptop = preset(
     "retinanet_laptop",
@@ -117,3 +141,24 @@ def retinanet_laptop(
 ) -> RetinaNet:
     """A small RetinaNet that trains on two cores as `maskrcnn_laptop` does; arguments as there."""
     return _retinanet_laptop(num_classes, classes=classes, **options)
+
+
+def rpn_laptop(
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
+) -> ProposalNetwork:
+    """The first stage of `maskrcnn_laptop` alone; arguments as there."""
+    return _rpn_laptop(num_classes, classes=classes, **options)
+
+
+def fastrcnn_laptop(
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
+) -> FastRCNN:
+    """The second stage of `fasterrcnn_laptop` on given regions; arguments as there."""
+    return _fastrcnn_laptop(num_classes, classes=classes, **options)
+
+
+def rcnn_laptop(
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
+) -> RCNN:
+    """A small R-CNN on crops of 64 x 64 pixels; arguments as for `maskrcnn_laptop`."""
+    return _rcnn_laptop(num_classes, classes=classes, **options)

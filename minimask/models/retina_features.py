@@ -69,7 +69,7 @@ class RetinaBackbone(Backbone):
         return len(self.fpn.layer_blocks) + 2
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> P3 .. P7, five levels (N, C, H / 8, W / 8) .. (N, C, H / 128, W / 128)."""
+        """(N, 3, H, W) -> P3 .. P7, levels (N, C, H / 8, W / 8) .. (N, C, H / 128, W / 128)."""
         features = self.body(images)
         for i, level in enumerate(features):
             record(f"body/{i}", level)

@@ -189,9 +189,7 @@ def box_loss(
     pred = deltas[upload(image, like, "image"), upload(anchor, like, "positive anchors")]
     if kind == "giou":
         boxes = decoded(pred, upload(here, like, "anchors"), box_weights)
-        each = F.generalized_iou_loss(
-            boxes, upload(matched, like, "gt boxes"), reduction="none"
-        )
+        each = F.generalized_iou_loss(boxes, upload(matched, like, "gt boxes"), reduction="none")
     else:
         targets = upload(box_ops.encode(matched, here, box_weights), like, "anchor targets")
         beta = 0.0 if kind == "l1" else beta

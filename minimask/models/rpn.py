@@ -102,13 +102,7 @@ class RPN(Sealed):
             Of each image the proposals (R, 4) in the network's input, best first, on the CPU; and
             with targets loss_objectness and loss_rpn_box_reg.
         """
-        objectness, deltas = self.head(pyramid)
-        for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
-            record(f"rpn/objectness/{i}", level_logits)
-            record(f"rpn/deltas/{i}", level_deltas)
-        shapes = [level.shape[2:] for level in pyramid]
-        anchors = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
-        record("rpn/anchors", anchors.on_cpu)
+        objectness, deltas, anchors = self.judge(pyramid, batch)
         losses = {}
         if targets is not None:
             losses = self.losses(objectness, deltas, anchors, targets, rng, samples)
@@ -116,9 +110,20 @@ class RPN(Sealed):
             return list(samples.proposals), losses
         training = training or targets is not None
         found = self.propose(objectness, deltas, anchors.levels, batch.transforms, training)
-        record("rpn/proposals", [boxes for boxes, _ in found])
-        record("rpn/scores", [scores for _, scores in found])
         return [boxes for boxes, _ in found], losses
+
+    def judge(
+        self, pyramid: Sequence[Tensor], batch: Batch
+    ) -> tuple[list[Tensor], list[Tensor], Anchors]:
+        """Of every level objectness logits (N, A, H, W) and deltas (N, 4 A, H, W); the anchors."""
+        objectness, deltas = self.head(pyramid)
+        for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
+            record(f"rpn/objectness/{i}", level_logits)
+            record(f"rpn/deltas/{i}", level_deltas)
+        shapes = [level.shape[2:] for level in pyramid]
+        anchors = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
+        record("rpn/anchors", anchors.on_cpu)
+        return objectness, deltas, anchors
 
     def losses(
         self,
@@ -181,7 +186,7 @@ class RPN(Sealed):
             xp = array_module(*anchors)
             logits, flat_deltas = [xp.concatenate(logits, 1)], [xp.concatenate(flat_deltas, 1)]
             anchors = [xp.concatenate(anchors)]
-        return filter_proposals(
+        found = filter_proposals(
             logits,
             flat_deltas,
             anchors,
@@ -193,6 +198,9 @@ class RPN(Sealed):
             box_weights=self.box_weights,
             delta_clamp=self.delta_clamp,
         )
+        record("rpn/proposals", [boxes for boxes, _ in found])
+        record("rpn/scores", [scores for _, scores in found])
+        return found
 
 
 def match_anchors(

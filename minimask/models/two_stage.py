@@ -53,7 +53,7 @@ def assemble(
     num_classes = len(classes) + 1
     backbone, anchors = make_features(a, c, rng)
     rpn = RPN(RPNHead(backbone.channels, anchors.per_cell, rng), anchors, c, **of_rpn)
-    heads = _box_branch(a, c, backbone, num_classes, rng)
+    heads = box_branch(a, c, backbone, num_classes, rng)
     if issubclass(kind, MaskRCNN):
         output = of_heads.get("mask_output", "sigmoid")
         channels = mask_head.mask_channels(num_classes, output, c.background)
@@ -110,7 +110,7 @@ def _refuse_body_options(a: Architecture) -> None:
         raise ValueError(f"trainable_layers: are of bodies, not of {a.backbone!r}")
 
 
-def _box_branch(
+def box_branch(
     a: Architecture, c: Convention, backbone: Any, num_classes: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     """The arguments of `RoIHeads` that make the box branch."""
