@@ -6,6 +6,7 @@ pure function on COCO dictionaries under it.  Both give `Results`.
 
 from __future__ import annotations
 
+from minimask.evaluate.average_recall import average_recall
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.results import Curve, Results
 from minimask.evaluate.results_file import read_results, write_results
@@ -14,6 +15,7 @@ from minimask.evaluate.run import detect, evaluate, ground_truth
 __all__ = [
     "Curve",
     "Results",
+    "average_recall",
     "detect",
     "evaluate",
     "evaluate_detections",

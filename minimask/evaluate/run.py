@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from minimask.evaluate.average_recall import OBJECT, as_objects, average_recall
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.notes import COCO_LIMIT
 from minimask.evaluate.results import Results
@@ -34,7 +35,9 @@ def evaluate(
     Images are read, predicted and forgotten a batch at a time; masks are kept as run lengths.
 
     Args:
-        model: anything with `classes` and `predict(list of images) -> list of Detections`.
+        model: anything with `classes` and `predict(list of images) -> list of Detections`; of one
+            with `class_agnostic`, such as an RPN, the classes do not count, and average recall is
+            measured too.
         dataset: images and ground truth; classes are matched with the model's by name.
         batch_size: images per call of `predict`.
         limit: only the first so many images; needed for a data set without end.
@@ -47,7 +50,8 @@ def evaluate(
         ValueError: no images, a data set without end and no limit, or no class in common.
     """
     indices = _indices(dataset, limit)
-    ids = category_ids(model.classes, dataset)
+    anything = bool(getattr(model, "class_agnostic", False))
+    ids = [OBJECT] if anything else category_ids(model.classes, dataset)
     results: list[dict[str, Any]] = []
     gt = _GroundTruth(dataset, indices)
     seconds, has_masks = 0.0, False
@@ -62,15 +66,18 @@ def evaluate(
     if max_detections is None:
         max_detections = detections_limit(model)
     known = [result for result in results if result["category_id"] != UNKNOWN]
+    truth = as_objects(gt.coco()) if anything else gt.coco()
     outcome = evaluate_detections(
-        gt.coco(),
+        truth,
         known,
         max_detections=max_detections,
         kinds=None if has_masks else ("box",),
     )
-    notes = [_class_note(model.classes, dataset.classes), outcome.explanation]
+    notes = [None if anything else _class_note(model.classes, dataset.classes)]
+    notes.append(outcome.explanation)
     return dataclasses.replace(
         outcome,
+        average_recall=average_recall(truth, known) if anything else None,
         explanation=" ".join(note for note in notes if note) or None,
         seconds_per_image=seconds / len(indices),
     )

@@ -124,7 +124,7 @@ def predict(
     find(device)
     opened = open_model(weights, model)
     opened.model.to(device)
-    ids = Ids(files, opened.model.classes, annotations)
+    ids = Ids(files, opened.model.found_classes, annotations)
     _say(found, ids)
     writer = Writer(out, score, pictures, cutouts, ids, names, results is not None)
     read = reading(white, page, opened.settings)
