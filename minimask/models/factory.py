@@ -45,6 +45,14 @@ def learns_masks(name: str) -> bool:
     return name not in FAMILIES or FAMILIES[name].masks
 
 
+def takes(name: str, option: str) -> bool:
+    """Whether the model of this name has an option; of an unknown model: yes."""
+    if name not in FAMILIES:
+        return True
+    family = FAMILIES[name]
+    return option in family.options | (fields_of(Convention) - family.unread)
+
+
 def fields_of(kind: type) -> set[str]:
     """The names of a dataclass's fields."""
     return {field.name for field in dataclasses.fields(kind)}

@@ -73,7 +73,7 @@ def test_as_by_hand(seed):
         objects.append(np.concatenate([corner, corner + rng.uniform(10, 140, corner.shape)], 1))
         near = np.repeat(objects[-1], 3, axis=0)
         near = near + rng.normal(0, 6, near.shape)
-        far = rng.uniform(0, 100, (4, 4)) + [0, 0, 110, 110]
+        far = rng.uniform(0, 100, (4, 4)) + np.array([0, 0, 110, 110])
         boxes = np.concatenate([near, far])
         boxes = boxes[(boxes[:, 2:] - boxes[:, :2] > 1).all(axis=1)]
         proposals.append(boxes)

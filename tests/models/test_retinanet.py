@@ -171,7 +171,7 @@ def test_options_that_do_not_fit(options, message):
 
 
 def test_attributes_have_their_names():
-    with pytest.raises(AttributeError, match="what you want is model.nms_thresh"):
+    with pytest.raises(AttributeError, match=r"what you want is model\.nms_thresh"):
         tiny().box_nms_thresh = 0.3
     with pytest.raises(AttributeError, match="RetinaNet has no attribute 'nms_tresh'"):
         tiny().nms_tresh = 0.3
