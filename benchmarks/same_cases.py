@@ -12,8 +12,9 @@ from typing import Any
 
 CLASSES = ("disk", "box", "cross")
 MASK, FASTER = "maskrcnn_laptop", "fasterrcnn_laptop"
+KEYPOINT = "keypointrcnn_laptop"
 
-# Of every network here; of `MASK` alone the second.
+# Of every network here; of those with masks the second, of those with keypoints the third.
 TINY: dict[str, Any] = {
     "stem_channels": 8,
     "fpn_channels": 16,
@@ -22,6 +23,7 @@ TINY: dict[str, Any] = {
     "box_detections_per_img": 8,
 }
 TINY_MASK = {"mask_head_channels": (16, 16), "mask_predictor_channels": 16}
+TINY_KEYPOINTS = {"keypoint_head_channels": (16, 16), "num_keypoints": 5}
 # Of the cases with the laptop's factories: few regions, so that every limit on their number acts.
 FEW = {
     "rpn_post_nms_top_n_train": 60,
@@ -29,12 +31,15 @@ FEW = {
     "box_batch_size_per_image": 24,
     "mask_batch_size_per_image": 4,
 }
+FEW_KEYPOINTS = {"keypoint_batch_size_per_image": 4}
 
 FACTORIES = (
     *("mask_rcnn", "maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn"),
     *("maskrcnn_resnet50_fpn", "maskrcnn_resnet101_fpn", "maskrcnn_laptop"),
     *("faster_rcnn", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"),
     *("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "fasterrcnn_laptop"),
+    *("keypoint_rcnn", "keypointrcnn_resnet50_fpn", "keypointrcnn_laptop"),
+    *("mask_keypoint_rcnn", "maskkeypointrcnn_resnet50_fpn", "maskkeypointrcnn_laptop"),
 )
 CONVENTIONS = ("torchvision", "exact", "detectron2", "mmdet", "matterport", "paper")
 
@@ -150,12 +155,20 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "mask_output": ({}, ("softmax", "agnostic")),
     "mask_on": ({}, ("proposals",)),
     "paste": ({}, ("torchvision", "matterport")),
+    # keypoints
+    "skeleton": ({"num_keypoints": 17}, ("coco_person",)),
+    "num_keypoints": ({}, (1, 4)),
+    "keypoint_head_channels": ({}, ((8, 12), ())),
+    "keypoint_batch_size_per_image": ({}, (None, 1)),
+    "keypoint_loss_divisor": ({}, ("batch_size",)),
+    "keypoint_score": ({}, ("logit",)),
 }
 # Where a switch needs larger images or more objects than most.
 SCENES = {"level_rule": "large", "box_detections_per_img": "large"}
 # Values that cannot be told from the factory's on any image: `rpn_min_size` and `box_min_size` of 0
 # and of a thousandth or hundredth of a pixel, and the two rules whose 1e-8 float32 rounds away.
 WITHOUT_EFFECT = ("rpn_min_size=0.0", "box_min_size=0.0", "level_rule=detectron2")
+WITHOUT_EFFECT += ("skeleton=coco_person",)  # names of 17 keypoints
 # Switches that act together.
 TOGETHER: tuple[dict[str, Any], ...] = (
     {"features": "c4", "block": "bottleneck"},
@@ -188,7 +201,20 @@ def all_cases() -> list[Case]:
 
 
 def _small(factory: str) -> dict[str, Any]:
-    return TINY | (TINY_MASK if factory.startswith("mask") else {})
+    small = TINY | (TINY_MASK if factory.startswith("mask") else {})
+    return small | (TINY_KEYPOINTS if "keypoint" in factory else {})
+
+
+def _few(factory: str) -> dict[str, Any]:
+    return FEW | (FEW_KEYPOINTS if "keypoint" in factory else {})
+
+
+def _of(factory: str, switch: str) -> bool:
+    """Whether the switch is one of this factory's cases: those of a branch only where it is."""
+    of_keypoints = switch.startswith("keypoint_") or switch in ("skeleton", "num_keypoints")
+    if factory == KEYPOINT or of_keypoints:
+        return factory == KEYPOINT and of_keypoints
+    return factory == MASK or not switch.startswith(("mask_", "paste"))
 
 
 def _factories() -> Iterator[Case]:
@@ -208,23 +234,23 @@ def _conventions() -> Iterator[Case]:
 
 
 def _switches() -> Iterator[Case]:
-    """The factory as it is, what each switch needs, and each switch; masks' only where there are.
+    """The factory as it is, what each switch needs, and each switch that it has.
 
     The name of a case ends in " base" where another one is to differ from it.
     """
     yielded = set()
-    for factory in (MASK, FASTER):
+    for factory in (MASK, FASTER, KEYPOINT):
         for switch, (needs, values) in SWITCHES.items():
-            if factory == FASTER and switch.startswith(("mask_", "paste")):
+            if not _of(factory, switch):
                 continue
             scene = SCENES.get(switch, "mixed")
             base = base_of(factory, switch)
             if base not in yielded:
                 yielded.add(base)
-                options = _small(factory) | FEW | needs
+                options = _small(factory) | _few(factory) | needs
                 yield Case(base, factory, options, scene=scene, core=base == f"{MASK} base")
             for value in values:
-                options = _small(factory) | FEW | needs | {switch: value}
+                options = _small(factory) | _few(factory) | needs | {switch: value}
                 name, core = f"{factory} {switch}={value}", f"{switch}={value}" in CORE
                 yield Case(name, factory, options, scene=scene, core=core and factory == MASK)
 

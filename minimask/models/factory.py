@@ -26,11 +26,18 @@ class Family:
         options: what a factory takes besides the fields of `Convention`.
         assemble: makes the model from the names of its classes (without background), its
             convention, its options, the seed of its weights, and its config.
+        without: fields of `Convention` about parts that it has not.
     """
 
     title: str
     options: frozenset[str]
     assemble: Callable[[Sequence[str], Convention, dict[str, Any], int, dict[str, Any]], Any]
+    without: frozenset[str] = frozenset()
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Every option of its factories but the classes, the convention and the seed."""
+        return self.options | fields_of(Convention) - {"name", "hyperparameters"} - self.without
 
 
 def fields_of(kind: type) -> set[str]:
@@ -90,15 +97,14 @@ def preset(
         seed: of the random weights.
         **options: fields of `Convention` and the options of the network and its stages to change.
     """
-    build_model.options = family.options  # type: ignore[attr-defined]
+    build_model.options = family.known  # type: ignore[attr-defined]
     MODELS[name] = build_model
     return build_model
 
 
 def _check_options(name: str, options: Mapping[str, Any], family: Family) -> None:
     """Refuse an option that does not exist, in a sentence that says which do."""
-    known = family.options | fields_of(Convention)
-    known -= {"name", "hyperparameters"}
+    known = family.known
     for option in sorted(set(options) - known):
         close = difflib.get_close_matches(option, known, n=1)
         elsewhere = [model for model, made in MODELS.items() if option in made.options]
