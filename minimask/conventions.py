@@ -42,6 +42,7 @@ HYPERPARAMETERS = (
     "box_nms_thresh",
     "box_detections_per_img",
     "mask_batch_size_per_image",
+    "keypoint_batch_size_per_image",
     "mask_output",
     "mask_on",
 )
@@ -125,6 +126,12 @@ class Convention:
     mask_target_aligned: bool = False
     paste: str = "torchvision"  # see minimask.models.paste
 
+    # --- keypoints -------------------------------------------------------------------------------
+    # the loss is divided by the keypoints it is of, "visible" ones inside their RoIs, or by those
+    # of as many positives as a "batch_size" allows (also where fewer)
+    keypoint_loss_divisor: str = "visible"
+    keypoint_score: str = "logit"  # height of the heat map's peak; "probability": its share
+
     def __post_init__(self) -> None:
         for choice, allowed in _CHOICES.items():
             check_choice(choice, getattr(self, choice), allowed)
@@ -152,15 +159,20 @@ _CHOICES = {
     "box_loss_divisor": ("sampled", "positives"),
     "mask_target": ("soft", "hard"),
     "paste": ("torchvision", "detectron2", "matterport"),
+    "keypoint_loss_divisor": ("visible", "batch_size"),
+    "keypoint_score": ("logit", "probability"),
 }
 
 TORCHVISION = Convention()
 
 EXACT = Convention(
-    name="exact",  # torchvision's choices with its half pixels put right: for your own training
+    # torchvision's choices with its half pixels put right, and keypoints with scores of 0 .. 1 as
+    # everything else has: for your own training
+    name="exact",
     roi_aligned=True,
     mask_target_aligned=True,
     paste="detectron2",
+    keypoint_score="probability",
 )
 
 DETECTRON2 = Convention(
@@ -189,6 +201,7 @@ DETECTRON2 = Convention(
     mask_target="hard",
     mask_target_aligned=True,
     paste="detectron2",
+    keypoint_score="probability",
 )
 
 MMDET = Convention(

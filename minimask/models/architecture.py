@@ -48,5 +48,6 @@ class Architecture:
     mask_head_norm: str | None = None
     mask_mlp_widths: Numbers = (1024, 1024)
     mask_predictor_channels: int = 256
+    keypoint_head_channels: Numbers = (512,) * 8  # Mask R-CNN, section 5
     min_size: int | Sequence[int] | None = 800  # pixels of the short side; None: as it is
     max_size: int | None = 1333  # limit of the long side

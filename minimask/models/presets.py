@@ -7,8 +7,9 @@ from typing import Any
 
 from minimask.models.factory import preset
 from minimask.models.faster_rcnn import FasterRCNN
+from minimask.models.keypoint_rcnn import KeypointRCNN, MaskKeypointRCNN
 from minimask.models.mask_rcnn import MaskRCNN
-from minimask.models.two_stage import FASTER_RCNN, MASK_RCNN
+from minimask.models.two_stage import FASTER_RCNN, KEYPOINT_RCNN, MASK_KEYPOINT_RCNN, MASK_RCNN
 
 # What each body has of its own (ResNet and ResNeXt: their tables 1; wide ResNets: torchvision's)
 RESNET18: dict[str, Any] = {"block": "basic", "layers": (2, 2, 2, 2)}
@@ -81,6 +82,19 @@ maskrcnn_resnet50_fpn_v2 = preset(
 )
 fasterrcnn_resnet50_fpn_v2 = preset("fasterrcnn_resnet50_fpn_v2", FASTER_RCNN, **V2)
 
+_PERSON: dict[str, Any] = {
+    "default_classes": ("person",),
+    "min_size": (640, 672, 704, 736, 768, 800),  # Mask R-CNN, section 5
+}
+keypoint_rcnn = preset("keypoint_rcnn", KEYPOINT_RCNN, **_PERSON)
+keypointrcnn_resnet50_fpn = preset(
+    "keypointrcnn_resnet50_fpn", KEYPOINT_RCNN, **_PERSON, **RESNET50
+)
+mask_keypoint_rcnn = preset("mask_keypoint_rcnn", MASK_KEYPOINT_RCNN, **_PERSON)
+maskkeypointrcnn_resnet50_fpn = preset(
+    "maskkeypointrcnn_resnet50_fpn", MASK_KEYPOINT_RCNN, **_PERSON, **RESNET50
+)
+
 LAPTOP: dict[str, Any] = {
     "block": "basic",
     "layers": (1, 1, 1, 1),
@@ -102,10 +116,18 @@ LAPTOP: dict[str, Any] = {
     "box_positive_fraction": 0.5,
     "mask_batch_size_per_image": 8,
 }
+# The heat maps of a keypoint say one pixel each, where a mask says all: more RoIs are learned.
+LAPTOP_KEYPOINTS: dict[str, Any] = {
+    "keypoint_head_channels": (64,) * 4,
+    "keypoint_batch_size_per_image": 16,
+}
 
 _laptop: dict[str, Any] = {"convention": "exact", "default_classes": None, **LAPTOP}
 _maskrcnn_laptop = preset("maskrcnn_laptop", MASK_RCNN, **_laptop)
 _fasterrcnn_laptop = preset("fasterrcnn_laptop", FASTER_RCNN, **_laptop)
+_laptop |= LAPTOP_KEYPOINTS
+_keypointrcnn_laptop = preset("keypointrcnn_laptop", KEYPOINT_RCNN, **_laptop)
+_maskkeypointrcnn_laptop = preset("maskkeypointrcnn_laptop", MASK_KEYPOINT_RCNN, **_laptop)
 
 
 def maskrcnn_laptop(
@@ -130,3 +152,23 @@ def fasterrcnn_laptop(
 ) -> FasterRCNN:
     """`maskrcnn_laptop` without its mask branch; arguments as there."""
     return _fasterrcnn_laptop(num_classes, classes=classes, **options)
+
+
+def keypointrcnn_laptop(
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
+) -> KeypointRCNN:
+    """A small Keypoint R-CNN, as `maskrcnn_laptop` is a small Mask R-CNN.
+
+    Args:
+        classes: names of the classes, without background; all have the same keypoints.
+        num_classes: instead of `classes`: their number, background included.
+        **options: skeleton or num_keypoints, and as for `maskrcnn_laptop`.
+    """
+    return _keypointrcnn_laptop(num_classes, classes=classes, **options)
+
+
+def maskkeypointrcnn_laptop(
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
+) -> MaskKeypointRCNN:
+    """`keypointrcnn_laptop` with the mask branch of `maskrcnn_laptop`; arguments as there."""
+    return _maskkeypointrcnn_laptop(num_classes, classes=classes, **options)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from minimask.conventions import HYPERPARAMETERS, Convention, check_choice
-from minimask.models import box_head, mask_head
+from minimask.models import box_head, keypoint_head, mask_head
 from minimask.models.anchors import AnchorGenerator
 from minimask.models.architecture import BOX_HEADS, FEATURES, MASK_HEADS, Architecture
 from minimask.models.backbone import make_backbone
@@ -22,6 +22,7 @@ from minimask.models.box_head import BoxHead, BoxPredictor, C4BoxHead, ConvBoxHe
 from minimask.models.factory import Family, among, fields_of
 from minimask.models.faster_rcnn import FasterRCNN
 from minimask.models.fpn import FPNBackbone, SingleScaleBackbone
+from minimask.models.keypoint_rcnn import KeypointRCNN, MaskKeypointRCNN, skeleton_of_options
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN, RPNHead
@@ -39,10 +40,10 @@ def assemble(
     """Make every part and put them together.
 
     Args:
-        kind: of the detector; a `MaskRCNN` gets a mask branch.
+        kind: of the detector; a `MaskRCNN` gets a mask branch, a `KeypointRCNN` one for keypoints.
         classes: names without background.
         c: the conventions of all parts.
-        options: fields of `Architecture` and names of `HYPERPARAMETERS`.
+        options: fields of `Architecture`, names of `HYPERPARAMETERS`, and `KEYPOINT_NAMES`.
         seed: of the random weights.
         config: what `build` needs to make this model again.
     """
@@ -63,9 +64,14 @@ def assemble(
         output = of_heads.get("mask_output", "sigmoid")
         channels = mask_head.mask_channels(num_classes, output, c.background)
         heads |= _mask_branch(a, c, backbone.channels, channels, heads, rng)
+    own: dict[str, Any] = {"min_size": a.min_size, "max_size": a.max_size}
+    if issubclass(kind, KeypointRCNN):
+        own["skeleton"] = skeleton_of_options(**among(options, KEYPOINT_NAMES))
+        heads |= _keypoint_branch(a, backbone.channels, len(own["skeleton"]), rng)
+        config = {n: v for n, v in config.items() if n != "num_keypoints"}  # a skeleton says more
+        config["skeleton"] = own["skeleton"].as_dict()
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **of_heads)
-    sizes: dict[str, Any] = {"min_size": a.min_size, "max_size": a.max_size}
-    return kind(backbone, rpn, roi_heads, classes=classes, convention=c, config=config, **sizes)
+    return kind(backbone, rpn, roi_heads, classes=classes, convention=c, config=config, **own)
 
 
 def check_fit(a: Architecture) -> None:
@@ -206,15 +212,32 @@ def _mask_branch(
     return {"mask_head": head, "mask_predictor": predictor}
 
 
-OPTIONS = frozenset(fields_of(Architecture) | set(HYPERPARAMETERS))
+def _keypoint_branch(
+    a: Architecture, channels: int, num_keypoints: int, rng: np.random.Generator
+) -> dict[str, Any]:
+    """The arguments of `RoIHeads` that add a branch for keypoints on maps with `channels`."""
+    last = [channels, *a.keypoint_head_channels][-1]
+    return {
+        "keypoint_head": keypoint_head.KeypointHead(channels, a.keypoint_head_channels, rng),
+        "keypoint_predictor": keypoint_head.KeypointPredictor(last, num_keypoints, rng),
+        "num_keypoints": num_keypoints,
+    }
+
+
+KEYPOINT_NAMES = ("skeleton", "num_keypoints")
+EVERY_OPTION = frozenset(fields_of(Architecture) | set(HYPERPARAMETERS) | set(KEYPOINT_NAMES))
+OF_KEYPOINTS = frozenset(n for n in EVERY_OPTION if "keypoint" in n or n in KEYPOINT_NAMES)
 
 
 def _family(kind: type[FasterRCNN], title: str) -> Family:
     def make(*arguments: Any) -> FasterRCNN:
         return assemble(kind, *arguments)
 
-    return Family(title, OPTIONS, make)
+    with_keypoints = issubclass(kind, KeypointRCNN)
+    return Family(title, EVERY_OPTION if with_keypoints else EVERY_OPTION - OF_KEYPOINTS, make)
 
 
 FASTER_RCNN = _family(FasterRCNN, "Faster R-CNN")
 MASK_RCNN = _family(MaskRCNN, "Mask R-CNN")
+KEYPOINT_RCNN = _family(KeypointRCNN, "Keypoint R-CNN")
+MASK_KEYPOINT_RCNN = _family(MaskKeypointRCNN, "Mask R-CNN with keypoints")
