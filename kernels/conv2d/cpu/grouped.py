@@ -107,28 +107,29 @@ def _convolve(
     workers, lane = numba.get_num_threads(), lanes(x.itemsize)
     depth, filters = x.shape[1] // groups, y.shape[1] // groups
     tile = tiling(plan, depth, WIDEST * lane)
-    packed = scratch("packed", 1, y.shape[1] * len(plan.order), x.dtype)[0]
-    grouped_loops.pack_filters(flat(weight), steps, plan.order, groups, filters, packed)
     size = tile.rows * tile.pitch + WIDEST * lane
-    memory = max(4 * len(plan.phases) * size, tile.pitch * plan.in_step[1])
+    line = max(tile.pitch * plan.in_step[1], y.shape[3]) + 2 * lane
+    memory = tile.size + line + filters * len(plan.order) + 4 * len(plan.phases) * size
     grouped_loops.convolve(
         flat(x),
         x.shape,
-        packed,
+        flat(weight),
+        steps,
+        plan.order,
         tile.taps[: len(plan.taps)],
         plan.phases,
         np.zeros(y.shape[1], x.dtype) if bias is None else flat(bias),
         y.reshape(-1),
         y.shape,
         groups,
-        (tile.rows, plan.grid[0], tile.plane_rows, tile.pitch, tile.size, size),
+        (tile.rows, plan.grid[0], tile.plane_rows, tile.pitch, tile.size, line, size),
         plan.border,
         plan.in_step,
         plan.out_step,
         flat(y if residual is None else residual),
         (residual is not None, relu),
         lane,
-        scratch("tiles", workers, tile.size + memory, x.dtype),
+        scratch("tiles", workers, memory, x.dtype),
     )
 
 
@@ -144,7 +145,8 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
     tile = tiling(plan, g.channels // g.groups, WIDEST * lane)
     parts = min(share, -(-workers // g.groups))
     size = tile.rows * tile.pitch + lane
-    memory = -(-share // parts) * (size + len(tile.taps)) + tile.pitch * plan.in_step[1]
+    line = tile.pitch * plan.in_step[1] + 2 * lane
+    memory = tile.size + line + -(-share // parts) * (size + len(tile.taps))
     grouped_loops.correlate_weights(
         flat(x),
         x.shape,
@@ -155,11 +157,11 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
         dweight.reshape(-1),
         g.groups,
         parts,
-        (tile.rows, tile.plane_rows, tile.pitch, tile.size, size),
+        (tile.rows, tile.plane_rows, tile.pitch, tile.size, line, size),
         plan.border,
         plan.in_step,
         lane,
-        scratch("tiles", workers, tile.size + memory, x.dtype),
+        scratch("tiles", workers, memory, x.dtype),
     )
     return dweight
 

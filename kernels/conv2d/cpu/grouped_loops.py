@@ -16,15 +16,18 @@ from __future__ import annotations
 import numpy as np
 from numba import prange
 
-from minimask.kernels.conv2d.cpu.compiled_loops import compiled, keep_positive, pad, parallel
+from minimask.kernels.conv2d.cpu.compiled_loops import add_rows, compiled, keep_positive, parallel
 from minimask.kernels.conv2d.cpu.lanes import (
     convolve_1x1,
     convolve_1x8,
     convolve_2x6,
     convolve_4x3,
+    copy,
     correlate_1x9,
     correlate_2x6,
     correlate_4x3,
+    merge,
+    split,
 )
 
 
@@ -42,31 +45,48 @@ def block_of(filters):
 
 
 @compiled
-def load_tile(x, x_shape, n, channels, first_row, border, step, plane_rows, pitch, line, out):
+def split_row(line, step, pitch, out, to, plane, lanes):
+    """Number j of `line` to column j // step of plane j % step; the line has room behind it."""
+    j = 0
+    if step == 2:
+        for j in range(0, pitch - lanes + 1, lanes):
+            split(line, 2 * j, out, to + j, to + plane + j)
+        if pitch >= lanes:  # the last vector overlaps the one before
+            j = pitch - lanes
+            split(line, 2 * j, out, to + j, to + plane + j)
+            return
+    for b in range(step):
+        for j in range(pitch):
+            out[to + b * plane + j] = line[j * step + b]
+
+
+@compiled
+def load_tile(
+    x, x_shape, n, channels, first_row, border, step, plane_rows, pitch, line, out, lanes
+):  # fmt: skip
     """Channels [channels) of image n, sorted: (channels, row % step, column % step, rows, pitch).
 
     `first_row`: of the padded image, a multiple of the step; `plane_rows` and `pitch`: rows and
-    columns of each remainder; `line`: room for one row.
+    columns of each remainder.  `line` and `out` were cleared, and the border's columns are left
+    so; a negative border cuts pixels off.
     """
-    plane, at = plane_rows * pitch, 0
+    height, width, plane, at = x_shape[2], x_shape[3], plane_rows * pitch, 0
+    left = max(border[1], 0)
+    skip = left - border[1]
+    inside = min(width - skip, pitch * step[1] - left)
     for c in range(channels[0], channels[1]):
-        plane_at = (n * x_shape[1] + c) * x_shape[2] * x_shape[3]
+        plane_at = (n * x_shape[1] + c) * height * width + skip
         for r in range(plane_rows * step[0]):
             to = at + r % step[0] * step[1] * plane + r // step[0] * pitch
-            if step[1] == 1:
-                pad(x, x_shape, plane_at, first_row + r, 1, border, pitch, out, to)
-                continue
-            pad(x, x_shape, plane_at, first_row + r, 1, border, pitch * step[1], line, 0)
-            if step[1] == 2:
-                even, odd = out[to : to + pitch], out[to + plane : to + plane + pitch]
-                for j in range(pitch):
-                    even[j] = line[2 * j]
-                    odd[j] = line[2 * j + 1]
-                continue
-            for b in range(step[1]):
-                target = out[to + b * plane : to + b * plane + pitch]
-                for j in range(pitch):
-                    target[j] = line[j * step[1] + b]
+            row = first_row + r - border[0]
+            if row < 0 or row >= height:
+                for b in range(step[1]):
+                    clear(out[to + b * plane : to + b * plane + pitch])
+            elif step[1] == 1:
+                copy(x, plane_at + row * width, out, to + left, inside)
+            else:
+                copy(x, plane_at + row * width, line, left, inside)
+                split_row(line, step[1], pitch, out, to, plane, lanes)
         at += step[0] * step[1] * plane
 
 
@@ -112,139 +132,131 @@ def store_rows(sums, at, pitch, rows, columns, y, to, residual, after):
     `after`: whether the residual is added, and whether a ReLU follows.
     """
     add, positive = after
+    if positive and not add:
+        keep_positive(sums[at : at + rows * pitch])
     for i in range(rows):
-        source = sums[at + i * pitch : at + i * pitch + columns]
-        target = y[to + i * columns : to + (i + 1) * columns]
-        if add:
-            other = residual[to + i * columns : to + (i + 1) * columns]
-            for j in range(columns):
-                target[j] = source[j] + other[j]
-        else:
-            for j in range(columns):
-                target[j] = source[j]
-        if positive:
-            keep_positive(target)
+        copy(sums, at + i * pitch, y, to + i * columns, columns)
+    if add:
+        add_rows(y, residual, to, 0, rows * columns, 1, positive)
 
 
 @compiled
-def store_apart(sums, phases, size, pitch, first_row, rows, y, plane_at, width, out_step):
+def store_apart(
+    sums, phases, size, pitch, first_row, rows, y, plane_at, width, out_step, line, lanes
+):  # fmt: skip
     """Write the rows of all phases of one filter to y, where a phase's pixels lie a step apart.
 
-    `sums` holds one phase after another, of `size` numbers each.
+    `sums` holds one phase after another, of `size` numbers each; `line` has room for a row.
     """
-    for f in range(0, phases.shape[0], out_step[1]):
+    step = out_step[1]
+    for f in range(0, phases.shape[0], step):
         some_rows = min(rows, phases[f, 2] - first_row)
         for i in range(some_rows):
-            row = plane_at + (phases[f, 4] + (first_row + i) * out_step[0]) * width
-            target = y[row : row + width]
-            if out_step[1] == 2:  # both columns at once, which the compiler makes vectors of
-                even = sums[f * size + i * pitch : f * size + i * pitch + phases[f, 3]]
-                odd = sums[(f + 1) * size + i * pitch : (f + 2) * size]
-                for j in range(width // 2):
-                    target[2 * j] = even[j]
-                    target[2 * j + 1] = odd[j]
-                if width % 2:
-                    target[width - 1] = even[width // 2]
-                continue
-            for b in range(out_step[1]):
-                source = sums[(f + b) * size + i * pitch : (f + b + 1) * size]
-                for j in range(phases[f + b, 3]):
-                    target[j * out_step[1] + b] = source[j]
+            at = f * size + i * pitch
+            if step == 2:
+                for j in range(0, (width + 1) // 2, lanes):
+                    merge(sums, at + j, at + size + j, line, 2 * j)
+            else:
+                for b in range(step):
+                    for j in range(phases[f + b, 3]):
+                        line[j * step + b] = sums[at + b * size + j]
+            row = phases[f, 4] + (first_row + i) * out_step[0]
+            copy(line, 0, y, plane_at + row * width, width)
 
 
 @compiled
 def pack_group(weight, steps, order, group, filters, packed):
-    """One group's filters in blocks: for every tap the weights of the block's filters."""
-    k = 0
-    while k < filters:
-        some = block_of(filters - k)
-        at = (group * filters + k) * order.size
-        source = group * steps[0] + k * steps[1]
-        for t in range(order.size):
-            for f in range(some):
-                packed[at + t * some + f] = weight[source + f * steps[1] + order[t]]
-        k += some
-
-
-@parallel
-def pack_filters(weight, steps, order, groups, filters, packed):
-    """All groups' blocks, from weight[group, filter, order[tap]].
+    """One group's filters in blocks: for every tap the weights of the block's filters.
 
     `steps` are the distances in `weight` of two groups and of two filters.
     """
-    for group in prange(groups):
-        pack_group(weight, steps, order, np.int64(group), filters, packed)
+    k = 0
+    while k < filters:
+        some, at = block_of(filters - k), k * order.size
+        source = weight[group * steps[0] + k * steps[1] :]
+        for t in range(order.size):
+            for f in range(some):
+                packed[at + t * some + f] = source[f * steps[1] + order[t]]
+        k += some
 
 
 @compiled
 def convolve_tile(
-    tile, taps, phases, packed, starts, group, filters, n, first_row, rows, pitch, y, y_shape,
-    out_step, residual, after, lanes, size, sums,
+    tile, taps, phases, packed, starts, first_filter, filters, n, first_row, rows, pitch, y,
+    y_shape, out_step, residual, after, lanes, size, line, sums,
 ):  # fmt: skip
     """All filters of one group at one tile: block by block, phase by phase, then written to y."""
     area, k = y_shape[2] * y_shape[3], 0
     while k < filters:
-        some, channel = block_of(filters - k), group * filters + k
+        some = block_of(filters - k)
         for f in range(phases.shape[0]):
             some_rows = min(rows, phases[f, 2] - first_row)
             pixels = (some_rows - 1) * pitch + phases[f, 3] if some_rows > 0 else 0
             convolve_pixels(
-                tile, pixels, taps, phases[f, 0], phases[f, 1], packed, channel * taps.size,
-                starts, channel, some, sums, f * size, phases.shape[0] * size, lanes,
+                tile, pixels, taps, phases[f, 0], phases[f, 1], packed, k * taps.size, starts,
+                first_filter + k, some, sums, f * size, phases.shape[0] * size, lanes,
             )  # fmt: skip
         for f in range(some):
-            at, plane_at = f * phases.shape[0] * size, (n * y_shape[1] + channel + f) * area
+            at = f * phases.shape[0] * size
+            plane_at = (n * y_shape[1] + first_filter + k + f) * area
             if phases.shape[0] == 1:
                 to = plane_at + first_row * y_shape[3]
                 store_rows(sums, at, pitch, rows, y_shape[3], y, to, residual, after)
             else:
                 store_apart(
                     sums[at:], phases, size, pitch, first_row, rows, y, plane_at, y_shape[3],
-                    out_step,
+                    out_step, line, lanes,
                 )  # fmt: skip
         k += some
 
 
 @compiled
 def convolve_share(
-    worker, x, x_shape, packed, taps, phases, starts, y, y_shape, groups, tiling, border, in_step,
-    out_step, residual, after, lanes, scratch,
+    worker, x, x_shape, weight, steps, order, taps, phases, starts, y, y_shape, groups, tiling,
+    border, in_step, out_step, residual, after, lanes, scratch,
 ):  # fmt: skip
     """What one worker does of `convolve`: its share of the tasks, in order."""
-    tile_rows, grid_rows, plane_rows, pitch, tile_size, size = tiling
+    tile_rows, grid_rows, plane_rows, pitch, tile_size, line_size, size = tiling
     filters, depth = y_shape[1] // groups, x_shape[1] // groups
     bands = (grid_rows + tile_rows - 1) // tile_rows
-    tasks, workers = x_shape[0] * groups * bands, scratch.shape[0]
+    images, workers, group_before = x_shape[0], scratch.shape[0], -1
+    tasks = groups * images * bands
     tile, memory = scratch[worker, :tile_size], scratch[worker, tile_size:]
+    line, memory = memory[:line_size], memory[line_size:]
+    packed, sums = memory[: filters * order.size], memory[filters * order.size :]
+    clear(scratch[worker, : tile_size + line_size])
     for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
-        band, group = task % bands, task // bands % groups
+        band, n, group = task % bands, task // bands % images, task // (bands * images)
+        if group != group_before:
+            pack_group(weight, steps, order, group, filters, packed)
+        group_before = group
         first_row = band * grid_rows // bands  # bands of nearly equal height, so equal work
         rows = (band + 1) * grid_rows // bands - first_row
-        n = task // (bands * groups)
         load_tile(
             x, x_shape, n, (group * depth, (group + 1) * depth), first_row * in_step[0], border,
-            in_step, plane_rows, pitch, memory, tile,
+            in_step, plane_rows, pitch, line, tile, lanes,
         )  # fmt: skip
         convolve_tile(
-            tile, taps, phases, packed, starts, group, filters, n, first_row, rows, pitch, y,
-            y_shape, out_step, residual, after, lanes, size, memory,
+            tile, taps, phases, packed, starts, group * filters, filters, n, first_row, rows,
+            pitch, y, y_shape, out_step, residual, after, lanes, size, line, sums,
         )  # fmt: skip
 
 
 @parallel
 def convolve(
-    x, x_shape, packed, taps, phases, starts, y, y_shape, groups, tiling, border, in_step, out_step,
-    residual, after, lanes, scratch,
+    x, x_shape, weight, steps, order, taps, phases, starts, y, y_shape, groups, tiling, border,
+    in_step, out_step, residual, after, lanes, scratch,
 ):  # fmt: skip
     """One task: one band of rows of one group in one image.
 
-    `phases` as in `plan`; `tiling`: rows of a tile, most rows of any phase, rows and columns of a
-    tile's planes, numbers in a tile, numbers that one filter has in `scratch` for one phase.
+    `steps` as in `pack_group`, `order` and `phases` as in `plan`.  `tiling`: rows of a tile, most
+    rows of any phase, rows and columns of a tile's planes, numbers in a tile, in a row, and of
+    one filter's sums of one phase.
     """
     for worker in prange(scratch.shape[0]):
         convolve_share(
-            np.int64(worker), x, x_shape, packed, taps, phases, starts, y, y_shape, groups, tiling,
-            border, in_step, out_step, residual, after, lanes, scratch,
+            np.int64(worker), x, x_shape, weight, steps, order, taps, phases, starts, y, y_shape,
+            groups, tiling, border, in_step, out_step, residual, after, lanes, scratch,
         )  # fmt: skip
 
 
@@ -278,12 +290,13 @@ def weights_task(
     in_step, lanes, memory,
 ):  # fmt: skip
     """The weight gradient of filters [filters) of a group, added up tile by tile."""
-    tile_rows, plane_rows, pitch, tile_size, size = tiling
+    tile_rows, plane_rows, pitch, tile_size, line_size, size = tiling
     depth, share = x_shape[1] // groups, grad_shape[1] // groups
     out_h, out_w = grad_shape[2], grad_shape[3]
     row, some = taps.size, filters[1] - filters[0]
-    tile, sums = memory[:tile_size], memory[tile_size : tile_size + some * row]
-    flat = memory[tile_size + some * row :]
+    tile, memory = memory[:tile_size], memory[tile_size:]
+    line, memory = memory[:line_size], memory[line_size:]
+    flat, sums = memory[: some * size], memory[some * size : some * (size + row)]
     clear(sums)
     bands = (out_h + tile_rows - 1) // tile_rows
     for n in range(grad_shape[0]):
@@ -292,20 +305,19 @@ def weights_task(
             rows = (band + 1) * out_h // bands - first_row
             load_tile(
                 x, x_shape, n, (group * depth, (group + 1) * depth), first_row * in_step[0],
-                border, in_step, plane_rows, pitch, flat, tile,
+                border, in_step, plane_rows, pitch, line, tile, lanes,
             )  # fmt: skip
-            clear(tile[depth * in_step[0] * in_step[1] * plane_rows * pitch :])
             for f in range(some):
-                channel = group * share + filters[0] + f
-                plane_at = (n * grad_shape[1] + channel) * out_h * out_w
-                pad(grad, grad_shape, plane_at, first_row, rows, (0, 0), pitch, flat, f * size)
-                clear(flat[f * size + rows * pitch : (f + 1) * size])
+                channel = n * grad_shape[1] + group * share + filters[0] + f
+                at = (channel * out_h + first_row) * out_w
+                for i in range(rows):
+                    copy(grad, at + i * out_w, flat, f * size + i * pitch, out_w)
+                clear(flat[f * size + rows * pitch : f * size + tile_rows * pitch])
             pixels = (rows - 1) * pitch + out_w
             vectors = (pixels + lanes - 1) // lanes
             correlate_tile(tile, taps, inner, flat, size, vectors, some, sums, row)
     for f in range(some):
-        to = (group * share + filters[0] + f) * inner
-        dweight[to : to + inner] = sums[f * row : f * row + inner]
+        copy(sums, f * row, dweight, (group * share + filters[0] + f) * inner, inner)
 
 
 @compiled
@@ -316,6 +328,7 @@ def weights_share(
     """What one worker does of `correlate_weights`: its share of the tasks, in order."""
     share = grad_shape[1] // groups
     tasks, workers = groups * parts, scratch.shape[0]
+    clear(scratch[worker])  # zeros: what lies between the rows, and behind them
     for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
         group, part = task // parts, task % parts
         filters = (part * share // parts, (part + 1) * share // parts)
@@ -332,8 +345,8 @@ def correlate_weights(
 ):  # fmt: skip
     """One task: some filters of one group; it visits all tiles in order and adds up their share.
 
-    `tiling`: rows of a tile, rows and columns of its planes, numbers in a tile, numbers that one
-    filter's grad has in `scratch`.
+    `tiling`: rows of a tile, rows and columns of its planes, numbers in a tile, in a row, and of
+    one filter's grad.
     """
     for worker in prange(scratch.shape[0]):
         weights_share(

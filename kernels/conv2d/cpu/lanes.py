@@ -8,7 +8,11 @@ block of some filters times some vectors of pixels stays in registers.  In NumPy
     convolve:   out[f, t] = start[f] + sum over s of weights[s, f] * x[steps[s] + t]
     correlate:  sums[f, s] += sum over t of grad[f, t] * x[steps[s] + t]
 
-with f the filters of a block, t its pixels, and s the taps of the window.
+with f the filters of a block, t its pixels, and s the taps of the window.  Rows are moved with
+
+    copy:    out[i] = x[i], i < count
+    split:   out[i] = x[2 i], other[i] = x[2 i + 1], for one vector of each
+    merge:   out[2 i] = x[i], out[2 i + 1] = other[i], for one vector of each
 """
 
 from __future__ import annotations
@@ -132,11 +136,19 @@ def _correlate(filters: int, taps: int) -> Callable[..., Any]:
             ]
             with cgutils.for_range(builder, count) as loop:
                 at = builder.mul(loop.index, index(vec.count))
-                factors = [vec.load(offset(builder, row, at)) for row in rows]
-                for s in range(taps):
-                    value = vec.load(offset(builder, pixels[s], at))
+                # of both factors' vectors the fewer stay in registers: 12 + 3 + 1 are sixteen
+                if taps < filters:
+                    values = [vec.load(offset(builder, place, at)) for place in pixels]
                     for f in range(filters):
-                        add_product(builder, totals[f * taps + s], factors[f], value)
+                        factor = vec.load(offset(builder, rows[f], at))
+                        for s in range(taps):
+                            add_product(builder, totals[f * taps + s], factor, values[s])
+                else:
+                    factors = [vec.load(offset(builder, row, at)) for row in rows]
+                    for s in range(taps):
+                        value = vec.load(offset(builder, pixels[s], at))
+                        for f in range(filters):
+                            add_product(builder, totals[f * taps + s], factors[f], value)
             for f in range(filters):
                 here = offset(builder, sums, builder.mul(sums_step, index(f)))
                 for s in range(taps):
@@ -164,6 +176,64 @@ def added_up(vec: Vectors, value: Any) -> Any:
         value = vec.builder.fadd(value, vec.shuffle(value, value, order))
         half //= 2
     return vec.builder.extract_element(value, ir.IntType(32)(0))
+
+
+@intrinsic
+def copy(typingctx: Any, x: Any, x_at: Any, out: Any, out_at: Any, count: Any) -> Any:
+    """A row's numbers: for short rows, most of the time of a loop would be its beginning and end."""
+    n = types.intp
+    signature = types.void(x, n, out, n, n)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, x_at, out, out_at, count = args
+        x = offset(builder, data_of(context, builder, signature.args[0], x), x_at)
+        out = offset(builder, data_of(context, builder, signature.args[2], out), out_at)
+        cgutils.raw_memcpy(builder, out, x, count, signature.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def split(typingctx: Any, x: Any, x_at: Any, out: Any, out_at: Any, other_at: Any) -> Any:
+    """Two vectors of neighbors to one of every second number and one of those between."""
+    n = types.intp
+    signature = types.void(x, n, out, n, n)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, x_at, out, out_at, other_at = args
+        vec = Vectors(context, builder, signature.args[0].dtype)
+        x = offset(builder, data_of(context, builder, signature.args[0], x), x_at)
+        out = data_of(context, builder, signature.args[2], out)
+        a, b = vec.load(x), vec.load(offset(builder, x, x_at.type(vec.count)))
+        for first, at in ((0, out_at), (1, other_at)):
+            order = list(range(first, 2 * vec.count, 2))
+            vec.store(vec.shuffle(a, b, order), offset(builder, out, at))
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def merge(typingctx: Any, x: Any, x_at: Any, other_at: Any, out: Any, out_at: Any) -> Any:
+    """`split`, the other way round."""
+    n = types.intp
+    signature = types.void(x, n, n, out, n)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, x_at, other_at, out, out_at = args
+        vec = Vectors(context, builder, signature.args[0].dtype)
+        x = data_of(context, builder, signature.args[0], x)
+        out = offset(builder, data_of(context, builder, signature.args[3], out), out_at)
+        a, b = vec.load(offset(builder, x, x_at)), vec.load(offset(builder, x, other_at))
+        half = vec.count // 2
+        for first in (0, half):
+            pairs = [i + j * vec.count for i in range(first, first + half) for j in (0, 1)]
+            place = offset(builder, out, out_at.type(2 * first))
+            vec.store(vec.shuffle(a, b, pairs), place)
+        return context.get_dummy_value()
+
+    return signature, codegen
 
 
 # Twelve sums, or as many as their taps fill, leave room for their factors in sixteen registers.
