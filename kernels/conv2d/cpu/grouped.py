@@ -30,7 +30,7 @@ from minimask.kernels.vectors import lanes
 
 __all__ = ["conv2d", "conv2d_backward_bias", "conv2d_backward_input", "conv2d_backward_weight"]
 
-# Numbers of x in a tile, and its pixels at most: enough to pay for the border's rows and for the
+# Numbers in a tile, and its pixels at most: enough to pay for the border's rows and for the
 # bookkeeping, few enough to stay in a core's second cache.
 TILE_SIZE, TILE_PIXELS = 1 << 15, 1 << 12
 MOST_CHANNELS = 64  # of a group; with more, `cpu` is faster
@@ -106,7 +106,7 @@ def _convolve(
         return
     workers, lane = numba.get_num_threads(), lanes(x.itemsize)
     depth, filters = x.shape[1] // groups, y.shape[1] // groups
-    tile = tiling(plan, depth, WIDEST * lane)
+    tile = tiling(plan, depth, min(4, filters) * len(plan.phases), WIDEST * lane)
     size = tile.rows * tile.pitch + WIDEST * lane
     line = max(tile.pitch * plan.in_step[1], y.shape[3]) + 2 * lane
     memory = tile.size + line + filters * len(plan.order) + 4 * len(plan.phases) * size
@@ -142,7 +142,7 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
         return dweight
     workers, lane = numba.get_num_threads(), lanes(x.itemsize)
     plan, share = forward_plan(g), g.filters // g.groups
-    tile = tiling(plan, g.channels // g.groups, WIDEST * lane)
+    tile = tiling(plan, g.channels // g.groups, share, WIDEST * lane)
     parts = min(share, -(-workers // g.groups))
     size = tile.rows * tile.pitch + lane
     line = tile.pitch * plan.in_step[1] + 2 * lane
@@ -166,10 +166,17 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
     return dweight
 
 
-def tiling(plan: Plan, depth: int, spare: int) -> Tiling:
-    """Tiles of about `TILE_SIZE` numbers of x; `spare`: that may be read behind a tile."""
+def tiling(plan: Plan, depth: int, sums: int, spare: int) -> Tiling:
+    """Tiles of about `TILE_SIZE` numbers, of x and of what is computed from them.
+
+    Args:
+        plan: of the correlation.
+        depth: channels of a group.
+        sums: numbers that are computed at a time for each pixel of the grid.
+        spare: numbers that may be read behind a tile.
+    """
     (down, across), (height, width) = plan.in_step, plan.grid
-    pixels = min(TILE_PIXELS, TILE_SIZE // (depth * down * across))
+    pixels = min(TILE_PIXELS, TILE_SIZE // (depth * down * across + sums))
     return _tiling(plan, depth, max(1, min(height, pixels // max(1, width))), spare)
 
 

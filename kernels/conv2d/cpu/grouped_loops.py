@@ -14,15 +14,22 @@ comes out under the border's columns is not used.  A *block* is 4, 2 or 1 filter
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 
-from minimask.kernels.conv2d.cpu.compiled_loops import add_rows, compiled, keep_positive, parallel
+from minimask.kernels.conv2d.cpu.compiled_loops import (
+    SERIAL,
+    add_rows,
+    compiled,
+    keep_positive,
+    parallel,
+)
 from minimask.kernels.conv2d.cpu.lanes import (
     convolve_1x1,
     convolve_1x8,
     convolve_2x6,
     convolve_4x3,
     copy,
+    copy_row,
     correlate_1x9,
     correlate_2x6,
     correlate_4x3,
@@ -31,20 +38,33 @@ from minimask.kernels.conv2d.cpu.lanes import (
 )
 
 
-@compiled
+# a call hands on every array's shape and steps, which takes longer than a small plane does
+inlined = njit(error_model="numpy", forceinline=True, **SERIAL)
+
+
+@inlined
 def clear(out):
     """Zeros."""
     for i in range(out.size):
         out[i] = 0
 
 
-@compiled
+@inlined
 def block_of(filters):
     """Filters of the next block, of so many that are left."""
     return 4 if filters >= 4 else 2 if filters >= 2 else 1
 
 
-@compiled
+@inlined
+def rows_of(band, bands, rows):
+    """First row and number of rows of a band; all have nearly the same height, so equal work."""
+    if bands == 1:
+        return 0, rows
+    first = band * rows // bands
+    return first, (band + 1) * rows // bands - first
+
+
+@inlined
 def split_row(line, step, pitch, out, to, plane, lanes):
     """Number j of `line` to column j // step of plane j % step; the line has room behind it."""
     j = 0
@@ -60,15 +80,15 @@ def split_row(line, step, pitch, out, to, plane, lanes):
             out[to + b * plane + j] = line[j * step + b]
 
 
-@compiled
+@inlined
 def load_tile(
-    x, x_shape, n, channels, first_row, border, step, plane_rows, pitch, line, out, lanes
+    x, x_shape, n, channels, first_row, again, border, step, plane_rows, pitch, line, out, lanes
 ):  # fmt: skip
     """Channels [channels) of image n, sorted: (channels, row % step, column % step, rows, pitch).
 
     `first_row`: of the padded image, a multiple of the step; `plane_rows` and `pitch`: rows and
-    columns of each remainder.  `line` and `out` were cleared, and the border's columns are left
-    so; a negative border cuts pixels off.
+    columns of each remainder; `again`: whether the image's edge may lie elsewhere than in the tile
+    before.  `line` and `out` were cleared, and the border is left so; a negative one cuts off.
     """
     height, width, plane, at = x_shape[2], x_shape[3], plane_rows * pitch, 0
     left = max(border[1], 0)
@@ -80,17 +100,19 @@ def load_tile(
             to = at + r % step[0] * step[1] * plane + r // step[0] * pitch
             row = first_row + r - border[0]
             if row < 0 or row >= height:
-                for b in range(step[1]):
+                for b in range(step[1] if again else 0):
                     clear(out[to + b * plane : to + b * plane + pitch])
+            elif step == (1, 1):  # zeros behind a row are overwritten by the next, or behind all
+                copy_row(x, plane_at + row * width, out, to + left, inside)
             elif step[1] == 1:
                 copy(x, plane_at + row * width, out, to + left, inside)
             else:
-                copy(x, plane_at + row * width, line, left, inside)
+                copy_row(x, plane_at + row * width, line, left, inside)
                 split_row(line, step[1], pitch, out, to, plane, lanes)
         at += step[0] * step[1] * plane
 
 
-@compiled
+@inlined
 def convolve_pixels(
     x, pixels, taps, first, end, weights, at, starts, starts_at, some, sums, to, out_step, lanes
 ):  # fmt: skip
@@ -125,7 +147,7 @@ def convolve_pixels(
             t += lanes
 
 
-@compiled
+@inlined
 def store_rows(sums, at, pitch, rows, columns, y, to, residual, after):
     """Write a tile's rows of one filter to y, where they lie side by side.
 
@@ -134,13 +156,17 @@ def store_rows(sums, at, pitch, rows, columns, y, to, residual, after):
     add, positive = after
     if positive and not add:
         keep_positive(sums[at : at + rows * pitch])
+    whole = max(0, rows * columns - columns - 16) // columns
     for i in range(rows):
-        copy(sums, at + i * pitch, y, to + i * columns, columns)
+        if i < whole:  # what it writes too much belongs to the next row
+            copy_row(sums, at + i * pitch, y, to + i * columns, columns)
+        else:
+            copy(sums, at + i * pitch, y, to + i * columns, columns)
     if add:
         add_rows(y, residual, to, 0, rows * columns, 1, positive)
 
 
-@compiled
+@inlined
 def store_apart(
     sums, phases, size, pitch, first_row, rows, y, plane_at, width, out_step, line, lanes
 ):  # fmt: skip
@@ -164,7 +190,7 @@ def store_apart(
             copy(line, 0, y, plane_at + row * width, width)
 
 
-@compiled
+@inlined
 def pack_group(weight, steps, order, group, filters, packed):
     """One group's filters in blocks: for every tap the weights of the block's filters.
 
@@ -180,7 +206,7 @@ def pack_group(weight, steps, order, group, filters, packed):
         k += some
 
 
-@compiled
+@inlined
 def convolve_tile(
     tile, taps, phases, packed, starts, first_filter, filters, n, first_row, rows, pitch, y,
     y_shape, out_step, residual, after, lanes, size, line, sums,
@@ -219,27 +245,32 @@ def convolve_share(
     tile_rows, grid_rows, plane_rows, pitch, tile_size, line_size, size = tiling
     filters, depth = y_shape[1] // groups, x_shape[1] // groups
     bands = (grid_rows + tile_rows - 1) // tile_rows
-    images, workers, group_before = x_shape[0], scratch.shape[0], -1
+    images, workers = x_shape[0], scratch.shape[0]
     tasks = groups * images * bands
+    first, end = worker * tasks // workers, (worker + 1) * tasks // workers
     tile, memory = scratch[worker, :tile_size], scratch[worker, tile_size:]
     line, memory = memory[:line_size], memory[line_size:]
     packed, sums = memory[: filters * order.size], memory[filters * order.size :]
     clear(scratch[worker, : tile_size + line_size])
-    for task in range(worker * tasks // workers, (worker + 1) * tasks // workers):
-        band, n, group = task % bands, task // bands % images, task // (bands * images)
-        if group != group_before:
+    # counted on, since divisions would take as long as a small plane
+    band, n, group = first % bands, first // bands % images, first // (bands * images)
+    for task in range(first, end):
+        if task == first or band + n == 0:
             pack_group(weight, steps, order, group, filters, packed)
-        group_before = group
-        first_row = band * grid_rows // bands  # bands of nearly equal height, so equal work
-        rows = (band + 1) * grid_rows // bands - first_row
+        first_row, rows = rows_of(band, bands, grid_rows)
         load_tile(
-            x, x_shape, n, (group * depth, (group + 1) * depth), first_row * in_step[0], border,
-            in_step, plane_rows, pitch, line, tile, lanes,
+            x, x_shape, n, (group * depth, (group + 1) * depth), first_row * in_step[0],
+            bands > 1, border, in_step, plane_rows, pitch, line, tile, lanes,
         )  # fmt: skip
         convolve_tile(
             tile, taps, phases, packed, starts, group * filters, filters, n, first_row, rows,
             pitch, y, y_shape, out_step, residual, after, lanes, size, line, sums,
         )  # fmt: skip
+        band += 1
+        if band == bands:
+            band, n = 0, n + 1
+        if n == images:
+            n, group = 0, group + 1
 
 
 @parallel
@@ -260,7 +291,7 @@ def convolve(
         )  # fmt: skip
 
 
-@compiled
+@inlined
 def correlate_tile(tile, taps, inner, grad, grad_step, vectors, filters, sums, row):
     """sums[f, s] += the products of all filters' grads and all taps' pixels in one tile."""
     k = 0
@@ -301,17 +332,16 @@ def weights_task(
     bands = (out_h + tile_rows - 1) // tile_rows
     for n in range(grad_shape[0]):
         for band in range(bands):
-            first_row = band * out_h // bands
-            rows = (band + 1) * out_h // bands - first_row
+            first_row, rows = rows_of(band, bands, out_h)
             load_tile(
                 x, x_shape, n, (group * depth, (group + 1) * depth), first_row * in_step[0],
-                border, in_step, plane_rows, pitch, line, tile, lanes,
+                bands > 1, border, in_step, plane_rows, pitch, line, tile, lanes,
             )  # fmt: skip
             for f in range(some):
                 channel = n * grad_shape[1] + group * share + filters[0] + f
                 at = (channel * out_h + first_row) * out_w
                 for i in range(rows):
-                    copy(grad, at + i * out_w, flat, f * size + i * pitch, out_w)
+                    copy_row(grad, at + i * out_w, flat, f * size + i * pitch, out_w)
                 clear(flat[f * size + rows * pitch : f * size + tile_rows * pitch])
             pixels = (rows - 1) * pitch + out_w
             vectors = (pixels + lanes - 1) // lanes

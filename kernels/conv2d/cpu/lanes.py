@@ -10,7 +10,7 @@ block of some filters times some vectors of pixels stays in registers.  In NumPy
 
 with f the filters of a block, t its pixels, and s the taps of the window.  Rows are moved with
 
-    copy:    out[i] = x[i], i < count
+    copy:    out[i] = x[i], i < count; `copy_row` also writes zeros up to a whole vector
     split:   out[i] = x[2 i], other[i] = x[2 i + 1], for one vector of each
     merge:   out[2 i] = x[i], out[2 i + 1] = other[i], for one vector of each
 """
@@ -189,6 +189,32 @@ def copy(typingctx: Any, x: Any, x_at: Any, out: Any, out_at: Any, count: Any) -
         x = offset(builder, data_of(context, builder, signature.args[0], x), x_at)
         out = offset(builder, data_of(context, builder, signature.args[2], out), out_at)
         cgutils.raw_memcpy(builder, out, x, count, signature.args[0].dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def copy_row(typingctx: Any, x: Any, x_at: Any, out: Any, out_at: Any, count: Any) -> Any:
+    """As `copy`, without a call, which takes longer than a short row; nothing else of x is read."""
+    n = types.intp
+    signature = types.void(x, n, out, n, n)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        x, x_at, out, out_at, count = args
+        vec = Vectors(context, builder, signature.args[0].dtype)
+        x = offset(builder, data_of(context, builder, signature.args[0], x), x_at)
+        out = offset(builder, data_of(context, builder, signature.args[2], out), out_at)
+        width = count.type(vec.count)
+        whole = builder.sdiv(count, width)
+        with cgutils.for_range(builder, whole) as loop:
+            at = builder.mul(loop.index, width)
+            vec.store(vec.load(offset(builder, x, at)), offset(builder, out, at))
+        done = builder.mul(whole, width)
+        rest = builder.sub(count, done)
+        with builder.if_then(builder.icmp_signed(">", rest, count.type(0))):
+            value = vec.load_first(offset(builder, x, done), rest)
+            vec.store(value, offset(builder, out, done))
         return context.get_dummy_value()
 
     return signature, codegen
