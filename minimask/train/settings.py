@@ -132,11 +132,6 @@ class ModelSettings:
         """Whether the network has a branch for keypoints."""
         return "keypoint" in self.model
 
-    @property
-    def boxes_only(self) -> bool:
-        """Whether the network learns no masks, so that objects with a box only will do."""
-        return self.model.startswith(("fasterrcnn", "faster_rcnn", "keypointrcnn", "keypoint_rcnn"))
-
     def config(
         self, classes: tuple[str, ...], seed: int, skeleton: dict[str, Any] | None = None
     ) -> dict[str, Any]:
