@@ -14,6 +14,7 @@ from minimask.functional.losses import (
 )
 from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
 from minimask.functional.roi_ops import roi_align, roi_align_levels, roi_pool, roi_warp
+from minimask.functional.smooth_activation import hard_sigmoid, hard_swish, silu
 
 __all__ = [
     "batch_norm",
@@ -23,6 +24,8 @@ __all__ = [
     "conv_transpose2d",
     "cross_entropy",
     "group_norm",
+    "hard_sigmoid",
+    "hard_swish",
     "linear",
     "log_softmax",
     "max_pool2d",
@@ -33,6 +36,7 @@ __all__ = [
     "roi_pool",
     "roi_warp",
     "sigmoid",
+    "silu",
     "smooth_l1",
     "softmax",
 ]

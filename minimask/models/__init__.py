@@ -21,17 +21,27 @@ from minimask.models.matcher import RecordedSampling
 from minimask.models.presets import (
     LAPTOP,
     faster_rcnn,
+    fasterrcnn_efficientnet_b0_fpn,
+    fasterrcnn_efficientnet_b3_fpn,
     fasterrcnn_laptop,
+    fasterrcnn_mobilenet_v3_large_320_fpn,
+    fasterrcnn_mobilenet_v3_large_fpn,
     fasterrcnn_resnet18_fpn,
     fasterrcnn_resnet34_fpn,
     fasterrcnn_resnet50_fpn,
     fasterrcnn_resnet101_fpn,
+    fasterrcnn_vgg16,
+    fasterrcnn_vgg16_fpn,
     mask_rcnn,
+    maskrcnn_efficientnet_b0_fpn,
+    maskrcnn_efficientnet_b3_fpn,
     maskrcnn_laptop,
+    maskrcnn_mobilenet_v3_large_fpn,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
     maskrcnn_resnet50_fpn,
     maskrcnn_resnet101_fpn,
+    maskrcnn_vgg16_fpn,
 )
 
 __all__ = [
@@ -48,5 +58,10 @@ __all__ += ["fasterrcnn_laptop", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34
 __all__ += ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "maskrcnn_laptop"]
 __all__ += ["maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn", "maskrcnn_resnet50_fpn"]
 __all__ += ["maskrcnn_resnet101_fpn"]
+__all__ += ["fasterrcnn_efficientnet_b0_fpn", "fasterrcnn_efficientnet_b3_fpn"]
+__all__ += ["fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_fpn"]
+__all__ += ["fasterrcnn_vgg16", "fasterrcnn_vgg16_fpn"]
+__all__ += ["maskrcnn_efficientnet_b0_fpn", "maskrcnn_efficientnet_b3_fpn"]
+__all__ += ["maskrcnn_mobilenet_v3_large_fpn", "maskrcnn_vgg16_fpn"]
 
 Samples = RecordedSampling  # its name before

@@ -38,6 +38,8 @@ def conv(
     rng: np.random.Generator,
     *,
     stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
     bias: bool = True,
     draw: Draw = fan_out_normal,
 ) -> Conv2d:
@@ -47,7 +49,9 @@ def conv(
         out_channels,
         kernel_size,
         stride=stride,
-        padding=kernel_size // 2,
+        padding=kernel_size // 2 * dilation,
+        dilation=dilation,
+        groups=groups,
         bias=bias,
         rng=rng,
     )

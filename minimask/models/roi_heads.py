@@ -21,7 +21,7 @@ from minimask.models import mask_head as masks_of
 from minimask.models.box_head import SampledRoIs, background_class
 from minimask.models.detections import Instances
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
-from minimask.models.roi_pooling import RoIPooler, as_rois
+from minimask.models.roi_pooling import POOLED_LEVELS, RoIPooler, as_rois
 from minimask.models.sealed import Sealed
 from minimask.models.transform import Batch
 from minimask.nn import Module
@@ -41,6 +41,7 @@ class RoIHeads(Sealed):
         convention: Convention = TORCHVISION,
         *,
         pooled_size: int = boxes_of.POOLED_SIZE,
+        pooled_levels: int = POOLED_LEVELS,
         mask_head: Module | None = None,
         mask_predictor: Module | None = None,
         mask_size: int = 2 * masks_of.POOLED_SIZE,
@@ -73,6 +74,7 @@ class RoIHeads(Sealed):
             convention.level_rule,
             convention.sampling_ratio,
             convention.roi_aligned,
+            pooled_levels,
         )
         self.append_gt_boxes = convention.append_gt_boxes
         self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh)

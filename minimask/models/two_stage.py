@@ -16,7 +16,9 @@ from minimask.models.anchors import AnchorGenerator
 from minimask.models.architecture import FEATURES, MASK_HEADS, Architecture
 from minimask.models.backbone import make_backbone
 from minimask.models.bodies import BODIES, Body
+from minimask.models.bodies.body import Layer
 from minimask.models.bodies.resnet import ResNet, residual_stage
+from minimask.models.body_options import check_body_options, check_pyramid
 from minimask.models.box_head import BoxHead, BoxPredictor, C4BoxHead
 from minimask.models.factory import Family, among, fields_of
 from minimask.models.faster_rcnn import FasterRCNN
@@ -24,7 +26,7 @@ from minimask.models.fpn import FPNBackbone, SingleScaleBackbone
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN, RPNHead
-from minimask.nn import Module
+from minimask.nn import Module, Sequential
 
 
 def assemble(
@@ -51,13 +53,15 @@ def assemble(
     of_heads = {k.removeprefix("box_"): v for k, v in hyperparameters.items() if k[:4] != "rpn_"}
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
-    backbone, anchors = make_features(a, c, rng)
+    backbone, anchors, rest = make_features(a, c, rng)
     rpn = RPN(RPNHead(backbone.channels, anchors.per_cell, rng), anchors, c, **of_rpn)
-    heads = _box_branch(a, c, backbone, num_classes, rng)
+    heads = _box_branch(a, c, backbone, rest, num_classes, rng)
     if issubclass(kind, MaskRCNN):
         output = of_heads.get("mask_output", "sigmoid")
         channels = mask_head.mask_channels(num_classes, output, c.background)
         heads |= _mask_branch(a, channels, heads, rng)
+    if a.features == "fpn" and isinstance(backbone, FPNBackbone):
+        heads["pooled_levels"] = len(backbone.body.strides)  # the coarsest serves proposals only
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **of_heads)
     sizes: dict[str, Any] = {"min_size": a.min_size, "max_size": a.max_size}
     return kind(backbone, rpn, roi_heads, classes=classes, convention=c, config=config, **sizes)
@@ -77,47 +81,48 @@ def _stage_options(a: Architecture, c: Convention) -> dict[str, Any]:
 
 def make_features(
     a: Architecture, c: Convention, rng: np.random.Generator
-) -> tuple[Any, AnchorGenerator]:
-    """A backbone, and anchors for its feature maps."""
+) -> tuple[Any, AnchorGenerator, list[Layer]]:
+    """A backbone, anchors for its feature maps, and what of its body is left for the heads."""
     check_choice("features", a.features, FEATURES)
     sizes = list(a.anchor_sizes)
+    check_body_options(a)
     if a.backbone != "resnet" and a.backbone not in BODIES:
         backbone = make_backbone(a.backbone, rng)
-        _refuse_body_options(a)
-        return backbone, AnchorGenerator(sizes, a.aspect_ratios, c)
-    body = make_body(a, c, rng)
+        return backbone, AnchorGenerator(sizes, a.aspect_ratios, c), []
+    body, rest = make_body(a, c, rng)
     body.freeze(a.trainable_layers)
     if a.features == "fpn":
-        return FPNBackbone(body, a.fpn_channels, rng), AnchorGenerator(sizes, a.aspect_ratios, c)
+        check_pyramid(a, body)
+        pyramid = FPNBackbone(body, a.fpn_channels, rng)
+        return pyramid, AnchorGenerator(sizes, a.aspect_ratios, c), rest
     flat = [s for level in sizes for s in (level if isinstance(level, Sequence) else [level])]
     channels = a.fpn_channels if a.features == "c5" else None
-    return SingleScaleBackbone(body, rng, channels), AnchorGenerator([flat], a.aspect_ratios, c)
+    anchors = AnchorGenerator([flat], a.aspect_ratios, c)
+    return SingleScaleBackbone(body, rng, channels), anchors, rest
 
 
-def make_body(a: Architecture, c: Convention, rng: np.random.Generator) -> Body:
-    """The classification network below pyramid and heads."""
+def make_body(a: Architecture, c: Convention, rng: np.random.Generator) -> tuple[Body, list[Layer]]:
+    """The classification network below pyramid and heads, and with C4 the layers after it."""
     if a.backbone != "resnet":
-        return BODIES[a.backbone](rng, norm=a.norm, norm_eps=c.norm_eps)
+        body = BODIES[a.backbone](rng, norm=a.norm, norm_eps=c.norm_eps, width=a.width_multiplier)
+        rest = body.cut(16) if a.features == "c4" else []
+        return (body if a.returned_layers is None else body.use(a.returned_layers)), rest
     options = _stage_options(a, c) | {"stem_pool_padding": c.stem_pool_padding}
-    return ResNet(a.layers, rng, stages=3 if a.features == "c4" else 4, **options)
-
-
-def _refuse_body_options(a: Architecture) -> None:
-    """A registered backbone comes whole: nothing of a body can be asked of it."""
-    if a.features != "fpn":
-        raise ValueError(f"features: {a.features!r} is of bodies, not of {a.backbone!r}")
-    if a.trainable_layers is not None:
-        raise ValueError(f"trainable_layers: are of bodies, not of {a.backbone!r}")
+    return ResNet(a.layers, rng, stages=3 if a.features == "c4" else 4, **options), []
 
 
 def _box_branch(
-    a: Architecture, c: Convention, backbone: Any, num_classes: int, rng: np.random.Generator
+    a: Architecture,
+    c: Convention,
+    backbone: Any,
+    rest: Sequence[Layer],
+    num_classes: int,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """The arguments of `RoIHeads` that make the box branch."""
+    """The arguments of `RoIHeads` that make the box branch; with C4 the rest of the body is it."""
     box_rows = num_classes if c.background == "first" else num_classes - 1
-    if a.features == "c4":
-        res5 = residual_stage(3, a.layers[3], backbone.channels, rng, **_stage_options(a, c))
-        width = 2 * backbone.channels  # every stage doubles the channels
+    res5, width = _rest_of_body(a, c, backbone, rest, rng)
+    if res5 is not None:
         return {
             "box_head": C4BoxHead(res5),
             "box_predictor": BoxPredictor(width, num_classes, box_rows, rng),
@@ -126,6 +131,19 @@ def _box_branch(
     head = BoxHead(backbone.channels * box_head.POOLED_SIZE**2, a.box_head_width, rng)
     predictor = BoxPredictor(a.box_head_width, num_classes, box_rows, rng)
     return {"box_head": head, "box_predictor": predictor}
+
+
+def _rest_of_body(
+    a: Architecture, c: Convention, backbone: Any, rest: Sequence[Layer], rng: np.random.Generator
+) -> tuple[Sequential | None, int]:
+    """The layers after C4 as a head, and their channels; None where there is nothing to learn."""
+    if a.features == "c4" and a.backbone == "resnet":
+        res5 = residual_stage(3, a.layers[3], backbone.channels, rng, **_stage_options(a, c))
+        return res5, 2 * backbone.channels  # every stage doubles the channels
+    after = Sequential(*(layer.module for layer in rest))
+    if not any(True for _ in after.parameters()):  # of VGG only pooling is left
+        return None, 0
+    return after, rest[-1].channels
 
 
 def _mask_branch(
