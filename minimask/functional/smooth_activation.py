@@ -42,9 +42,7 @@ class HardSwish(Function):
         return _by_pieces(_hard_swish, x)
 
     @staticmethod
-    def backward(
-        ctx: Context, grad: Array
-    ) -> Any:  # between 0 and 1: x / 3 + 1 / 2
+    def backward(ctx: Context, grad: Array) -> Any:  # between 0 and 1: x / 3 + 1 / 2
         (x,) = ctx.saved
         return _by_pieces(_hard_swish_gradient, x, grad)
 

@@ -28,6 +28,8 @@ def check_body_options(a: Architecture) -> None:
         _refuse(given & {*OF_BODIES, *OF_RESNETS}, "of this package's bodies", a.backbone)
         if a.features != "fpn":
             raise ValueError(f"features: {a.features!r} is of bodies, not of {a.backbone!r}")
+        if a.fpn_norm is not None:
+            raise ValueError(f"fpn_norm: {a.backbone!r} comes with its own pyramid, if any")
     else:
         _refuse(given & set(OF_RESNETS), 'of backbone="resnet"', a.backbone)
         _check_width(a.width_multiplier)

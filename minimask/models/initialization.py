@@ -68,9 +68,12 @@ def conv_transpose(
     rng: np.random.Generator,
     *,
     stride: int,
+    padding: int = 0,
 ) -> ConvTranspose2d:
     """A transposed convolution for a relu after it; its bias starts at 0."""
-    layer = ConvTranspose2d(in_channels, out_channels, kernel_size, stride=stride, rng=rng)
+    layer = ConvTranspose2d(
+        in_channels, out_channels, kernel_size, stride=stride, padding=padding, rng=rng
+    )
     layer.weight.data[...] = fan_out_normal(layer.weight.shape, rng)
     if layer.bias is not None:
         layer.bias.data[...] = 0

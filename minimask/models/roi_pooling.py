@@ -80,6 +80,7 @@ class RoIPooler:
         level_rule: see `pyramid_levels`.
         sampling_ratio: RoIAlign's samples per bin and axis; 0: as many as cells.
         aligned: RoIAlign shifted by half a cell.
+        fixed_strides: strides as a network makes them, also where it rounded a map's size up.
         levels: of a pyramid, how many RoIs are cut from, the finest first.
     """
 
@@ -88,6 +89,7 @@ class RoIPooler:
     level_rule: str = "torchvision"
     sampling_ratio: int = 2  # Mask R-CNN, section 3: four samples in each bin
     aligned: bool = False
+    fixed_strides: bool = False
     levels: int = POOLED_LEVELS
 
     def __post_init__(self) -> None:
@@ -109,7 +111,8 @@ class RoIPooler:
             (R, C, P, P)
         """
         pyramid = pyramid[: self.levels]
-        strides = [2.0 ** round(np.log2(image_height / level.shape[2])) for level in pyramid]
+        ratios = [np.log2(image_height / level.shape[2]) for level in pyramid]
+        strides = [2.0 ** (np.ceil(r) if self.fixed_strides else round(r)) for r in ratios]
         lowest, highest = (round(np.log2(stride)) for stride in (strides[0], strides[-1]))
         highest = min(highest, lowest + len(pyramid) - 1)  # maps may have the same stride
         levels = pyramid_levels(rois[:, 1:], self.level_rule, lowest, highest)

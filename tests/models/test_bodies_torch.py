@@ -29,9 +29,7 @@ def theirs(name, width, dilated):
                 module.eps = EPS
         return network
     if name.startswith("mobilenet"):
-        table, last = models.mobilenetv3._mobilenet_v3_conf(
-            name, width_mult=width, dilated=dilated
-        )
+        table, last = models.mobilenetv3._mobilenet_v3_conf(name, width_mult=width, dilated=dilated)
         return models.MobileNetV3(table, last, norm_layer=norm).features
     scale = BODIES_SCALES[name]
     table, last = models.efficientnet._efficientnet_conf(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from minimask.models.bodies import efficientnet, mobilenet_v3, vgg
-from minimask.models.bodies.body import Body, StackedBody
+from minimask.models.bodies.body import Body
+from minimask.models.bodies.stacked import StackedBody
 
 # Bodies by name, besides "resnet", whose sizes are options of a factory.  A maker takes the
 # generator of the weights and, by name, `norm`, `norm_eps` and `width` (a factor of all channels);

@@ -1,15 +1,9 @@
-"""What pyramids and heads ask of the network below them.
-
-Letters: N images, C channels of a map, H W height and width of the input.
-"""
+"""What pyramids and heads ask of the network below them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Self
-
 from minimask.autograd import Tensor
-from minimask.nn import BatchNorm2d, Module
+from minimask.nn import BatchNorm2d, Module, Sequential
 
 
 class Body(Module):
@@ -35,108 +29,55 @@ class Body(Module):
         """Keep all but the last `trainable_layers` sections as they are; None: train all.
 
         The norms of frozen ones use the statistics they have, in training too, and collect no new
-        ones.
+        ones.  The others learn from now on, whatever was said before.
 
         Raises:
             ValueError: there are not so many sections.
         """
         sections = self.sections()
-        if trainable_layers is None:
-            return
-        if not 0 <= trainable_layers <= len(sections):
-            raise ValueError(
-                f"trainable_layers: expected 0 .. {len(sections)}, got {trainable_layers}"
-            )
-        for modules in sections[: len(sections) - trainable_layers]:
+        count = len(sections) if trainable_layers is None else trainable_layers
+        if not 0 <= count <= len(sections):
+            raise ValueError(f"trainable_layers: expected 0 .. {len(sections)}, got {count}")
+        for i, modules in enumerate(sections):
+            frozen = i < len(sections) - count
             for module in modules:
-                module.requires_grad_(False)
+                module.requires_grad_(not frozen)
                 for norm in module.modules():
                     if isinstance(norm, BatchNorm2d):
-                        norm.fixed = True
+                        norm.fixed = frozen
 
+    def recompute(self, stages: int | None) -> None:
+        """Keep nothing inside the blocks of the first `stages` stages for the backward pass.
 
-class Layer(NamedTuple):
-    """One entry of a torchvision network's `features`."""
+        It computes them again: less memory, more time.  The first stages have the largest maps.
+        The stem, a layer or two, is no stage; its result is kept.
 
-    module: Module
-    channels: int  # of its output
-    stride: int  # of the whole network up to its output
-
-
-class StackedBody(Body):
-    """A body whose layers follow one another, named 0, 1, 2 ... as in torchvision's `features`.
-
-    Args:
-        layers: from the image on.
-        starts: the first layer of every section.
-        outputs: the layer of every section whose output is the section's map; None: it has none.
-    """
-
-    def __init__(
-        self, layers: Sequence[Layer], starts: Sequence[int], outputs: Sequence[int | None]
-    ):
-        for i, layer in enumerate(layers):
-            setattr(self, str(i), layer.module)
-        self._sizes = [(layer.channels, layer.stride) for layer in layers]
-        self._starts, self._outputs = list(starts), list(outputs)
-        self.use([i for i, layer in enumerate(outputs) if layer is not None])
-
-    def use(self, sections: Sequence[int]) -> Self:
-        """Give the maps of these sections, 0 the first, instead of all there are.
+        Args:
+            stages: how many, from the image on; 0: none; None: all there are.
 
         Raises:
-            ValueError: no such section, or one without a map.
+            ValueError: there are not so many stages, or one of them has no blocks.
         """
-        maps = [i for i, layer in enumerate(self._outputs) if layer is not None]
-        if not sections or list(sections) != sorted({*sections} & {*maps}):
-            raise ValueError(
-                f"returned_layers: expected some of {', '.join(map(str, maps))}, the smallest "
-                f"first, got {list(sections)}"
-            )
-        self._give([layer for i in sections if (layer := self._outputs[i]) is not None])
-        return self
+        parts = [[b for m in modules for b in _blocks(m)] for modules in self.sections()[1:]]
+        while parts and not parts[-1] and not self.sections()[len(parts)]:
+            parts.pop()  # a stage that is a head elsewhere
+        count = len(parts) if stages is None else stages
+        if not 0 <= count <= len(parts):
+            raise ValueError(f"this network has {len(parts)} stages after its stem, not {count}")
+        for i, blocks in enumerate(parts):
+            if i < count and not blocks:
+                raise ValueError(f"stage {i + 1} of this network has no blocks to compute again")
+            for block in blocks:
+                block.recompute = i < count
 
-    def _give(self, layers: list[int]) -> None:
-        self._maps = layers
-        self.out_channels = [self._sizes[i][0] for i in layers]
-        self.strides = [self._sizes[i][1] for i in layers]
 
-    def cut(self, stride: int) -> list[Layer]:
-        """End with the last layer of this stride, whose map is the only one then.
+def _blocks(module: Module) -> list[Module]:
+    """The parts of a stage that consist of several layers: the smallest that are worth it."""
+    children = [child for _, child in module.named_children()]
+    if isinstance(module, Sequential) and children and all(map(_several, children)):
+        return children
+    return [module] if _several(module) else []
 
-        Returns:
-            The layers after it, which may serve as a head.
-        """
-        last = max(i for i, (_, s) in enumerate(self._sizes) if s == stride)
-        after = range(last + 1, len(self._sizes))
-        rest = [Layer(self._layer(i), *self._sizes[i]) for i in after]
-        for i in after:
-            delattr(self, str(i))
-        del self._sizes[last + 1 :]
-        self._outputs = []
-        self._give([last])
-        return rest
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        """(N, 3, H, W) -> maps (N, C, H / stride, W / stride), finest first."""
-        x, maps = images, []
-        for i in range(self._maps[-1] + 1):
-            x = self.step(i, x)
-            if i in self._maps:
-                maps.append(x)
-        return maps
-
-    def step(self, i: int, x: Tensor) -> Tensor:
-        """Layer `i` of what comes out of the one before."""
-        result: Tensor = self._layer(i)(x)
-        return result
-
-    def sections(self) -> list[list[Module]]:
-        """From every layer that halves the size to the next one; empty ones where it was cut."""
-        count = len(self._sizes)
-        pairs = zip(self._starts, [*self._starts[1:], count], strict=True)
-        return [[self._layer(i) for i in range(start, min(end, count))] for start, end in pairs]
-
-    def _layer(self, i: int) -> Module:
-        module: Module = getattr(self, str(i))
-        return module
+def _several(module: Module) -> bool:
+    return next(module.named_children(), None) is not None

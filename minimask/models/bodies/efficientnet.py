@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minimask.models.bodies.body import Layer, StackedBody
 from minimask.models.bodies.inverted_residual import ConvNorm, InvertedResidual, Norms, rounded
+from minimask.models.bodies.stacked import Layer, StackedBody
 from minimask.nn import Sequential
 
 

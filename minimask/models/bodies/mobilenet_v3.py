@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from minimask.models.bodies.body import Layer, StackedBody
 from minimask.models.bodies.inverted_residual import ConvNorm, InvertedResidual, Norms, rounded
+from minimask.models.bodies.stacked import Layer, StackedBody
 
 STEM = 16  # channels of the first convolution
 WIDER = 6  # the last 1x1 convolution has so many times the channels before it

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from minimask.autograd import Tensor
-from minimask.models.bodies.body import Layer, StackedBody
 from minimask.models.bodies.inverted_residual import rounded
 from minimask.models.bodies.resnet import make_norm
+from minimask.models.bodies.stacked import Layer, StackedBody
 from minimask.models.initialization import conv
 from minimask.nn import Conv2d, MaxPool2d, Module, ReLU, conv_norm
 
