@@ -15,7 +15,7 @@ torchvision = pytest.importorskip("torchvision", reason="compares with torchvisi
 
 EPS = 1e-3
 FEATURES, GRADIENTS = 1e-4, 1e-3  # relative to the spread, to the norm
-EXACT = 1e-8  # of whole networks in float64
+EXACT = 1e-6  # of whole networks in float64
 
 
 def theirs(name, width, dilated):
@@ -59,7 +59,7 @@ def randomize(network, seed):
                 module.momentum = None  # the mean of all batches, here of one
                 module.weight.uniform_(0.5, 1.5, generator=generator)
                 module.bias.normal_(0, 0.3, generator=generator)
-        network(torch.randn(2, 3, 96, 96, generator=generator, dtype=torch.float64))
+        network(torch.randn(2, 3, 64, 64, generator=generator, dtype=torch.float64))
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = 0.1
@@ -95,12 +95,11 @@ def pair(name, width=1.0, dilated=False, dtype=np.float64):
 CASES = [
     ("vgg16", 1.0, False),
     ("vgg16_bn", 1.0, False),
-    ("efficientnet_b0", 1.0, False),
-    ("efficientnet_b1", 0.5, False),
-    ("efficientnet_b2", 0.5, False),
-    ("efficientnet_b3", 0.35, False),
+    ("efficientnet_b0", 0.5, False),
+    ("efficientnet_b1", 0.35, False),
+    ("efficientnet_b2", 0.25, False),
+    ("efficientnet_b3", 0.2, False),
     ("mobilenet_v3_large", 1.0, False),
-    ("mobilenet_v3_large", 0.75, False),
     ("mobilenet_v3_large", 0.5, True),
     ("mobilenet_v3_small", 1.4, False),
     ("mobilenet_v3_small", 0.35, True),
@@ -112,13 +111,19 @@ def distance(ours, recorded):
     return difference / recorded.std()
 
 
-@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
-@pytest.mark.parametrize(("name", "width", "dilated"), CASES)
+TRAINED = ("vgg16_bn", "efficientnet_b0", "mobilenet_v3_large")
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "dilated", "training"),
+    [(*case, False) for case in CASES]
+    + [(*case, True) for case in CASES if case[0] in TRAINED and not case[2]],
+)
 def test_whole_network_and_every_gradient(name, width, dilated, training):
     network, body = pair(name, width, dilated)
     network.train(training), body.train(training)
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((2, 3, 75, 66))  # no multiple of 32
+    images = rng.standard_normal((2, 3, 43, 34))  # no multiple of 32
     x = torch.from_numpy(images).requires_grad_()
     numbers = body._maps
     ours_in = Tensor(images, requires_grad=True)

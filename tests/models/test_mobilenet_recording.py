@@ -1,4 +1,4 @@
-"""Faster R-CNN on MobileNetV3-Large as torchvision computes it: every stage from its recorded input."""
+"""Faster R-CNN on MobileNetV3-Large as torchvision computes it, stage after stage."""
 
 import json
 

@@ -60,6 +60,9 @@ SQUEEZE = 4  # the gate has a quarter of the channels of the block's input
 class EfficientNet(StackedBody):
     """A convolution and seven stages of MBConv blocks; of each size the last map: C2 .. C5."""
 
+    paper = "EfficientNet, table 1"
+    formula = "y = narrow(gate · depthwise(widen(x))) + x, where the size stays"
+
     def __init__(
         self,
         scale: str,  # "b0" .. "b7"

@@ -67,6 +67,9 @@ SMALL = (  # table 2
 class MobileNetV3(StackedBody):
     """A convolution, the table's blocks, and a 1x1 convolution that widens."""
 
+    paper = "MobileNetV3, tables 1 and 2"
+    formula = "y = narrow(gate · depthwise(widen(x))) + x, where the size stays"
+
     def __init__(
         self,
         rows: Sequence[Row],

@@ -5,10 +5,12 @@ Letters: N images, C channels of a map, H W height and width of the input.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from minimask.autograd import Tensor
+from minimask.autograd.hooks import stage
 from minimask.models.bodies.body import Body
 from minimask.nn import Module
 
@@ -79,7 +81,9 @@ class StackedBody(Body):
         """(N, 3, H, W) -> maps (N, C, H / stride, W / stride), finest first."""
         x, maps = images, []
         for i in range(self._maps[-1] + 1):
-            x = self.step(i, x)
+            section = bisect.bisect_right(self._starts, i) - 1
+            with stage(f"backbone layer{section}" if section else "backbone stem"):
+                x = self.step(i, x)
             if i in self._maps:
                 maps.append(x)
         return maps

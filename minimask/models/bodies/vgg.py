@@ -32,6 +32,9 @@ CHANNELS = (64, 128, 256, 512, 512)
 class VGG(StackedBody):
     """Five stages of convolutions, each followed by pooling; maps are conv3 .. conv5 and pool5."""
 
+    paper = "VGG, table 1"
+    formula = "y = relu(conv3×3(x))"
+
     def __init__(
         self,
         depth: int,
