@@ -12,8 +12,12 @@ class Body(Module):
     Attributes:
         out_channels: of each map.
         strides: pixels of the image per cell, of each map; finest first.
+        paper: where it comes from.
+        formula: what most of its layers compute.
     """
 
+    paper: str = ""
+    formula: str = ""
     out_channels: list[int]
     strides: list[int]
 
