@@ -65,7 +65,7 @@ class Small(Module):
 def settings(**changes):
     return TrainSettings(
         **{"steps": 10, "batch": 2, "warmup": 0, "checkpoint_every": 1, "keep": 20, "lr": 0.01}
-        | {"stages": PLAN}
+        | {"stages": PLAN, "threads": 1}
         | changes
     )
 
@@ -118,8 +118,10 @@ def test_the_last_stage_leaves_everything_learning(run):
     assert not any(m.fixed for m in model.modules() if isinstance(m, BatchNorm2d))
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"ema": 0.9, "accumulate": 2}])
-@pytest.mark.parametrize("stop", [2, 3, 5, 7, 9])
+@pytest.mark.parametrize(
+    ("stop", "changes"),
+    [(2, {"optimizer": "sgd"}), (3, {}), (5, {"ema": 0.9, "accumulate": 2}), (6, {}), (9, {})],
+)
 def test_resuming_inside_or_between_stages_changes_nothing(run, monkeypatch, changes, stop):
     whole = run("whole", **changes)
     advance = Trainer.advance
@@ -253,11 +255,10 @@ def laptop():
     return models.maskrcnn_laptop(["circle", "star"], stem_channels=8, fpn_channels=16, seed=1)
 
 
-@pytest.mark.parametrize("count", [1, "all"])
-def test_a_run_with_recomputed_stages_gives_the_same_weights(tmp_path, count):
-    data = Shapes(4, 64, seed=0, classes=("circle", "star"))
-    for name, stages_again in (("plain", 0), ("again", count)):
-        how = TrainSettings(steps=2, batch=2, warmup=0, checkpoint_stages=stages_again)
+def test_a_run_with_recomputed_stages_gives_the_same_weights(tmp_path):
+    data = Shapes(4, 32, seed=0, classes=("circle", "star"))
+    for name, stages_again in (("plain", 0), ("again", "all")):
+        how = TrainSettings(steps=2, batch=1, warmup=0, checkpoint_stages=stages_again)
         train(laptop(), data, how, tmp_path / name, progress=False)
     plain, again = (tmp_path / n / "model.safetensors" for n in ("plain", "again"))
     assert plain.read_bytes() == again.read_bytes()
