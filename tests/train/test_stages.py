@@ -215,7 +215,9 @@ def test_stages_that_the_model_does_not_have_leave_no_folder(run, tmp_path, tiny
         run("a", stages=("4+:10",))
     with pytest.raises(ValueError, match="--stages: is about the stages of a network's body"):
         train(tiny(), noise(), settings(), tmp_path / "b", progress=False)
-    with pytest.raises(ValueError, match="--checkpoint-stages: this network has 2 stages .* not 3"):
+    with pytest.raises(
+        ValueError, match=r"--checkpoint-stages: this network has 2 stages .* not 3"
+    ):
         run("c", stages=(), checkpoint_stages=3)
     with pytest.raises(ValueError, match="--checkpoint-stages: is about the stages of a network's"):
         how = settings(stages=(), checkpoint_stages="all")
@@ -224,7 +226,7 @@ def test_stages_that_the_model_does_not_have_leave_no_folder(run, tmp_path, tiny
 
 
 def test_stages_exclude_other_ways_to_freeze(noise, tmp_path):
-    with pytest.raises(ValueError, match="--stages .* excludes --trainable-layers"):
+    with pytest.raises(ValueError, match=r"--stages .* excludes --trainable-layers"):
         RunSettings.of({"data": "shapes", "steps": 5, "stages": ["all:5"], "trainable_layers": 2})
     with pytest.raises(ValueError, match="stages: each of the four steps freezes"):
         four_step(Small(), noise(), settings(), tmp_path / "a")

@@ -216,9 +216,9 @@ def train(
     stages: Annotated[
         str | None,
         _option(
-            "What learns when, WHAT:STEPS with commas, e.g. heads:200,4+:200,all:100:0.1: 200 steps "
-            "of the heads alone, 200 with the body's stages from the fourth on, 100 of everything "
-            "at a tenth of the rate.",
+            "What learns when, WHAT:STEPS with commas, e.g. heads:200,4+:200,all:100:0.1: 200 "
+            "steps of the heads alone, 200 with the body's stages from the fourth on, 100 of "
+            "everything at a tenth of the rate.",
             TRAINING,
             "everything learns always",
         ),
