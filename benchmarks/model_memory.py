@@ -65,14 +65,14 @@ def build(name: str, options: dict):
 
 def measured(name: str, options: dict, size: tuple[int, int], count: int, train: bool) -> dict:
     """Bytes above the baseline, and how many regions of an image held an object."""
+    import numpy as np
+
     from minimask.autograd.hooks import Recorder, hooked
     from minimask.tools.info import work
     from minimask.tools.profile.machine import peak_memory
     from minimask.tools.profile.work import generated
     from minimask.train.settings import TrainSettings
     from minimask.train.step import Trainer
-
-    import numpy as np
 
     def run(network, size, count):
         positives = []
@@ -95,8 +95,8 @@ def measured(name: str, options: dict, size: tuple[int, int], count: int, train:
                 recorder.entries.clear()
         return max(positives)
 
-    small = {"stem_channels": 8, "fpn_channels": 16} if "laptop" in name else {}
-    run(build(name if "laptop" in name else name, {**options, **small}), (64, 64), 1)
+    small = {"stem_channels": 16, "fpn_channels": 32, "box_head_width": 32}
+    run(build(name, {**options, **small}), (96, 96), 1)
     forget_peak()
     baseline = resident()
     network = build(name, options)
