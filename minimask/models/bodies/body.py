@@ -72,7 +72,7 @@ class Body(Module):
             if i < count and not blocks:
                 raise ValueError(f"stage {i + 1} of this network has no blocks to compute again")
             for block in blocks:
-                block.recompute = i < count
+                block.recomputed = i < count
 
 
 def _blocks(module: Module) -> list[Module]:
