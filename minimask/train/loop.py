@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from minimask.system.device import count_transfers, on_gpu
 from minimask.train import checkpoint, folder, log, stages
-from minimask.train.agree import check_classes, check_model
+from minimask.train.agree import check_classes, check_keypoints, check_model
 from minimask.train.diagnose import TrainingError, explain_nonfinite
 from minimask.train.interrupt import StopRequest
 from minimask.train.pictures import draw_curves, draw_predictions
@@ -65,12 +65,14 @@ def train(
         TrainingError: a loss became NaN or infinite.
         DiskFull: no room to write.
         Interrupted: Ctrl-C; the run was saved first.
-        ValueError: model and data have different classes; a checkpoint of another model.
+        ValueError: model and data have different classes or keypoints; a checkpoint of another
+            model.
     """
     whole = settings if isinstance(settings, RunSettings) else RunSettings(train=settings)
     path = Path(out)
     check_classes(model, dataset, val)
     stages.check(model, whole.train.stages, whole.train.checkpoint_stages)
+    check_keypoints(model, dataset, val)
     if whole.train.patience and val is None:
         raise ValueError(
             "--patience waits for a better AP, which needs validation data: add --val-annotations "

@@ -129,12 +129,26 @@ class ModelSettings:
             if "=" not in option:
                 raise ValueError(f"--option: expected NAME=VALUE, got {option!r}")
 
-    def config(self, classes: tuple[str, ...], seed: int) -> dict[str, Any]:
-        """The dictionary `minimask.models.build` takes."""
+    @property
+    def finds_keypoints(self) -> bool:
+        """Whether the network has a branch for keypoints."""
+        return "keypoint" in self.model
+
+    def config(
+        self, classes: tuple[str, ...], seed: int, skeleton: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The dictionary `minimask.models.build` takes.
+
+        Args:
+            classes: to learn.
+            seed: of the random weights.
+            skeleton: of the data, as `Skeleton.as_dict` gives it; an option of that name, or
+                `num_keypoints`, is stronger.
+        """
         random = self.weights is None and self.backbone_weights is None
         norm = self.norm or ("batch" if random else None)
         sizes = self.min_size and (self.min_size[0] if len(self.min_size) == 1 else self.min_size)
-        given = {
+        given: dict[str, Any] = {
             "min_size": sizes,
             "max_size": self.max_size,
             "anchor_sizes": self.anchors,
@@ -143,6 +157,9 @@ class ModelSettings:
             "trainable_layers": self.trainable_layers,
         }
         others = dict(option.split("=", 1) for option in self.options)
+        said = {name.strip() for name in others} & {"skeleton", "num_keypoints"}
+        if self.finds_keypoints and skeleton is not None and not said:
+            given["skeleton"] = skeleton
         return {
             "model": self.model,
             "classes": list(classes),

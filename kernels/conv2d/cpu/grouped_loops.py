@@ -37,7 +37,6 @@ from minimask.kernels.conv2d.cpu.lanes import (
     split,
 )
 
-
 # a call hands on every array's shape and steps, which takes longer than a small plane does
 inlined = njit(error_model="numpy", forceinline=True, **SERIAL)
 

@@ -296,7 +296,7 @@ def run(given: dict[str, Any]) -> None:
     dataset, val = open_data(settings)
     look_at(dataset, val)
     look_at_images(dataset)
-    model = beginning.model(settings, dataset.classes).to(device)
+    model = beginning.model(settings, dataset).to(device)
     if not quiet:
         typer.echo(opening(settings, model, dataset, out, beginning), err=True)
     if device != "cpu":
