@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
-LOGGED = METRICS[:6]  # in the log of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,14 +72,20 @@ class Results:
     coco_results: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
 
     log_file: ClassVar[str] = "ap.csv"  # of a run, with these columns
-    columns: ClassVar[tuple[str, ...]] = ("step",) + tuple(
-        f"{kind}_{metric}" for kind in ("box", "mask") for metric in LOGGED
+    columns: ClassVar[tuple[str, ...]] = (
+        "step",
+        *(f"{kind}_{metric}" for kind in ("box", "mask") for metric in METRICS if metric != "AR"),
     )
 
     def row(self) -> dict[str, float]:
         """The numbers that the log of a run keeps."""
         kinds = {"box": self.box, **({"mask": self.mask} if self.mask else {})}
-        return {f"{kind}_{m}": values[m] for kind, values in kinds.items() for m in LOGGED}
+        return {
+            f"{kind}_{metric}": values[metric]
+            for kind, values in kinds.items()
+            for metric in METRICS
+            if f"{kind}_{metric}" in self.columns
+        }
 
     @property
     def score(self) -> tuple[str, float]:

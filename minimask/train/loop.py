@@ -57,8 +57,8 @@ def train(
     Returns:
         What metrics.json holds: step, seconds, images_per_second, memory_mb, and with `val` the
         metrics of the final weights, then also as a `table` for a terminal.  `best` is the
-        evaluation with the highest AP or mean IoU; a run that `patience` ended has its weights, and says
-        with `stopped_after` how far it went.
+        evaluation with the highest AP or mean IoU; a run that `patience` ended has its weights, and
+        says with `stopped_after` how far it went.
 
     Raises:
         FolderInUse: `out` holds another run, or other files.
@@ -100,7 +100,7 @@ class Run:
         self.evaluated = 0  # step of the last evaluation
         self.on_gpu = on_gpu(next(iter(model.named_parameters()))[1].data)
         self.advanced = 0  # steps this process has done
-        self.best: dict[str, Any] | None = None  # {"step", "AP"}
+        self.best: dict[str, Any] | None = None  # {"step", "AP" or "mean IoU"}
         self.stopped_after: int | None = None  # the step at which patience ended
         self.done = self._finished()
         self._restore()

@@ -132,8 +132,8 @@ def _about_the_best(summary: dict[str, Any], out: Path) -> str:
     early, best = summary.get("stopped_after"), summary.get("best")
     if early:
         return (
-            f"stopped early after step {early}, as {_metric(best)} was no better; the weights are the best "
-            f"ones, of step {summary['step']}\n"
+            f"stopped early after step {early}, as {_metric(best)} was no better; the weights are "
+            f"the best ones, of step {summary['step']}\n"
         )
     if best and best["step"] != summary["step"]:
         return (
