@@ -28,7 +28,7 @@ def evaluate(
     max_detections: int | None = None,
     on_image: Seen | None = None,
 ) -> Any:
-    """Box and mask AP of a model on a data set; of a semantic segmenter, pixel IoU.
+    """Box, mask and keypoint AP of a model on a data set; of a semantic segmenter, pixel IoU.
 
     Images are read, predicted and forgotten a batch at a time; masks are kept as run lengths.
 
@@ -63,24 +63,24 @@ def evaluate(
     ids = category_ids(model.classes, dataset)
     results: list[dict[str, Any]] = []
     gt = _GroundTruth(dataset, indices)
-    seconds, has_masks = 0.0, False
+    seconds, has_masks, has_keypoints = 0.0, False, False
     for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
         seconds += spent
         for sample, detections in zip(samples, found, strict=True):
             gt.add(sample)
             results += detections.to_coco(sample.image_id, ids)
             has_masks |= detections.mask_probs is not None
+            has_keypoints |= detections.keypoints is not None
             if on_image is not None:
                 on_image(sample, detections)
     if max_detections is None:
         max_detections = detections_limit(model)
     known = [result for result in results if result["category_id"] != UNKNOWN]
-    outcome = evaluate_detections(
-        gt.coco(),
-        known,
-        max_detections=max_detections,
-        kinds=None if has_masks else ("box",),
-    )
+    truth = gt.coco()
+    kinds: tuple[str, ...] | None = None if has_masks else ("box",)
+    if has_keypoints and any(a.get("num_keypoints") for a in truth["annotations"]):
+        kinds = ("box", "mask", "keypoints") if has_masks else ("box", "keypoints")
+    outcome = evaluate_detections(truth, known, max_detections=max_detections, kinds=kinds)
     notes = [_class_note(model.classes, dataset.classes), outcome.explanation]
     return dataclasses.replace(
         outcome,

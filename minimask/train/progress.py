@@ -10,7 +10,7 @@ from typing import Any, Self, TextIO
 
 from minimask.train.log import LOSSES
 
-SHORT = dict(zip(LOSSES, ("obj", "rpn", "cls", "box", "mask", "pixels"), strict=True))
+SHORT = dict(zip(LOSSES, ("obj", "rpn", "cls", "box", "mask", "kp", "pixels"), strict=True))
 EVERY = 10.0  # seconds between two plain lines
 
 

@@ -155,7 +155,7 @@ def _short_table(summary: dict[str, Any]) -> str:
         names = ("mean_iou", "foreground_iou", "pixel_accuracy")
         return ", ".join(f"{n.replace('_', ' ')} {summary[n]:.3f}" for n in names)
     return "\n".join(
-        f"{kind:4} " + ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
-        for kind in ("box", "mask")
+        f"{kind:9} " + ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
+        for kind in ("box", "mask", "keypoints")
         if summary.get(kind)
     )
