@@ -70,7 +70,8 @@ def overlay(
         color_by: "class" or "instance"; None: by instance where the model has but one class.
         colors: RGB 0 to 255 of each class (or in turn); default: a colorblind-safe palette.
         size: an image whose longer side is smaller is enlarged, by a whole factor, to at least it.
-        min_keypoint_score: keypoints of no higher score are left out, with the limbs that end there.
+        min_keypoint_score: keypoints of no higher score are left out, with the limbs that end
+            there.
 
     Returns:
         (H * factor, W * factor, 3) uint8, factor 1 unless the image is small.
