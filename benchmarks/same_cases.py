@@ -22,6 +22,48 @@ TINY: dict[str, Any] = {
     "box_detections_per_img": 8,
 }
 TINY_MASK = {"mask_head_channels": (16, 16), "mask_predictor_channels": 16}
+# Of networks with other parts, by what their names begin with.
+TINY_OTHERS: dict[str, dict[str, Any]] = {
+    "retinanet": {
+        **{"stem_channels": 8, "fpn_channels": 16, "head_depth": 1},
+        **{"box_score_thresh": 0.0, "box_detections_per_img": 8},
+    },
+    "rpn": {"stem_channels": 8, "fpn_channels": 16, "rpn_post_nms_top_n_test": 40},
+    "fastrcnn": {**TINY, "grid_limit": 60},
+    "rcnn": {
+        **{"stem_channels": 8, "crop_size": 32, "crop_context": 2, "grid_limit": 60},
+        **{"box_score_thresh": 0.0, "box_detections_per_img": 8},
+    },
+}
+# Options that only such networks have, and what the values of others mean there.
+OTHER_SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "retinanet_laptop": {
+        "head_depth": (0, 2),
+        "head_norm": (None,),
+        "prior_probability": (0.2,),
+        "coarse_levels_from": ("c5",),
+        "topk_candidates": (5,),
+        "box_fg_iou_thresh": (0.7,),
+        "box_bg_iou_thresh": (0.2,),
+        "box_score_thresh": (0.0101,),
+        "box_nms_thresh": (0.1,),
+        "box_detections_per_img": (3,),
+        "box_loss": ("smooth_l1", "giou"),
+        "box_loss_beta": (0.5,),
+        "focal_alpha": (0.5, -1),
+        "focal_gamma": (0, 1.5),
+    },
+    "rpn_laptop": {"rpn_nms_thresh": (0.4,), "rpn_batch_size_per_image": (16,)},
+    "fastrcnn_laptop": {
+        "features": ("c4", "c5"),
+        "roi_op": ("pool",),
+        "grid_sizes": ((0.3, 0.6),),
+        "grid_aspect_ratios": ((1.0,),),
+        "grid_step": (0.7,),
+        "grid_limit": (30,),
+    },
+    "rcnn_laptop": {"crop_size": (48,), "crop_context": (0, 6), "background": ("last",)},
+}
 # Of the cases with the laptop's factories: few regions, so that every limit on their number acts.
 FEW = {
     "rpn_post_nms_top_n_train": 60,
@@ -35,7 +77,12 @@ FACTORIES = (
     *("maskrcnn_resnet50_fpn", "maskrcnn_resnet101_fpn", "maskrcnn_laptop"),
     *("faster_rcnn", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"),
     *("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "fasterrcnn_laptop"),
+    *("retinanet", "retinanet_resnet18_fpn", "retinanet_resnet34_fpn", "retinanet_resnet50_fpn"),
+    *("retinanet_resnet101_fpn", "retinanet_resnet50_fpn_v2", "retinanet_laptop"),
+    *("rpn_resnet50_fpn", "rpn_laptop", "fastrcnn_resnet50_fpn", "fastrcnn_laptop"),
+    *("rcnn_resnet50", "rcnn_laptop"),
 )
+TWO_STAGE = ("mask", "faster")  # begins the names of those that the switches below are tried on
 CONVENTIONS = ("torchvision", "exact", "detectron2", "mmdet", "matterport", "paper")
 
 
@@ -182,19 +229,23 @@ CORE = (
 
 def all_cases() -> list[Case]:
     """All of them; names are unique."""
-    found = [*_factories(), *_conventions(), *_switches(), *_together()]
+    found = [*_factories(), *_conventions(), *_switches(), *_together(), *_others()]
     assert len({case.name for case in found}) == len(found)
     return found
 
 
 def _small(factory: str) -> dict[str, Any]:
+    for start, options in TINY_OTHERS.items():
+        if factory.startswith(start):
+            return options
     return TINY | (TINY_MASK if factory.startswith("mask") else {})
 
 
 def _factories() -> Iterator[Case]:
     for factory in FACTORIES:
         sizes = {"min_size": 64, "max_size": 96}
-        yield Case(f"factory {factory}", factory, _small(factory) | sizes, core="50" in factory)
+        core = "50" in factory and factory.startswith(TWO_STAGE)
+        yield Case(f"factory {factory}", factory, _small(factory) | sizes, core=core)
 
 
 def _conventions() -> Iterator[Case]:
@@ -243,3 +294,14 @@ def _together() -> Iterator[Case]:
         name = f"{factory} " + " ".join(f"{k}={v}" for k, v in options.items())
         if len(options) > 1:
             yield Case(name, factory, _small(factory) | FEW | options)
+
+
+def _others() -> Iterator[Case]:
+    """The options of one-stage networks, and of those before Faster R-CNN."""
+    for factory, switches in OTHER_SWITCHES.items():
+        yield Case(f"{factory} base", factory, _small(factory))
+        for switch, values in switches.items():
+            needs = {"box_loss": "smooth_l1"} if switch == "box_loss_beta" else {}
+            for value in values:
+                options = _small(factory) | needs | {switch: value}
+                yield Case(f"{factory} {switch}={value}", factory, options)

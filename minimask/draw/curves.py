@@ -26,7 +26,7 @@ LOSSES = {
     "loss_box_reg": ("final boxes", 4),
     "loss_mask": ("mask", 5),
     "loss_keypoint": ("keypoints", 6),
-    "loss_pixels": ("pixels' classes", 7),
+    "loss_pixels": ("pixels' classes", 6),
 }
 LONGEST = 22  # characters of a class's name in a legend
 # Okabe and Ito as they are, for lines on white; black first

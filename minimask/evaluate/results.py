@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,6 +56,8 @@ class Results:
         keypoints: the same as `box` with OKS for IoU; None without keypoints.  COCO has no APs.
         keypoint_objects: those of the objects that have a labeled keypoint.
         seconds_per_image: time the model took; None when only detections were given.
+        average_recall: AR of an RPN's proposals, as `evaluate.average_recall` gives it; None of a
+            detector that tells classes apart.
         coco_results: the detections as COCO result dictionaries (RLE masks, xywh boxes).
     """
 
@@ -74,38 +77,40 @@ class Results:
     keypoints: dict[str, float] | None = None
     keypoint_objects: int = 0
     seconds_per_image: float | None = None
+    average_recall: dict[str, float] | None = None
     coco_results: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
 
     log_file: ClassVar[str] = "ap.csv"  # of a run, with these columns
     columns: ClassVar[tuple[str, ...]] = (
         "step",
-        *(f"{kind}_{metric}" for kind in COUNTS for metric in METRICS if metric != "AR"),
+        *(f"{kind}_{metric}" for kind in ("box", "mask", "keypoints") for metric in LOGGED),
     )
-
-    def row(self) -> dict[str, float]:
-        """The numbers that the log of a run keeps."""
-        return {
-            f"{kind}_{metric}": values[metric]
-            for kind, values in self.kinds.items()
-            for metric in METRICS
-            if f"{kind}_{metric}" in self.columns
-        }
-
-    @property
-    def score(self) -> tuple[str, float]:
-        """What the best weights of a run are chosen by: AP of the hardest kind."""
-        return "AP", list(self.kinds.values())[-1]["AP"]
-
-    def summary(self) -> str:
-        """One line."""
-        kind, values = list(self.kinds.items())[-1]
-        return f"{kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}"
 
     @property
     def kinds(self) -> dict[str, dict[str, float]]:
         """The metrics of every kind that was measured, the easiest first."""
-        both = {"box": self.box, "mask": self.mask, "keypoints": self.keypoints}
-        return {kind: values for kind, values in both.items() if values}
+        every = {"box": self.box, "mask": self.mask, "keypoints": self.keypoints}
+        return {kind: values for kind, values in every.items() if values}
+
+    @property
+    def hardest(self) -> tuple[str, dict[str, float]]:
+        """The last of `kinds`: by it the weights of a run are compared."""
+        return list(self.kinds.items())[-1]
+
+    def row(self) -> dict[str, float]:
+        """The numbers that the log of a run keeps."""
+        found = self.kinds.items()
+        return {f"{kind}_{m}": values[m] for kind, values in found for m in LOGGED}
+
+    @property
+    def score(self) -> tuple[str, float]:
+        """What the best weights of a run are chosen by."""
+        return "AP", self.hardest[1]["AP"]
+
+    def summary(self) -> str:
+        """One line."""
+        kind, values = self.hardest
+        return f"{kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}"
 
     def to_json(self) -> dict[str, Any]:
         """All numbers as plain JSON; without the curves and the detections."""
@@ -126,10 +131,28 @@ class Results:
                     shown = f"{name!r}" if name in ("all", *COUNTS) else name
                     count = entry[COUNTS[kind]]
                     rows.append((f"{shown}, {kind}", str(count), *_cells(entry[kind])))
-        first = max(len(row[0]) for row in rows)
-        lines = [row[0].ljust(first) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows]
+        lines = _aligned(rows)
+        if self.average_recall:
+            lines += ["", *_aligned(_recall_rows(self.average_recall))]
         return "\n".join(lines)
 
 
-def _cells(values: dict[str, float]) -> list[str]:
-    return ["-" if values[name] < 0 else f"{values[name]:.3f}" for name in METRICS]
+def _recall_rows(recall: dict[str, float]) -> list[tuple[str, ...]]:
+    """A row for each number of proposals, a column for each size of objects."""
+    limits = [name.partition("@")[2] for name in recall if name.startswith("AR@")]
+    sizes = ("AR", "ARs", "ARm", "ARl")
+    cells = [
+        (f"{limit} proposals", *_cells({s: recall[f"{s}@{limit}"] for s in sizes}, sizes))
+        for limit in limits
+    ]
+    return [("", *sizes), *cells]
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    first = max(len(row[0]) for row in rows)
+    return [row[0].ljust(first) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows]
+
+
+def _cells(values: dict[str, float], names: Sequence[str] = METRICS) -> list[str]:
+    return ["-" if values[name] < 0 else f"{values[name]:.3f}" for name in names]

@@ -47,11 +47,6 @@ class FasterRCNN(RegionDetector):
         self.roi_heads = roi_heads
         self.seal()
 
-    @property
-    def title(self) -> str:
-        """By its heads."""
-        return "Faster R-CNN" if self.roi_heads.mask_head is None else "Mask R-CNN"
-
     def forward(
         self,
         batch: Batch,

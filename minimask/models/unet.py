@@ -23,8 +23,8 @@ import numpy as np
 from minimask import functional as F
 from minimask.autograd import Tensor, ops
 from minimask.autograd.hooks import record, stage
+from minimask.models.bodies.resnet import make_norm
 from minimask.models.initialization import conv, conv_transpose
-from minimask.models.resnet import make_norm
 from minimask.models.semantic import PixelNetwork, drop
 from minimask.nn import Identity, Module, conv_norm
 

@@ -17,7 +17,7 @@ LOSSES = (
     "loss_box_reg",
     "loss_mask",
     "loss_keypoint",
-    "loss_pixels",
+    "loss_pixels",  # of semantic segmenters, which have no other
 )
 STEP_COLUMNS = (
     "step",

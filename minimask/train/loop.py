@@ -57,8 +57,8 @@ def train(
     Returns:
         What metrics.json holds: step, seconds, images_per_second, memory_mb, and with `val` the
         metrics of the final weights, then also as a `table` for a terminal.  `best` is the
-        evaluation with the highest AP or mean IoU; a run that `patience` ended has its weights, and
-        says with `stopped_after` how far it went.
+        evaluation with the highest AP or mean IoU; a run that `patience` ended has its weights,
+        and says with `stopped_after` how far it went.
 
     Raises:
         FolderInUse: `out` holds another run, or other files.

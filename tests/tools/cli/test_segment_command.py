@@ -157,7 +157,9 @@ def test_nothing_is_written_onto_what_is_read(photo, weights, tmp_path):
     done = runs.invoke("segment", photo, "--out", there, "--method", "otsu")
     assert done.exit_code == 1 and "exists already" in done.stderr
     assert there.read_text() == "mine"
-    assert runs.invoke("segment", photo, "--out", there, "--method", "otsu", "--force").exit_code == 0
+    assert (
+        runs.invoke("segment", photo, "--out", there, "--method", "otsu", "--force").exit_code == 0
+    )
 
 
 def test_a_damaged_image_or_a_strange_suffix_leave_nothing(photo, tmp_path):
