@@ -12,6 +12,7 @@ import numpy as np
 
 COUNTS = {"box": "objects", "mask": "mask_objects", "keypoints": "keypoint_objects"}
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
+LOGGED = METRICS[:6]  # in the log of a run
 
 
 @dataclasses.dataclass(frozen=True)

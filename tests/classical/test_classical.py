@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -99,7 +100,7 @@ def test_k_means_never_rises_and_ends_with_centers_that_are_means(seed, groups):
     rng = np.random.default_rng(seed)
     points = rng.normal(size=(60, 2)) + 4 * rng.integers(0, 3, (60, 1))
     group, inertia = classical.k_means(points, groups, rng, rounds=100)
-    assert all(b <= a + 1e-9 for a, b in zip(inertia, inertia[1:], strict=False))
+    assert all(b <= a + 1e-9 for a, b in pairwise(inertia))
     centers = np.array([points[group == g].mean(axis=0) for g in np.unique(group)])
     own = ((points - centers[np.searchsorted(np.unique(group), group)]) ** 2).sum(axis=1)
     assert own.sum() == pytest.approx(inertia[-1])

@@ -62,7 +62,7 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(run, tmp_path):
     from minimask.train.settings import RunSettings
 
     settings = RunSettings.read(run / "settings.json")
-    dataset, val = open_data(settings)
+    dataset, _ = open_data(settings)
     model = new_model(settings, dataset.classes)
     state = {"steps": 0}
     losses = model.losses
