@@ -36,6 +36,11 @@ class Family:
     unread: frozenset[str] = frozenset()
     masks: bool = False
 
+    @property
+    def known(self) -> frozenset[str]:
+        """Every option of its factories but the classes, the convention and the seed."""
+        return self.options | fields_of(Convention) - {"name", "hyperparameters"} - self.unread
+
 
 FAMILIES: dict[str, Family] = {}  # of every model in `MODELS`
 
@@ -47,10 +52,7 @@ def learns_masks(name: str) -> bool:
 
 def takes(name: str, option: str) -> bool:
     """Whether the model of this name has an option; of an unknown model: yes."""
-    if name not in FAMILIES:
-        return True
-    family = FAMILIES[name]
-    return option in family.options | (fields_of(Convention) - family.unread)
+    return name not in FAMILIES or option in FAMILIES[name].known
 
 
 def fields_of(kind: type) -> set[str]:
@@ -110,7 +112,7 @@ def preset(
         seed: of the random weights.
         **options: fields of `Convention` and the options of the network and its stages to change.
     """
-    build_model.options = family.options  # type: ignore[attr-defined]
+    build_model.options = family.known  # type: ignore[attr-defined]
     MODELS[name] = build_model
     FAMILIES[name] = family
     return build_model
@@ -118,8 +120,7 @@ def preset(
 
 def _check_options(name: str, options: Mapping[str, Any], family: Family) -> None:
     """Refuse an option that does not exist, in a sentence that says which do."""
-    known = family.options | (fields_of(Convention) - family.unread)
-    known -= {"name", "hyperparameters"}
+    known = family.known
     for option in sorted(set(options) - known):
         close = difflib.get_close_matches(option, known, n=1)
         elsewhere = [model for model, made in MODELS.items() if option in made.options]

@@ -226,16 +226,21 @@ def _keypoint_branch(
 
 KEYPOINT_NAMES = ("skeleton", "num_keypoints")
 EVERY_OPTION = frozenset(fields_of(Architecture) | set(HYPERPARAMETERS) | set(KEYPOINT_NAMES))
-OF_KEYPOINTS = frozenset(n for n in EVERY_OPTION if "keypoint" in n or n in KEYPOINT_NAMES)
+OF_KEYPOINTS = frozenset(
+    name
+    for name in EVERY_OPTION | fields_of(Convention)
+    if name.startswith("keypoint_") or name in KEYPOINT_NAMES
+)
 
 
 def _family(kind: type[FasterRCNN], title: str) -> Family:
     def make(*arguments: Any) -> FasterRCNN:
         return assemble(kind, *arguments)
 
-    with_keypoints = issubclass(kind, KeypointRCNN)
-    options = EVERY_OPTION if with_keypoints else EVERY_OPTION - OF_KEYPOINTS
-    return Family(title, options, make, masks=issubclass(kind, MaskRCNN))
+    masks = issubclass(kind, MaskRCNN)
+    if issubclass(kind, KeypointRCNN):
+        return Family(title, EVERY_OPTION, make, masks=masks)
+    return Family(title, EVERY_OPTION - OF_KEYPOINTS, make, unread=OF_KEYPOINTS, masks=masks)
 
 
 FASTER_RCNN = _family(FasterRCNN, "Faster R-CNN")
