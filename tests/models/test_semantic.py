@@ -139,6 +139,21 @@ def test_a_skip_is_scored_at_its_own_stride(skip, stride, level):
     assert np.corrcoef(*inside)[0, 1] > 0.8
 
 
+def test_of_vgg_the_pooled_maps_are_scored():
+    """Its maps come before pooling: pool3 is the map of stride 4, pooled."""
+    body = make("fcn8s").network.body
+    net = FCN(body, 5, np.random.default_rng(0), head_channels=(), pooled=True)
+    assert net.score_pool3.weight.shape[1] == body.out_channels[0]
+    assert net.score_pool4.weight.shape[1] == body.out_channels[1]
+    images = Tensor(np.random.default_rng(0).standard_normal((1, 3, 64, 96)).astype(np.float32))
+    with no_grad():
+        maps, given = net._maps(images), body(images)
+        for stride, before in ((8, given[0]), (16, given[1])):
+            wanted = before.data.reshape(*before.shape[:2], 64 // stride, 2, 96 // stride, 2)
+            np.testing.assert_array_equal(maps[stride].data, wanted.max(axis=(3, 5)))
+        assert net(images).shape == (1, 5, 64, 96)
+
+
 def test_the_finest_map_decides_what_is_scored():
     names = {
         name: {n for n, _ in make(name).network.named_children()}
