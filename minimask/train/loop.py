@@ -103,7 +103,7 @@ class Run:
         self.evaluated = 0  # step of the last evaluation
         self.on_gpu = on_gpu(next(iter(model.named_parameters()))[1].data)
         self.advanced = 0  # steps this process has done
-        self.best: dict[str, Any] | None = None  # {"step", "AP"}
+        self.best: dict[str, Any] | None = None  # {"step", "AP" or "mean IoU"}
         self.stopped_after: int | None = None  # the step at which patience ended
         self.done = self._finished()
         self._restore()
