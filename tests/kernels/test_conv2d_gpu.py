@@ -35,7 +35,7 @@ def kernels(x_shape, weight_shape, variant="cuda_4_vectorized", **options):
 def test_the_default_on_a_gpu_is_our_own_and_exact():
     with using(emulate=True):
         x = normal(0, 1, 1, 2, 2)
-        assert choose("minimask.kernels.conv2d", VARIANTS, "conv2d", x) == "cuda_4_vectorized"
+        assert choose("minimask.kernels.conv2d", VARIANTS, "conv2d", x) == "cuda_6_grouped"
 
 
 @needs_the_shim

@@ -115,7 +115,7 @@ def conv2d_backward_input_vectorized(grad: Any, weight: Any, bias: Any, *, g: Ge
     sizes = (*instead(bias, weight), *numbers(g), *steps, chunks)
     VECTORIZED_INPUT.launch(name, grid, 256, grad, packed, *sizes, out)
     if parts > 1:
-        add_slices(out, parts, dx)
+        _add(out, parts, dx)
     return dx
 
 
@@ -131,7 +131,7 @@ def input_parts(side: int, tiles: int, steps: Sequence[int], g: Geometry) -> tup
     return per_part, blocks(chunks, per_part)
 
 
-def add_slices(partial: Any, slices: int, total: Any) -> None:
+def _add(partial: Any, slices: int, total: Any) -> None:
     """The sum of partial results, first to last."""
     size = total.size
     VECTORIZED_WEIGHT.launch(
@@ -159,7 +159,7 @@ def conv2d_backward_weight_vectorized(grad: Any, x: Any, *, g: Geometry) -> Any:
     name = f"conv2d_backward_weight_{side}"
     VECTORIZED_WEIGHT.launch(name, grid, 256, grad, x, *numbers(g), chunks, partial)
     if slices > 1:
-        add_slices(partial, slices, dweight)
+        _add(partial, slices, dweight)
     return dweight
 
 

@@ -17,7 +17,7 @@ from minimask.kernels.conv2d.cuda.launch import conv2d_vectorized
 from minimask.kernels.conv2d.cuda.launch_backward import (
     ENOUGH_BLOCKS,
     MOST_PARTIAL,
-    add_slices,
+    VECTORIZED_WEIGHT,
     conv2d_backward_bias_vectorized,
     conv2d_backward_input_vectorized,
     conv2d_backward_weight_vectorized,
@@ -101,7 +101,9 @@ def conv2d_backward_weight_grouped(grad: Any, x: Any, *, g: Geometry) -> Any:
     # neighboring weights in the order channel, tap, filter: so many channels at most
     channels = min(g.channels // g.groups, 256 // max(1, share * taps) + 2)
     shared = 4 * (share * (math.prod(POSITIONS) + 1) + channels * math.prod(patch))
-    tiles = g.images * math.prod(blocks(n, p) for n, p in zip(g.output_size, POSITIONS, strict=True))
+    tiles = g.images * math.prod(
+        blocks(n, p) for n, p in zip(g.output_size, POSITIONS, strict=True)
+    )
     if not _is_grouped(g) or shared > MOST_SHARED or g.groups > 65535 or not tiles * share:
         return conv2d_backward_weight_vectorized(grad, x, g=g)
     grad, x, dweight = weight_arrays(grad, x, g)
@@ -115,7 +117,10 @@ def conv2d_backward_weight_grouped(grad: Any, x: Any, *, g: Geometry) -> Any:
         per_slice, partial, shared=shared,
     )  # fmt: skip
     if slices > 1:
-        add_slices(partial, slices, dweight)
+        size = dweight.size
+        VECTORIZED_WEIGHT.launch(
+            "conv2d_add_slices", blocks(size, 256), 256, partial, slices, size, dweight
+        )
     return dweight
 
 

@@ -1,8 +1,8 @@
-"""Gradients of a convolution in Numba-CUDA for groups of few channels: twin of backward_6_grouped.cu.
+"""Gradients of a grouped convolution in Numba-CUDA: twin of backward_6_grouped.cu.
 
 For the input a block owns a rectangle of 8 x 8 pixels in up to 4 channels of one group.  For the
-weight a thread owns one value of a group, or a part of its sum where they are few, over one slice of
-the tiles of 8 x 8 positions.
+weight a thread owns one value of a group, or a part of its sum where they are few, over one slice
+of the tiles of 8 x 8 positions.
 
 Letters: N images, C input channels, K filters, G groups, H W height and width of the input, OH OW
 of the output.

@@ -1,7 +1,7 @@
 """Convolution in Numba-CUDA for groups of few channels: twin of forward_6_grouped.cu.
 
-A block owns a rectangle of 8 x 8 pixels in up to 4 filters of one group, and copies the pixels under
-all of its windows into shared memory, one channel at a time.
+A block owns a rectangle of 8 x 8 pixels in up to 4 filters of one group, and copies the pixels
+under all of its windows into shared memory, one channel at a time.
 
 Letters: N images, C input channels, K filters, G groups, H W height and width of the input, OH OW
 of the output.
