@@ -6,6 +6,7 @@ Letters: R instances, H W height and width of the image, P keypoints of an insta
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -148,3 +149,9 @@ def to_coco_keypoints(keypoints: np.ndarray, *, scores: bool = False) -> list[fl
     shifted = np.asarray(keypoints, np.float64) - (COCO_SHIFT, COCO_SHIFT, 0)
     there = scores | (keypoints[:, 2:] > 0)
     return np.where(there, shifted, 0.0).ravel().tolist()
+
+
+def coco_entry(keypoints: np.ndarray) -> dict[str, Any]:
+    """What an annotation of a COCO file says of the keypoints (P, 3) of its object."""
+    count = int((keypoints[:, 2] > 0).sum())
+    return {"keypoints": to_coco_keypoints(keypoints), "num_keypoints": count}

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from minimask import boxes as box_ops
-from minimask.data.keypoints import check_keypoints
+from minimask.data.keypoint_values import category_entry
+from minimask.data.keypoints import check_keypoints, coco_entry
 from minimask.data.mask_values import as_bool, as_masks
 from minimask.data.masks import ObjectMasks
 from minimask.data.run_lengths import encode_crop
@@ -277,6 +278,7 @@ def coco_ground_truth(
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    skeleton: Skeleton | None = None
     for sample in samples:
         height, width = sample.image.shape[:2]
         name = sample.file_name or f"{sample.image_id:06d}.png"
@@ -295,5 +297,9 @@ def coco_ground_truth(
                     "iscrowd": int(sample.crowd[i]),
                 }
             )
-    categories = [{"id": i, "name": n} for i, n in zip(category_ids, classes, strict=True)]
+            if sample.keypoints is not None:
+                annotations[-1] |= coco_entry(sample.keypoints[i])
+                skeleton = sample.skeleton
+    named = category_entry(skeleton)
+    categories = [{"id": i, "name": n, **named} for i, n in zip(category_ids, classes, strict=True)]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}

@@ -4,6 +4,8 @@
     model = mm.models.maskrcnn_laptop(["cell", "nucleus"])     # small: trains on two cores
     model = mm.models.maskrcnn_resnet50_fpn()                  # torchvision's network
     detections = model.predict([image])
+    model = mm.models.unet_laptop(classes=["cell"])            # or fcn8s_laptop: semantic
+    label_maps = model.predict([image])
 
 `model.config` is a dict that fits in a JSON file, and `build(model.config)` makes the model again.
 """
@@ -16,6 +18,8 @@ from minimask.models.backbone import register_backbone
 from minimask.models.detections import Detections
 from minimask.models.factory import MODELS, build
 from minimask.models.faster_rcnn import FasterRCNN
+from minimask.models.keypoint_rcnn import KeypointRCNN, MaskKeypointRCNN
+from minimask.models.label_map import LabelMap
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.matcher import RecordedSampling
 from minimask.models.presets import (
@@ -25,13 +29,44 @@ from minimask.models.presets import (
     fasterrcnn_resnet18_fpn,
     fasterrcnn_resnet34_fpn,
     fasterrcnn_resnet50_fpn,
+    fasterrcnn_resnet50_fpn_v2,
     fasterrcnn_resnet101_fpn,
+    fasterrcnn_resnet152_fpn,
+    fasterrcnn_resnext50_32x4d_fpn,
+    fasterrcnn_resnext101_32x4d_fpn,
+    fasterrcnn_resnext101_32x8d_fpn,
+    fasterrcnn_resnext101_64x4d_fpn,
+    fasterrcnn_wide_resnet50_2_fpn,
+    fasterrcnn_wide_resnet101_2_fpn,
+    keypoint_rcnn,
+    keypointrcnn_laptop,
+    keypointrcnn_resnet50_fpn,
+    mask_keypoint_rcnn,
     mask_rcnn,
+    maskkeypointrcnn_laptop,
+    maskkeypointrcnn_resnet50_fpn,
     maskrcnn_laptop,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
     maskrcnn_resnet50_fpn,
+    maskrcnn_resnet50_fpn_v2,
     maskrcnn_resnet101_fpn,
+    maskrcnn_resnet152_fpn,
+    maskrcnn_resnext50_32x4d_fpn,
+    maskrcnn_resnext101_32x4d_fpn,
+    maskrcnn_resnext101_32x8d_fpn,
+    maskrcnn_resnext101_64x4d_fpn,
+    maskrcnn_wide_resnet50_2_fpn,
+    maskrcnn_wide_resnet101_2_fpn,
+)
+from minimask.models.semantic import SemanticSegmenter
+from minimask.models.semantic_presets import (
+    fcn8s,
+    fcn8s_laptop,
+    fcn16s,
+    fcn32s,
+    unet,
+    unet_laptop,
 )
 
 __all__ = [
@@ -40,13 +75,42 @@ __all__ = [
     "Architecture",
     "Detections",
     "FasterRCNN",
+    "KeypointRCNN",
+    "MaskKeypointRCNN",
     "MaskRCNN",
     "RecordedSampling",
 ]
 __all__ += ["Samples", "Target", "build", "faster_rcnn", "mask_rcnn", "register_backbone"]
-__all__ += ["fasterrcnn_laptop", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"]
-__all__ += ["fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "maskrcnn_laptop"]
-__all__ += ["maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn", "maskrcnn_resnet50_fpn"]
-__all__ += ["maskrcnn_resnet101_fpn"]
+__all__ += ["fasterrcnn_laptop", "maskrcnn_laptop"]
+__all__ += [
+    "fasterrcnn_resnet18_fpn",
+    "fasterrcnn_resnet34_fpn",
+    "fasterrcnn_resnet50_fpn",
+    "fasterrcnn_resnet50_fpn_v2",
+    "fasterrcnn_resnet101_fpn",
+    "fasterrcnn_resnet152_fpn",
+    "fasterrcnn_resnext50_32x4d_fpn",
+    "fasterrcnn_resnext101_32x4d_fpn",
+    "fasterrcnn_resnext101_32x8d_fpn",
+    "fasterrcnn_resnext101_64x4d_fpn",
+    "fasterrcnn_wide_resnet50_2_fpn",
+    "fasterrcnn_wide_resnet101_2_fpn",
+    "maskrcnn_resnet18_fpn",
+    "maskrcnn_resnet34_fpn",
+    "maskrcnn_resnet50_fpn",
+    "maskrcnn_resnet50_fpn_v2",
+    "maskrcnn_resnet101_fpn",
+    "maskrcnn_resnet152_fpn",
+    "maskrcnn_resnext50_32x4d_fpn",
+    "maskrcnn_resnext101_32x4d_fpn",
+    "maskrcnn_resnext101_32x8d_fpn",
+    "maskrcnn_resnext101_64x4d_fpn",
+    "maskrcnn_wide_resnet50_2_fpn",
+    "maskrcnn_wide_resnet101_2_fpn",
+]
+__all__ += ["keypoint_rcnn", "keypointrcnn_laptop", "keypointrcnn_resnet50_fpn"]
+__all__ += ["mask_keypoint_rcnn", "maskkeypointrcnn_laptop", "maskkeypointrcnn_resnet50_fpn"]
+__all__ += ["LabelMap", "SemanticSegmenter", "fcn8s", "fcn8s_laptop", "fcn16s", "fcn32s"]
+__all__ += ["unet", "unet_laptop"]
 
 Samples = RecordedSampling  # its name before

@@ -88,12 +88,23 @@ class Detections:
             for name, score in zip(self.names[:5], self.scores[:5], strict=True)
         )
         more = ", ..." if len(self) > 5 else ""
+        if self.keypoints is not None:
+            more += f"; {self.keypoints.shape[1]} keypoints each"
         return f"Detections({len(self)} in {width} x {height} pixels: {found}{more})"
 
     @property
     def names(self) -> list[str]:
         """The class name of each detection."""
         return [self.classes[label] for label in self.labels]
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        """What the P keypoints are called."""
+        if self.keypoints is None:
+            raise ValueError("these detections have no keypoints: the model has no keypoint head")
+        if self.skeleton is None:
+            return tuple(str(k + 1) for k in range(self.keypoints.shape[1]))
+        return self.skeleton.names
 
     @property
     def masks(self) -> np.ndarray:

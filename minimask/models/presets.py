@@ -7,26 +7,93 @@ from typing import Any
 
 from minimask.models.factory import preset
 from minimask.models.faster_rcnn import FasterRCNN
+from minimask.models.keypoint_rcnn import KeypointRCNN, MaskKeypointRCNN
 from minimask.models.mask_rcnn import MaskRCNN
-from minimask.models.two_stage import FASTER_RCNN, MASK_RCNN
+from minimask.models.two_stage import FASTER_RCNN, KEYPOINT_RCNN, MASK_KEYPOINT_RCNN, MASK_RCNN
 
-_DEPTHS: dict[int, dict[str, Any]] = {
-    18: {"block": "basic", "layers": (2, 2, 2, 2)},
-    34: {"block": "basic", "layers": (3, 4, 6, 3)},
-    50: {"block": "bottleneck", "layers": (3, 4, 6, 3)},
-    101: {"block": "bottleneck", "layers": (3, 4, 23, 3)},
+# What each body has of its own (ResNet and ResNeXt: their tables 1; wide ResNets: torchvision's)
+RESNET18: dict[str, Any] = {"block": "basic", "layers": (2, 2, 2, 2)}
+RESNET34: dict[str, Any] = {"block": "basic", "layers": (3, 4, 6, 3)}
+RESNET50: dict[str, Any] = {"block": "bottleneck", "layers": (3, 4, 6, 3)}
+RESNET101: dict[str, Any] = {"block": "bottleneck", "layers": (3, 4, 23, 3)}
+RESNET152: dict[str, Any] = {"block": "bottleneck", "layers": (3, 8, 36, 3)}
+RESNEXT50_32X4D = RESNET50 | {"groups": 32, "width_per_group": 4}
+RESNEXT101_32X4D = RESNET101 | {"groups": 32, "width_per_group": 4}
+RESNEXT101_32X8D = RESNET101 | {"groups": 32, "width_per_group": 8}
+RESNEXT101_64X4D = RESNET101 | {"groups": 64, "width_per_group": 4}
+WIDE_RESNET50_2 = RESNET50 | {"width_per_group": 128}
+WIDE_RESNET101_2 = RESNET101 | {"width_per_group": 128}
+# torchvision's second version, after "Benchmarking detection transfer learning with vision
+# transformers" (Li et al. 2021): batch norms that are trained, and more convolutions
+V2 = RESNET50 | {
+    "norm": "batch",
+    "fpn_norm": "batch",
+    "rpn_conv_depth": 2,
+    "box_head": "conv",
+    "box_head_norm": "batch",
 }
 
 mask_rcnn = preset("mask_rcnn", MASK_RCNN)
 faster_rcnn = preset("faster_rcnn", FASTER_RCNN)
-maskrcnn_resnet18_fpn = preset("maskrcnn_resnet18_fpn", MASK_RCNN, **_DEPTHS[18])
-maskrcnn_resnet34_fpn = preset("maskrcnn_resnet34_fpn", MASK_RCNN, **_DEPTHS[34])
-maskrcnn_resnet50_fpn = preset("maskrcnn_resnet50_fpn", MASK_RCNN, **_DEPTHS[50])
-maskrcnn_resnet101_fpn = preset("maskrcnn_resnet101_fpn", MASK_RCNN, **_DEPTHS[101])
-fasterrcnn_resnet18_fpn = preset("fasterrcnn_resnet18_fpn", FASTER_RCNN, **_DEPTHS[18])
-fasterrcnn_resnet34_fpn = preset("fasterrcnn_resnet34_fpn", FASTER_RCNN, **_DEPTHS[34])
-fasterrcnn_resnet50_fpn = preset("fasterrcnn_resnet50_fpn", FASTER_RCNN, **_DEPTHS[50])
-fasterrcnn_resnet101_fpn = preset("fasterrcnn_resnet101_fpn", FASTER_RCNN, **_DEPTHS[101])
+maskrcnn_resnet18_fpn = preset("maskrcnn_resnet18_fpn", MASK_RCNN, **RESNET18)
+maskrcnn_resnet34_fpn = preset("maskrcnn_resnet34_fpn", MASK_RCNN, **RESNET34)
+maskrcnn_resnet50_fpn = preset("maskrcnn_resnet50_fpn", MASK_RCNN, **RESNET50)
+maskrcnn_resnet101_fpn = preset("maskrcnn_resnet101_fpn", MASK_RCNN, **RESNET101)
+maskrcnn_resnet152_fpn = preset("maskrcnn_resnet152_fpn", MASK_RCNN, **RESNET152)
+maskrcnn_resnext50_32x4d_fpn = preset("maskrcnn_resnext50_32x4d_fpn", MASK_RCNN, **RESNEXT50_32X4D)
+maskrcnn_resnext101_32x4d_fpn = preset(
+    "maskrcnn_resnext101_32x4d_fpn", MASK_RCNN, **RESNEXT101_32X4D
+)
+maskrcnn_resnext101_32x8d_fpn = preset(
+    "maskrcnn_resnext101_32x8d_fpn", MASK_RCNN, **RESNEXT101_32X8D
+)
+maskrcnn_resnext101_64x4d_fpn = preset(
+    "maskrcnn_resnext101_64x4d_fpn", MASK_RCNN, **RESNEXT101_64X4D
+)
+maskrcnn_wide_resnet50_2_fpn = preset("maskrcnn_wide_resnet50_2_fpn", MASK_RCNN, **WIDE_RESNET50_2)
+maskrcnn_wide_resnet101_2_fpn = preset(
+    "maskrcnn_wide_resnet101_2_fpn", MASK_RCNN, **WIDE_RESNET101_2
+)
+fasterrcnn_resnet18_fpn = preset("fasterrcnn_resnet18_fpn", FASTER_RCNN, **RESNET18)
+fasterrcnn_resnet34_fpn = preset("fasterrcnn_resnet34_fpn", FASTER_RCNN, **RESNET34)
+fasterrcnn_resnet50_fpn = preset("fasterrcnn_resnet50_fpn", FASTER_RCNN, **RESNET50)
+fasterrcnn_resnet101_fpn = preset("fasterrcnn_resnet101_fpn", FASTER_RCNN, **RESNET101)
+fasterrcnn_resnet152_fpn = preset("fasterrcnn_resnet152_fpn", FASTER_RCNN, **RESNET152)
+fasterrcnn_resnext50_32x4d_fpn = preset(
+    "fasterrcnn_resnext50_32x4d_fpn", FASTER_RCNN, **RESNEXT50_32X4D
+)
+fasterrcnn_resnext101_32x4d_fpn = preset(
+    "fasterrcnn_resnext101_32x4d_fpn", FASTER_RCNN, **RESNEXT101_32X4D
+)
+fasterrcnn_resnext101_32x8d_fpn = preset(
+    "fasterrcnn_resnext101_32x8d_fpn", FASTER_RCNN, **RESNEXT101_32X8D
+)
+fasterrcnn_resnext101_64x4d_fpn = preset(
+    "fasterrcnn_resnext101_64x4d_fpn", FASTER_RCNN, **RESNEXT101_64X4D
+)
+fasterrcnn_wide_resnet50_2_fpn = preset(
+    "fasterrcnn_wide_resnet50_2_fpn", FASTER_RCNN, **WIDE_RESNET50_2
+)
+fasterrcnn_wide_resnet101_2_fpn = preset(
+    "fasterrcnn_wide_resnet101_2_fpn", FASTER_RCNN, **WIDE_RESNET101_2
+)
+maskrcnn_resnet50_fpn_v2 = preset(
+    "maskrcnn_resnet50_fpn_v2", MASK_RCNN, **V2, mask_head_norm="batch"
+)
+fasterrcnn_resnet50_fpn_v2 = preset("fasterrcnn_resnet50_fpn_v2", FASTER_RCNN, **V2)
+
+_PERSON: dict[str, Any] = {
+    "default_classes": ("person",),
+    "min_size": (640, 672, 704, 736, 768, 800),  # Mask R-CNN, section 5
+}
+keypoint_rcnn = preset("keypoint_rcnn", KEYPOINT_RCNN, **_PERSON)
+keypointrcnn_resnet50_fpn = preset(
+    "keypointrcnn_resnet50_fpn", KEYPOINT_RCNN, **_PERSON, **RESNET50
+)
+mask_keypoint_rcnn = preset("mask_keypoint_rcnn", MASK_KEYPOINT_RCNN, **_PERSON)
+maskkeypointrcnn_resnet50_fpn = preset(
+    "maskkeypointrcnn_resnet50_fpn", MASK_KEYPOINT_RCNN, **_PERSON, **RESNET50
+)
 
 LAPTOP: dict[str, Any] = {
     "block": "basic",
@@ -49,10 +116,18 @@ LAPTOP: dict[str, Any] = {
     "box_positive_fraction": 0.5,
     "mask_batch_size_per_image": 8,
 }
+# The heat maps of a keypoint say one pixel each, where a mask says all: more RoIs are learned.
+LAPTOP_KEYPOINTS: dict[str, Any] = {
+    "keypoint_head_channels": (64,) * 4,
+    "keypoint_batch_size_per_image": 16,
+}
 
 _laptop: dict[str, Any] = {"convention": "exact", "default_classes": None, **LAPTOP}
 _maskrcnn_laptop = preset("maskrcnn_laptop", MASK_RCNN, **_laptop)
 _fasterrcnn_laptop = preset("fasterrcnn_laptop", FASTER_RCNN, **_laptop)
+_laptop |= LAPTOP_KEYPOINTS
+_keypointrcnn_laptop = preset("keypointrcnn_laptop", KEYPOINT_RCNN, **_laptop)
+_maskkeypointrcnn_laptop = preset("maskkeypointrcnn_laptop", MASK_KEYPOINT_RCNN, **_laptop)
 
 
 def maskrcnn_laptop(
@@ -77,3 +152,23 @@ def fasterrcnn_laptop(
 ) -> FasterRCNN:
     """`maskrcnn_laptop` without its mask branch; arguments as there."""
     return _fasterrcnn_laptop(num_classes, classes=classes, **options)
+
+
+def keypointrcnn_laptop(
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
+) -> KeypointRCNN:
+    """A small Keypoint R-CNN, as `maskrcnn_laptop` is a small Mask R-CNN.
+
+    Args:
+        classes: names of the classes, without background; all have the same keypoints.
+        num_classes: instead of `classes`: their number, background included.
+        **options: skeleton or num_keypoints, and as for `maskrcnn_laptop`.
+    """
+    return _keypointrcnn_laptop(num_classes, classes=classes, **options)
+
+
+def maskkeypointrcnn_laptop(
+    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
+) -> MaskKeypointRCNN:
+    """`keypointrcnn_laptop` with the mask branch of `maskrcnn_laptop`; arguments as there."""
+    return _maskkeypointrcnn_laptop(num_classes, classes=classes, **options)

@@ -19,6 +19,7 @@ from minimask.data.mask_values import as_masks
 from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Target, as_rgb
 from minimask.kernels.resize import resize
+from minimask.models.opencv import resize_bytes
 from minimask.system.device import upload
 
 
@@ -157,6 +158,8 @@ def _content(
         small = Image.fromarray(np.ascontiguousarray(image))
         small = small.resize(size[::-1], Image.Resampling.BILINEAR)
         return _normalize(upload(np.asarray(small), like, "image"), convention)
+    if convention.image_resize == "opencv":
+        return _normalize(upload(resize_bytes(image, *size), like, "image"), convention)
     image = upload(image, like, "image")  # as bytes: a quarter of what floats would be
     return resize(_normalize(image, convention)[None], size, mode="bilinear")[0]
 

@@ -26,7 +26,7 @@ def validation_losses(
     a third of a training step for each batch.
 
     Args:
-        model: a detector.
+        model: as training takes it.
         val: the validation data.
         batch: images at once.
         seed: of the anchors and boxes that are sampled.
@@ -37,7 +37,8 @@ def validation_losses(
         what the losses need (a mask branch needs masks).
     """
     count = min(len(val), limit or MOST, MOST)
-    needs_masks = getattr(getattr(model, "roi_heads", None), "mask_head", None) is not None
+    needs_masks = getattr(model, "task", None) == "semantic"
+    needs_masks |= getattr(getattr(model, "roi_heads", None), "mask_head", None) is not None
     sums: dict[str, float] = {}
     seen = 0
     with _as_it_is(model), no_grad():
