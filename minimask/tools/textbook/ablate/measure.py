@@ -105,13 +105,15 @@ def measure(cell: Cell, run: Path, folder: Path | None, *, progress: bool) -> di
 
 def build_model(cell: Cell, dataset: Dataset) -> Any:
     """The cell's network for the classes and keypoints of a data set, with its initial weights."""
+    from minimask.data.sample import skeleton_of
     from minimask.models import build
 
     config = {**cell.settings["model"], "classes": list(dataset.classes), "seed": cell.seed}
     if "keypoint" in config["model"]:
-        if dataset.skeleton is None:
+        skeleton = skeleton_of(dataset)
+        if skeleton is None:
             raise ValueError(f"table {cell.table}: learns keypoints, of which these data have none")
-        config["skeleton"] = dataset.skeleton.as_dict()
+        config["skeleton"] = skeleton.as_dict()
     return build(config)
 
 

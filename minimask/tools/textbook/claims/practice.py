@@ -4,13 +4,26 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from minimask.autograd import Tensor
+from minimask.data.skeleton import COCO_PERSON
+from minimask.models import Target
 from minimask.models.bodies.resnet import ResNet
 from minimask.models.fpn import FPN
+from minimask.models.keypoint_head import find_keypoints, keypoint_loss, keypoint_targets
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
-from minimask.tools.textbook.claims.scenes import Listener, scene, small_network
+from minimask.tools.textbook.claims.scenes import (
+    Listener,
+    gradient_size,
+    pose_network,
+    scene,
+    small_network,
+    stick_figure,
+)
 
 CHAPTER = Chapter("Backbones, data, and time")
 
@@ -81,6 +94,7 @@ CHAPTER.unchecked(
     correction="Small people and crowds have none.",
     reason="it needs COCO's files of keypoints, which are not part of minimask",
 )
+
 
 @CHAPTER.claim(
     51,
