@@ -25,5 +25,4 @@ C4 = {
 DEEPER = {"layers": [2, 2, 2, 2]}
 POOL = {"roi_op": "pool"}
 WARP = {"roi_op": "warp"}
-# Heat maps of 17 joints; a person is larger than most shapes, so few RoIs are enough.
-POSE: dict[str, Any] = {**FPN, "keypoint_head_channels": [32, 32, 32, 32]}
+JOINTS = {"keypoint_head_channels": [64, 64, 64, 64]}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from minimask.tools.textbook.ablate.networks import POOL, POSE
+from minimask.tools.textbook.ablate.networks import FPN, JOINTS, POOL
 from minimask.tools.textbook.ablate.tables import Question, Row, Table, keypoints
 
+WITH_KEYPOINTS = "keypointrcnn_laptop"
 ONLY_BOXES = {"box_AP": 52.5}
 ROI_ALIGN = keypoints(64.2, 86.6, 69.7)  # also table 5's "keypoint-only"
 
@@ -17,14 +18,14 @@ TABLE_5 = Table(
         Row(
             "keypoints",
             "Keypoint R-CNN",
-            {},
+            JOINTS,
             {"box_AP": 50.7} | ROI_ALIGN,
-            model="keypointrcnn_laptop",
+            model=WITH_KEYPOINTS,
         ),
         Row(
             "both",
             "masks and keypoints",
-            {},
+            JOINTS,
             {"box_AP": 52.0, "mask_AP": 45.1, "keypoints_AP": 64.7},
             model="maskkeypointrcnn_laptop",
         ),
@@ -35,7 +36,7 @@ TABLE_5 = Table(
         Question("both", "masks", "mask_AP", -0.7, source="table 5"),
         Question("both", "keypoints", "keypoints_AP", 0.5, source="table 5"),
     ),
-    options=POSE,
+    options=FPN,
     data={"kind": "sticks"},
     note="The paper's images are COCO's with people, its network ResNet-50-FPN.",
 )
@@ -44,14 +45,16 @@ TABLE_6 = Table(
     "6",
     "RoIPool or RoIAlign for keypoints",
     rows=(
-        Row("pool", "RoIPool", POOL, keypoints(59.8, 86.2, 66.7), model="keypointrcnn_laptop"),
-        Row("align", "RoIAlign", {}, ROI_ALIGN, model="keypointrcnn_laptop"),
+        Row(
+            "pool", "RoIPool", {**JOINTS, **POOL}, keypoints(59.8, 86.2, 66.7), model=WITH_KEYPOINTS
+        ),
+        Row("align", "RoIAlign", JOINTS, ROI_ALIGN, model=WITH_KEYPOINTS),
     ),
     questions=(
         Question("align", "pool", "keypoints_AP", 4.4, source="table 6"),
         Question("align", "pool", "keypoints_AP75", 3.0, source="table 6"),
     ),
-    options=POSE,
+    options=FPN,
     data={"kind": "sticks"},
     note="RoIAlign's row is that of table 5.",
 )
