@@ -139,7 +139,9 @@ class Sticks:
         self, rng: np.random.Generator, pose: Pose, colors: dict[str, np.ndarray]
     ) -> _Figure:
         """The pose at a random size and place, a little of it outside the image perhaps."""
-        height = rng.uniform(self.figure_size[0], self.figure_size[1]) * min(self.height, self.width)
+        height = rng.uniform(self.figure_size[0], self.figure_size[1]) * min(
+            self.height, self.width
+        )
         low, high = pose.points.min(axis=0) * height, pose.points.max(axis=0) * height
         room = np.array([self.width, self.height]) - (high - low)
         slack = 0.08 * height

@@ -79,7 +79,7 @@ def has(roi_heads, kind):
 def test_keypoints_cannot_be_learned_from_data_without():
     table = paper_tables.get_table("6")
     shapes, _ = open_data(describe(None, {}), None, 0)
-    with pytest.raises(ValueError, match="table 6: learns keypoints, .* have none"):
+    with pytest.raises(ValueError, match=r"table 6: learns keypoints, .* have none"):
         build_model(make_cell(table, table.row("align"), 0), shapes)
 
 
