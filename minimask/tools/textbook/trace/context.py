@@ -28,7 +28,7 @@ def level_names(letter: str, strides: Sequence[float]) -> list[str]:
     for stride in strides:
         name = f"{letter}{round(np.log2(stride))}"
         while name in names:
-            name += "′"
+            name += "'"
         names.append(name)
     return names
 
