@@ -12,8 +12,9 @@ from typing import Any
 
 CLASSES = ("disk", "box", "cross")
 MASK, FASTER = "maskrcnn_laptop", "fasterrcnn_laptop"
+KEYPOINT = "keypointrcnn_laptop"
 
-# Of every network here; of `MASK` alone the second.
+# Of every network here; of those with masks the second, of those with keypoints the third.
 TINY: dict[str, Any] = {
     "stem_channels": 8,
     "fpn_channels": 16,
@@ -64,6 +65,7 @@ OTHER_SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
     },
     "rcnn_laptop": {"crop_size": (48,), "crop_context": (0, 6), "background": ("last",)},
 }
+TINY_KEYPOINTS = {"keypoint_head_channels": (16, 16), "num_keypoints": 5}
 # Of the cases with the laptop's factories: few regions, so that every limit on their number acts.
 FEW = {
     "rpn_post_nms_top_n_train": 60,
@@ -71,6 +73,7 @@ FEW = {
     "box_batch_size_per_image": 24,
     "mask_batch_size_per_image": 4,
 }
+FEW_KEYPOINTS = {"keypoint_batch_size_per_image": 4}
 
 FACTORIES = (
     *("mask_rcnn", "maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn"),
@@ -81,6 +84,8 @@ FACTORIES = (
     *("retinanet_resnet101_fpn", "retinanet_resnet50_fpn_v2", "retinanet_laptop"),
     *("rpn_resnet50_fpn", "rpn_laptop", "fastrcnn_resnet50_fpn", "fastrcnn_laptop"),
     *("rcnn_resnet50", "rcnn_laptop"),
+    *("keypoint_rcnn", "keypointrcnn_resnet50_fpn", "keypointrcnn_laptop"),
+    *("mask_keypoint_rcnn", "maskkeypointrcnn_resnet50_fpn", "maskkeypointrcnn_laptop"),
 )
 TWO_STAGE = ("mask", "faster")  # begins the names of those that the switches below are tried on
 CONVENTIONS = ("torchvision", "exact", "detectron2", "mmdet", "matterport", "paper")
@@ -197,12 +202,20 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "mask_output": ({}, ("softmax", "agnostic")),
     "mask_on": ({}, ("proposals",)),
     "paste": ({}, ("torchvision", "matterport")),
+    # keypoints
+    "skeleton": ({"num_keypoints": 17}, ("coco_person",)),
+    "num_keypoints": ({}, (1, 4)),
+    "keypoint_head_channels": ({}, ((8, 12), ())),
+    "keypoint_batch_size_per_image": ({}, (None, 1)),
+    "keypoint_loss_divisor": ({}, ("batch_size",)),
+    "keypoint_score": ({}, ("logit",)),
 }
 # Where a switch needs larger images or more objects than most.
 SCENES = {"level_rule": "large", "box_detections_per_img": "large"}
 # Values that cannot be told from the factory's on any image: `rpn_min_size` and `box_min_size` of 0
 # and of a thousandth or hundredth of a pixel, and the two rules whose 1e-8 float32 rounds away.
 WITHOUT_EFFECT = ("rpn_min_size=0.0", "box_min_size=0.0", "level_rule=detectron2")
+WITHOUT_EFFECT += ("skeleton=coco_person",)  # names of 17 keypoints
 # Switches that act together.
 TOGETHER: tuple[dict[str, Any], ...] = (
     {"features": "c4", "block": "bottleneck"},
@@ -238,7 +251,20 @@ def _small(factory: str) -> dict[str, Any]:
     for start, options in TINY_OTHERS.items():
         if factory.startswith(start):
             return options
-    return TINY | (TINY_MASK if factory.startswith("mask") else {})
+    small = TINY | (TINY_MASK if factory.startswith("mask") else {})
+    return small | (TINY_KEYPOINTS if "keypoint" in factory else {})
+
+
+def _few(factory: str) -> dict[str, Any]:
+    return FEW | (FEW_KEYPOINTS if "keypoint" in factory else {})
+
+
+def _of(factory: str, switch: str) -> bool:
+    """Whether the switch is one of this factory's cases: those of a branch only where it is."""
+    of_keypoints = switch.startswith("keypoint_") or switch in ("skeleton", "num_keypoints")
+    if factory == KEYPOINT or of_keypoints:
+        return factory == KEYPOINT and of_keypoints
+    return factory == MASK or not switch.startswith(("mask_", "paste"))
 
 
 def _factories() -> Iterator[Case]:
@@ -259,23 +285,23 @@ def _conventions() -> Iterator[Case]:
 
 
 def _switches() -> Iterator[Case]:
-    """The factory as it is, what each switch needs, and each switch; masks' only where there are.
+    """The factory as it is, what each switch needs, and each switch that it has.
 
     The name of a case ends in " base" where another one is to differ from it.
     """
     yielded = set()
-    for factory in (MASK, FASTER):
+    for factory in (MASK, FASTER, KEYPOINT):
         for switch, (needs, values) in SWITCHES.items():
-            if factory == FASTER and switch.startswith(("mask_", "paste")):
+            if not _of(factory, switch):
                 continue
             scene = SCENES.get(switch, "mixed")
             base = base_of(factory, switch)
             if base not in yielded:
                 yielded.add(base)
-                options = _small(factory) | FEW | needs
+                options = _small(factory) | _few(factory) | needs
                 yield Case(base, factory, options, scene=scene, core=base == f"{MASK} base")
             for value in values:
-                options = _small(factory) | FEW | needs | {switch: value}
+                options = _small(factory) | _few(factory) | needs | {switch: value}
                 name, core = f"{factory} {switch}={value}", f"{switch}={value}" in CORE
                 yield Case(name, factory, options, scene=scene, core=core and factory == MASK)
 

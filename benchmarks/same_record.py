@@ -79,7 +79,31 @@ def scene(name: str) -> list[tuple[np.ndarray, Target]]:
     return [first, (gray[:, :, 0], target), draw(5, 80, 64, [])]
 
 
+def with_keypoints(target: Target, count: int) -> Target:
+    """The target with `count` keypoints in each of its boxes, one in three of them unlabeled."""
+    shape = (len(target.boxes), count)
+    place = np.random.default_rng(count).uniform(0, 1, (*shape, 2))
+    corner, far = target.boxes[:, None, :2], target.boxes[:, None, 2:]
+    seen = np.arange(shape[0] * count).reshape(*shape, 1) % 3
+    keypoints = np.concatenate([corner + place * (far - corner), seen], axis=2)
+    return Target(target.boxes, target.labels, target.masks, keypoints.astype(np.float32))
+
+
 # ---- one network
+
+
+def lacks(case: Case) -> str | None:
+    """The factory or option of the case that this version of the code has not, if any."""
+    make = getattr(mm.models, case.factory, None)
+    if make is None:
+        return f"factory {case.factory}"
+    try:
+        make(classes=CLASSES, **case.options)
+    except ValueError as error:
+        if "no option" in str(error):
+            return str(error).split("  ")[0]
+        raise
+    return None
 
 
 def record(case: Case) -> Record:
@@ -88,7 +112,7 @@ def record(case: Case) -> Record:
     if case.convention is not None:
         options["convention"] = case.convention
     model = getattr(mm.models, case.factory)(classes=CLASSES, seed=3, **options)
-    images, targets = map(list, zip(*scene(case.scene), strict=True))
+    images, targets = map(list, zip(*scene_for(model, case.scene), strict=True))
     out: Record = {"inputs": digest_all([*((f"{i}", a) for i, a in enumerate(images))])}
     _weights(out, "start", model)
     out["start/config"] = json.dumps(model.config, sort_keys=True)
@@ -115,6 +139,14 @@ def record(case: Case) -> Record:
     out["training"] = model.training
     _saved(out, model, images)
     return out
+
+
+def scene_for(model: Any, name: str) -> list[tuple[np.ndarray, Target]]:
+    """The images with the objects that the model learns: with keypoints where it has any."""
+    skeleton = getattr(model, "skeleton", None)
+    if skeleton is None:
+        return scene(name)
+    return [(image, with_keypoints(target, len(skeleton))) for image, target in scene(name)]
 
 
 def _weights(out: Record, key: str, model: Any) -> None:
@@ -184,7 +216,7 @@ def _doubt_background(model: Any, where: str | None) -> None:
 
 def _recorded_draws(out: Record, model: Any) -> None:
     """The losses with draws made here: nothing in them hangs on a choice that rounding may turn."""
-    images, targets = map(list, zip(*scene("same"), strict=True))
+    images, targets = map(list, zip(*scene_for(model, "same"), strict=True))
     stages = dict(model.stages(images[0]))
     if "rpn/anchors" not in stages or not hasattr(model, "roi_heads"):
         return  # it draws nothing, or not in two stages
@@ -230,6 +262,8 @@ def _predictions(out: Record, model: Any, images: Sequence[np.ndarray]) -> None:
         named = [(name, getattr(found, name)) for name in fields]
         if found.mask_probs is not None:
             named += [("masks", found.masks), ("soft_masks", found.soft_masks)]
+        if getattr(found, "keypoints", None) is not None:
+            named += [("keypoints", found.keypoints)]
         out[f"predict/{i}"] = {"count": len(found), "all": digest_all(named)}
     (alone,) = model.predict([images[0]])
     out["predict/alone"] = digest_all([("boxes", alone.boxes), ("scores", alone.scores)])

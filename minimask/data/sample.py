@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from minimask import boxes as box_ops
-from minimask.data.keypoints import check_keypoints
+from minimask.data.keypoint_values import category_entry
+from minimask.data.keypoints import check_keypoints, coco_entry
 from minimask.data.mask_values import as_bool, as_masks
 from minimask.data.masks import ObjectMasks
 from minimask.data.run_lengths import encode_crop
@@ -126,8 +127,9 @@ class Sample:
         crowd: (R,) bool, True where one mask covers a whole group; default: none.
         image_id: the number results are reported under.
         file_name: where the image came from, None for generated ones.
-        keypoints: (R, P, 3) float32, x y in pixels and visibility 0, 1, 2 as in `skeleton`; None
-            in a data set without.
+        keypoints: (R, P, 3) float32, x y in pixels and visibility 0, 1, 2, see `data.skeleton`;
+            None in a data set without.
+        skeleton: which keypoints these are: flips need to know left from right.
     """
 
     image: np.ndarray
@@ -138,6 +140,7 @@ class Sample:
     image_id: int = 0
     file_name: str | None = None
     keypoints: np.ndarray | None = None
+    skeleton: Skeleton | None = None
 
     def __post_init__(self) -> None:
         self.masks = as_bool(self.masks, "Sample.masks")
@@ -153,7 +156,7 @@ class Sample:
                     f"{height} x {width}, got {getattr(self, name).shape}"
                 )
         if self.keypoints is not None:
-            check_keypoints(self.keypoints, count, "Sample.keypoints")
+            check_keypoints(self.keypoints, count, "Sample.keypoints", self.skeleton)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -275,6 +278,7 @@ def coco_ground_truth(
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    skeleton: Skeleton | None = None
     for sample in samples:
         height, width = sample.image.shape[:2]
         name = sample.file_name or f"{sample.image_id:06d}.png"
@@ -293,5 +297,9 @@ def coco_ground_truth(
                     "iscrowd": int(sample.crowd[i]),
                 }
             )
-    categories = [{"id": i, "name": n} for i, n in zip(category_ids, classes, strict=True)]
+            if sample.keypoints is not None:
+                annotations[-1] |= coco_entry(sample.keypoints[i])
+                skeleton = sample.skeleton
+    named = category_entry(skeleton)
+    categories = [{"id": i, "name": n, **named} for i, n in zip(category_ids, classes, strict=True)]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}

@@ -62,6 +62,23 @@ class Skeleton:
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """(P,) "left", "right" or "", of those that have no partner.
+
+        Of partners whose names do not say it the first is taken to be the left one.
+        """
+        sides = []
+        for i, other in enumerate(self.flip):
+            found = SIDES.search(self.names[i].lower())
+            if other == i:
+                sides.append("")
+            elif found:
+                sides.append({"l": "left", "r": "right"}[found.group()[0]])
+            else:
+                sides.append("left" if i < other else "right")
+        return tuple(sides)
+
     @classmethod
     def named(
         cls,

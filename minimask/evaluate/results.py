@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+COUNTS = {"box": "objects", "mask": "mask_objects", "keypoints": "keypoint_objects"}
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
+LOGGED = METRICS[:6]  # in the log of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Results:
     Attributes:
         box: AP, AP50, AP75, APs, APm, APl and AR of the boxes, 0 to 1; -1 where no object counts.
         mask: the same for masks; None when the detections have no masks.
-        per_class: class name to {"box": ..., "mask": ..., "objects": n, "mask_objects": n,
-            "detections": n}.
-        curves: "box" and "mask" to a `Curve`.
+        per_class: class name to {"box": ..., "mask": ..., "keypoints": ..., "objects": n,
+            "mask_objects": n, "keypoint_objects": n, "detections": n}.
+        curves: "box", "mask" and "keypoints" to a `Curve`.
         images: number of images evaluated.
         objects: number of annotated objects in them, crowds not counted.
         detections: number of detections used.
@@ -52,6 +54,8 @@ class Results:
         notes: sentences on what was measured and how: objects without masks, the limit, ids that
             differ in type.
         explanation: sentences on why a number is 0 or -1; None when none is.
+        keypoints: the same as `box` with OKS for IoU; None without keypoints.  COCO has no APs.
+        keypoint_objects: those of the objects that have a labeled keypoint.
         seconds_per_image: time the model took; None when only detections were given.
         average_recall: AR of an RPN's proposals, as `evaluate.average_recall` gives it; None of a
             detector that tells classes apart.
@@ -71,9 +75,43 @@ class Results:
     left_out_images: int = 0
     notes: tuple[str, ...] = ()
     explanation: str | None = None
+    keypoints: dict[str, float] | None = None
+    keypoint_objects: int = 0
     seconds_per_image: float | None = None
     average_recall: dict[str, float] | None = None
     coco_results: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
+
+    log_file: ClassVar[str] = "ap.csv"  # of a run, with these columns
+    columns: ClassVar[tuple[str, ...]] = (
+        "step",
+        *(f"{kind}_{metric}" for kind in ("box", "mask", "keypoints") for metric in LOGGED),
+    )
+
+    @property
+    def kinds(self) -> dict[str, dict[str, float]]:
+        """The metrics of every kind that was measured, the easiest first."""
+        every = {"box": self.box, "mask": self.mask, "keypoints": self.keypoints}
+        return {kind: values for kind, values in every.items() if values}
+
+    @property
+    def hardest(self) -> tuple[str, dict[str, float]]:
+        """The last of `kinds`: by it the weights of a run are compared."""
+        return list(self.kinds.items())[-1]
+
+    def row(self) -> dict[str, float]:
+        """The numbers that the log of a run keeps."""
+        found = self.kinds.items()
+        return {f"{kind}_{m}": values[m] for kind, values in found for m in LOGGED}
+
+    @property
+    def score(self) -> tuple[str, float]:
+        """What the best weights of a run are chosen by."""
+        return "AP", self.hardest[1]["AP"]
+
+    def summary(self) -> str:
+        """One line."""
+        kind, values = self.hardest
+        return f"{kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}"
 
     def to_json(self) -> dict[str, Any]:
         """All numbers as plain JSON; without the curves and the detections."""
@@ -85,18 +123,14 @@ class Results:
         """The numbers as aligned text for a terminal; a dash where there is nothing to measure."""
         rows: list[tuple[str, ...]] = [("", "objects", *METRICS)]
         rows += [
-            (f"all, {kind}", str(count), *_cells(values))
-            for kind, count, values in (
-                ("box", self.objects, self.box),
-                ("mask", self.mask_objects, self.mask),
-            )
-            if values
+            (f"all, {kind}", str(getattr(self, COUNTS[kind])), *_cells(values))
+            for kind, values in self.kinds.items()
         ]
         if per_class and len(self.per_class) > 1:
             for name, entry in self.per_class.items():
                 for kind in self.curves:
-                    shown = f"{name!r}" if name in ("box", "mask", "all") else name
-                    count = entry["mask_objects" if kind == "mask" else "objects"]
+                    shown = f"{name!r}" if name in ("all", *COUNTS) else name
+                    count = entry[COUNTS[kind]]
                     rows.append((f"{shown}, {kind}", str(count), *_cells(entry[kind])))
         lines = _aligned(rows)
         if self.average_recall:

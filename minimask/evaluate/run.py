@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 from minimask.evaluate.average_recall import OBJECT, as_objects, average_recall
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.notes import COCO_LIMIT
-from minimask.evaluate.results import Results
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset, Sample
     from minimask.models.detections import Detections
 
-Seen = Callable[["Sample", "Detections"], None]
+Seen = Callable[["Sample", Any], None]
 
 
 def evaluate(
@@ -29,8 +28,8 @@ def evaluate(
     progress: bool = True,
     max_detections: int | None = None,
     on_image: Seen | None = None,
-) -> Results:
-    """Box and mask AP of a model on a data set.
+) -> Any:
+    """Box, mask and keypoint AP of a model on a data set; of a semantic segmenter, pixel IoU.
 
     Images are read, predicted and forgotten a batch at a time; masks are kept as run lengths.
 
@@ -46,33 +45,46 @@ def evaluate(
             100, or as many as the model keeps of an image if those are more.
         on_image: called with every sample and its detections, e.g. to draw some.
 
+    Returns:
+        `Results`; of a model whose `task` is "semantic", `SemanticResults`.
+
     Raises:
         ValueError: no images, a data set without end and no limit, or no class in common.
     """
-    indices = _indices(dataset, limit)
+    if getattr(model, "task", None) == "semantic":
+        from minimask.evaluate.semantic import evaluate_label_maps
+
+        return evaluate_label_maps(
+            model,
+            dataset,
+            batch_size=batch_size,
+            limit=limit,
+            progress=progress,
+            on_image=on_image,
+        )
+    indices = indices_of(dataset, limit)
     anything = bool(getattr(model, "class_agnostic", False))
     ids = [OBJECT] if anything else category_ids(model.classes, dataset)
     results: list[dict[str, Any]] = []
     gt = _GroundTruth(dataset, indices)
-    seconds, has_masks = 0.0, False
+    seconds, has_masks, has_keypoints = 0.0, False, False
     for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
         seconds += spent
         for sample, detections in zip(samples, found, strict=True):
             gt.add(sample)
             results += detections.to_coco(sample.image_id, ids)
             has_masks |= detections.mask_probs is not None
+            has_keypoints |= detections.keypoints is not None
             if on_image is not None:
                 on_image(sample, detections)
     if max_detections is None:
         max_detections = detections_limit(model)
     known = [result for result in results if result["category_id"] != UNKNOWN]
     truth = as_objects(gt.coco()) if anything else gt.coco()
-    outcome = evaluate_detections(
-        truth,
-        known,
-        max_detections=max_detections,
-        kinds=None if has_masks else ("box",),
-    )
+    kinds: tuple[str, ...] | None = None if has_masks else ("box",)
+    if has_keypoints and any(a.get("num_keypoints") for a in truth["annotations"]):
+        kinds = ("box", "mask", "keypoints") if has_masks else ("box", "keypoints")
+    outcome = evaluate_detections(truth, known, max_detections=max_detections, kinds=kinds)
     notes = [None if anything else _class_note(model.classes, dataset.classes)]
     notes.append(outcome.explanation)
     return dataclasses.replace(
@@ -140,7 +152,7 @@ def ground_truth(dataset: Dataset, limit: int | None = None) -> dict[str, Any]:
     Raises:
         ValueError: no images, or a data set without end and no limit.
     """
-    indices = _indices(dataset, limit)
+    indices = indices_of(dataset, limit)
     gt = _GroundTruth(dataset, indices)
     if gt.finite:
         gt.seen = {image["id"] for image in dataset.coco()["images"][: len(indices)]}
@@ -188,7 +200,12 @@ class _GroundTruth:
         }
 
 
-def _indices(dataset: Dataset, limit: int | None) -> range:
+def indices_of(dataset: Dataset, limit: int | None) -> range:
+    """The images that an evaluation is about.
+
+    Raises:
+        ValueError: none, or a data set without end and no limit.
+    """
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1, got {limit}")
     try:

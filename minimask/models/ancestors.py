@@ -61,7 +61,8 @@ def assemble_rpn(
     rng = np.random.default_rng(seed)
     backbone, anchors = make_features(a, c, rng)
     of_rpn = {name.removeprefix("rpn_"): v for name, v in among(options, RPN_OPTIONS).items()}
-    rpn = RPN(RPNHead(backbone.channels, anchors.per_cell, rng), anchors, c, **of_rpn)
+    head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
+    rpn = RPN(head, anchors, c, **of_rpn)
     return ProposalNetwork(backbone, rpn, **_shared(a, c, classes, config))
 
 
@@ -77,7 +78,7 @@ def assemble_fast(
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
     backbone, _ = make_features(a, c, rng)
-    heads = box_branch(a, c, backbone, num_classes, rng)
+    heads = box_branch(a, c, backbone.channels, num_classes, rng)
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **_of_boxes(options))
     return FastRCNN(backbone, roi_heads, _grid(options), **_shared(a, c, classes, config))
 

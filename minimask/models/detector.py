@@ -16,6 +16,7 @@ from minimask.autograd import Tensor, no_grad
 from minimask.autograd.hooks import Recorder, hooked, record, stage
 from minimask.conventions import Convention
 from minimask.data.sample import Target, check_target
+from minimask.data.skeleton import Skeleton
 from minimask.kernels.dispatch import unchecked
 from minimask.models.detections import Detections, Instances
 from minimask.models.matcher import RecordedSampling
@@ -45,6 +46,7 @@ class Detector(Sealed):
         min_size: int | Sequence[int] | None = 800,  # FPN, section 5
         max_size: int | None = 1333,
         config: dict[str, Any] | None = None,
+        skeleton: Skeleton | None = None,
     ):
         """Kinds of detectors add their parts and end with `self.seal()`.
 
@@ -57,12 +59,14 @@ class Detector(Sealed):
                 sizes training draws one, and prediction takes the last; None keeps the size.
             max_size: limit of the long side after resizing; None for none.
             config: what `minimask.models.build` needs to make this model again.
+            skeleton: what the keypoints are that it finds, if it finds any.
         """
         self.backbone = backbone
         self.classes = tuple(classes)
         self._convention = convention
         self.min_size = min_size
         self.max_size = max_size
+        self.skeleton = skeleton
         self.config = dict(config or {})
 
     @property
@@ -88,16 +92,6 @@ class Detector(Sealed):
         network's index of background; None: it has none.
         """
         return self
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """What the losses ask of targets besides boxes and labels: names of `Target`'s fields."""
-        return ()
-
-    @property
-    def title(self) -> str:
-        """The kind of detector, as messages call it."""
-        return type(self).__name__
 
     def forward(
         self,
@@ -142,12 +136,15 @@ class Detector(Sealed):
     @stage("box results")
     def to_image(self, instances: Instances, transform: ImageTransform) -> Detections:
         """Objects in the network's input as detections in the image as given."""
+        keypoints = instances.keypoints
         detections = Detections(
             boxes=transform.to_image(instances.boxes),
             mask_boxes=self.mask_boxes(instances, transform),
             labels=instances.labels,
             scores=instances.scores,
             mask_probs=instances.mask_probs,
+            keypoints=None if keypoints is None else transform.keypoints_to_image(keypoints),
+            skeleton=self.skeleton,
             image_size=transform.original,
             classes=self.found_classes,
             paste=self.convention.paste,
@@ -156,6 +153,8 @@ class Detector(Sealed):
             record(f"out/{name}", getattr(detections, name))
         if instances.mask_probs is not None:
             record("out/masks", lambda: detections.soft_masks[:, None])
+        if detections.keypoints is not None:
+            record("out/keypoints", detections.keypoints)
         return detections
 
     @property
@@ -218,9 +217,9 @@ class Detector(Sealed):
         return batch, resized
 
     def check_targets(
-        self, images: Sequence[np.ndarray], targets: Sequence[Target], *, masks: bool = True
+        self, images: Sequence[np.ndarray], targets: Sequence[Target], *, heads: bool = True
     ) -> None:
-        """Whether training can learn from these targets; masks only a mask head asks for.
+        """Whether training can learn from these targets; `heads`: also what only heads ask for.
 
         Raises:
             ValueError: they do not fit the images or the model; names which and why.
@@ -229,11 +228,20 @@ class Detector(Sealed):
             raise ValueError(f"losses: {len(images)} images, but {len(targets)} targets")
         for i, (image, target) in enumerate(zip(images, targets, strict=True)):
             check_target(target, image, len(self.classes), f"targets[{i}]")
-            for name in self.needs if masks else ():
-                if getattr(target, name) is None:
-                    raise ValueError(
-                        f"targets[{i}]: {self.title} learns from {name}, but these are None"
-                    )
+            if heads:
+                self.check_heads(target, f"targets[{i}]")
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the losses ask of targets besides boxes and labels: names of `Target`'s fields."""
+        return ()
+
+    def check_heads(self, target: Target, name: str) -> None:
+        """Whether a target has what the losses ask for besides boxes and labels.
+
+        Raises:
+            ValueError: it does not; `name` is for the message.
+        """
 
     def stages(self, image: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         """Every array a prediction computes on the way, by name, in that order.

@@ -36,6 +36,11 @@ class Family:
     unread: frozenset[str] = frozenset()
     masks: bool = False
 
+    @property
+    def known(self) -> frozenset[str]:
+        """Every option of its factories but the classes, the convention and the seed."""
+        return self.options | fields_of(Convention) - {"name", "hyperparameters"} - self.unread
+
 
 FAMILIES: dict[str, Family] = {}  # of every model in `MODELS`
 
@@ -47,10 +52,7 @@ def learns_masks(name: str) -> bool:
 
 def takes(name: str, option: str) -> bool:
     """Whether the model of this name has an option; of an unknown model: yes."""
-    if name not in FAMILIES:
-        return True
-    family = FAMILIES[name]
-    return option in family.options | (fields_of(Convention) - family.unread)
+    return name not in FAMILIES or option in FAMILIES[name].known
 
 
 def fields_of(kind: type) -> set[str]:
@@ -62,7 +64,8 @@ def preset(
     name: str,
     family: Family,
     *,
-    default_classes: int | None = 91,  # COCO, as torchvision counts it
+    # COCO, as torchvision counts it; or names of classes
+    default_classes: int | Sequence[str] | None = 91,
     convention: str = "torchvision",
     **sizes: Any,
 ) -> Callable[..., Any]:
@@ -81,7 +84,10 @@ def preset(
     ) -> Any:
         _check_options(name, options, family)
         if num_classes is None and classes is None:
-            num_classes = default_classes
+            if isinstance(default_classes, int):
+                num_classes = default_classes
+            else:
+                classes = default_classes
         names = class_names(num_classes, classes)
         base = get_convention(convention)
         config = {
@@ -100,12 +106,13 @@ def preset(
     build_model.__doc__ = f"""{family.title} with {numbers}.
 
     Args:
-        num_classes: outputs of the network, background included; default {default_classes}.
-        classes: names without background, instead of `num_classes`.
+        num_classes: outputs of the network, background included.
+        classes: names without background, instead of `num_classes`; default {default_classes}.
         convention: whose choices to follow: a name, a `Convention`, or a dict of its fields.
         seed: of the random weights.
         **options: fields of `Convention` and the options of the network and its stages to change.
     """
+    build_model.options = family.known  # type: ignore[attr-defined]
     MODELS[name] = build_model
     FAMILIES[name] = family
     return build_model
@@ -113,10 +120,12 @@ def preset(
 
 def _check_options(name: str, options: Mapping[str, Any], family: Family) -> None:
     """Refuse an option that does not exist, in a sentence that says which do."""
-    known = family.options | (fields_of(Convention) - family.unread)
-    known -= {"name", "hyperparameters"}
+    known = family.known
     for option in sorted(set(options) - known):
         close = difflib.get_close_matches(option, known, n=1)
+        elsewhere = [model for model, made in MODELS.items() if option in made.options]
+        if elsewhere:
+            raise ValueError(f"{name}: no option {option!r}, which {elsewhere[0]} has")
         every = f"  Options: {', '.join(sorted(known))}"
         hint = f"; did you mean {close[0]!r}?" if close else every
         raise ValueError(f"{name}: no option {option!r}{hint}")

@@ -37,7 +37,8 @@ class FasterRCNN(RegionDetector):
             backbone: images to feature maps, see `minimask.models.backbone`.
             rpn: feature maps to proposals.
             roi_heads: proposals to objects.
-            **shared: `classes`, `convention`, `min_size`, `max_size`, `config`, see `Detector`.
+            **shared: `classes`, `convention`, `min_size`, `max_size`, `config` and `skeleton`, see
+                `Detector`.
         """
         if not isinstance(backbone, Backbone):
             check_backbone(backbone, maps=len(rpn.anchor_generator.cells))
@@ -45,11 +46,6 @@ class FasterRCNN(RegionDetector):
         self.rpn = rpn
         self.roi_heads = roi_heads
         self.seal()
-
-    @property
-    def title(self) -> str:
-        """By its heads."""
-        return "Faster R-CNN" if self.roi_heads.mask_head is None else "Mask R-CNN"
 
     def forward(
         self,
@@ -79,7 +75,7 @@ class FasterRCNN(RegionDetector):
 
         Arguments as for `losses`; returns loss_objectness and loss_rpn_box_reg.
         """
-        self.check_targets(images, targets, masks=False)
+        self.check_targets(images, targets, heads=False)
         with unchecked():
             batch, targets = self.prepare_training(images, targets, rng)
             return self.rpn(self.backbone(Tensor(batch.images)), batch, targets, rng)[1]
@@ -99,6 +95,7 @@ class FasterRCNN(RegionDetector):
         rpn/deltas/i per level, rpn/anchors, rpn/proposals, rpn/scores, box/pooled, box/features,
         box/cls_logits, box/deltas, det/boxes, det/labels, det/scores (in the network's input),
         and out/..., the same in the image.
-        Mask R-CNN adds mask/pooled, mask/features, mask/logits and out/masks, (R, 1, H, W) soft.
+        Mask R-CNN adds mask/pooled, mask/features, mask/logits and out/masks, (R, 1, H, W) soft;
+        a keypoint head the same of keypoint/..., and out/keypoints, (R, P, 3) with scores.
         """
         return super().stages(image)

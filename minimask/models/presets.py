@@ -5,51 +5,94 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from minimask.models.ancestors import FAST_RCNN, PROPOSALS, R_CNN
 from minimask.models.factory import preset
-from minimask.models.fast_rcnn import FastRCNN
 from minimask.models.faster_rcnn import FasterRCNN
+from minimask.models.keypoint_rcnn import KeypointRCNN, MaskKeypointRCNN
 from minimask.models.mask_rcnn import MaskRCNN
-from minimask.models.one_stage import RETINANET
-from minimask.models.proposal_network import ProposalNetwork
-from minimask.models.rcnn import RCNN
-from minimask.models.retinanet import RetinaNet
-from minimask.models.two_stage import FASTER_RCNN, MASK_RCNN
+from minimask.models.two_stage import FASTER_RCNN, KEYPOINT_RCNN, MASK_KEYPOINT_RCNN, MASK_RCNN
 
-_DEPTHS: dict[int, dict[str, Any]] = {
-    18: {"block": "basic", "layers": (2, 2, 2, 2)},
-    34: {"block": "basic", "layers": (3, 4, 6, 3)},
-    50: {"block": "bottleneck", "layers": (3, 4, 6, 3)},
-    101: {"block": "bottleneck", "layers": (3, 4, 23, 3)},
+# What each body has of its own (ResNet and ResNeXt: their tables 1; wide ResNets: torchvision's)
+RESNET18: dict[str, Any] = {"block": "basic", "layers": (2, 2, 2, 2)}
+RESNET34: dict[str, Any] = {"block": "basic", "layers": (3, 4, 6, 3)}
+RESNET50: dict[str, Any] = {"block": "bottleneck", "layers": (3, 4, 6, 3)}
+RESNET101: dict[str, Any] = {"block": "bottleneck", "layers": (3, 4, 23, 3)}
+RESNET152: dict[str, Any] = {"block": "bottleneck", "layers": (3, 8, 36, 3)}
+RESNEXT50_32X4D = RESNET50 | {"groups": 32, "width_per_group": 4}
+RESNEXT101_32X4D = RESNET101 | {"groups": 32, "width_per_group": 4}
+RESNEXT101_32X8D = RESNET101 | {"groups": 32, "width_per_group": 8}
+RESNEXT101_64X4D = RESNET101 | {"groups": 64, "width_per_group": 4}
+WIDE_RESNET50_2 = RESNET50 | {"width_per_group": 128}
+WIDE_RESNET101_2 = RESNET101 | {"width_per_group": 128}
+# torchvision's second version, after "Benchmarking detection transfer learning with vision
+# transformers" (Li et al. 2021): batch norms that are trained, and more convolutions
+V2 = RESNET50 | {
+    "norm": "batch",
+    "fpn_norm": "batch",
+    "rpn_conv_depth": 2,
+    "box_head": "conv",
+    "box_head_norm": "batch",
 }
 
 mask_rcnn = preset("mask_rcnn", MASK_RCNN)
 faster_rcnn = preset("faster_rcnn", FASTER_RCNN)
-maskrcnn_resnet18_fpn = preset("maskrcnn_resnet18_fpn", MASK_RCNN, **_DEPTHS[18])
-maskrcnn_resnet34_fpn = preset("maskrcnn_resnet34_fpn", MASK_RCNN, **_DEPTHS[34])
-maskrcnn_resnet50_fpn = preset("maskrcnn_resnet50_fpn", MASK_RCNN, **_DEPTHS[50])
-maskrcnn_resnet101_fpn = preset("maskrcnn_resnet101_fpn", MASK_RCNN, **_DEPTHS[101])
-fasterrcnn_resnet18_fpn = preset("fasterrcnn_resnet18_fpn", FASTER_RCNN, **_DEPTHS[18])
-fasterrcnn_resnet34_fpn = preset("fasterrcnn_resnet34_fpn", FASTER_RCNN, **_DEPTHS[34])
-fasterrcnn_resnet50_fpn = preset("fasterrcnn_resnet50_fpn", FASTER_RCNN, **_DEPTHS[50])
-fasterrcnn_resnet101_fpn = preset("fasterrcnn_resnet101_fpn", FASTER_RCNN, **_DEPTHS[101])
-rpn_resnet50_fpn = preset("rpn_resnet50_fpn", PROPOSALS, **_DEPTHS[50])
-fastrcnn_resnet50_fpn = preset("fastrcnn_resnet50_fpn", FAST_RCNN, **_DEPTHS[50])
-rcnn_resnet50 = preset("rcnn_resnet50", R_CNN, crop_size=224, **_DEPTHS[50])
-retinanet = preset("retinanet", RETINANET)
-retinanet_resnet18_fpn = preset("retinanet_resnet18_fpn", RETINANET, **_DEPTHS[18])
-retinanet_resnet34_fpn = preset("retinanet_resnet34_fpn", RETINANET, **_DEPTHS[34])
-retinanet_resnet50_fpn = preset("retinanet_resnet50_fpn", RETINANET, **_DEPTHS[50])
-retinanet_resnet101_fpn = preset("retinanet_resnet101_fpn", RETINANET, **_DEPTHS[101])
-# torchvision's second version: norms in the heads, boxes learned by their overlap, P6 from C5
-retinanet_resnet50_fpn_v2 = preset(
-    "retinanet_resnet50_fpn_v2",
-    RETINANET,
-    norm="batch",
-    head_norm="group",
-    box_loss="giou",
-    coarse_levels_from="c5",
-    **_DEPTHS[50],
+maskrcnn_resnet18_fpn = preset("maskrcnn_resnet18_fpn", MASK_RCNN, **RESNET18)
+maskrcnn_resnet34_fpn = preset("maskrcnn_resnet34_fpn", MASK_RCNN, **RESNET34)
+maskrcnn_resnet50_fpn = preset("maskrcnn_resnet50_fpn", MASK_RCNN, **RESNET50)
+maskrcnn_resnet101_fpn = preset("maskrcnn_resnet101_fpn", MASK_RCNN, **RESNET101)
+maskrcnn_resnet152_fpn = preset("maskrcnn_resnet152_fpn", MASK_RCNN, **RESNET152)
+maskrcnn_resnext50_32x4d_fpn = preset("maskrcnn_resnext50_32x4d_fpn", MASK_RCNN, **RESNEXT50_32X4D)
+maskrcnn_resnext101_32x4d_fpn = preset(
+    "maskrcnn_resnext101_32x4d_fpn", MASK_RCNN, **RESNEXT101_32X4D
+)
+maskrcnn_resnext101_32x8d_fpn = preset(
+    "maskrcnn_resnext101_32x8d_fpn", MASK_RCNN, **RESNEXT101_32X8D
+)
+maskrcnn_resnext101_64x4d_fpn = preset(
+    "maskrcnn_resnext101_64x4d_fpn", MASK_RCNN, **RESNEXT101_64X4D
+)
+maskrcnn_wide_resnet50_2_fpn = preset("maskrcnn_wide_resnet50_2_fpn", MASK_RCNN, **WIDE_RESNET50_2)
+maskrcnn_wide_resnet101_2_fpn = preset(
+    "maskrcnn_wide_resnet101_2_fpn", MASK_RCNN, **WIDE_RESNET101_2
+)
+fasterrcnn_resnet18_fpn = preset("fasterrcnn_resnet18_fpn", FASTER_RCNN, **RESNET18)
+fasterrcnn_resnet34_fpn = preset("fasterrcnn_resnet34_fpn", FASTER_RCNN, **RESNET34)
+fasterrcnn_resnet50_fpn = preset("fasterrcnn_resnet50_fpn", FASTER_RCNN, **RESNET50)
+fasterrcnn_resnet101_fpn = preset("fasterrcnn_resnet101_fpn", FASTER_RCNN, **RESNET101)
+fasterrcnn_resnet152_fpn = preset("fasterrcnn_resnet152_fpn", FASTER_RCNN, **RESNET152)
+fasterrcnn_resnext50_32x4d_fpn = preset(
+    "fasterrcnn_resnext50_32x4d_fpn", FASTER_RCNN, **RESNEXT50_32X4D
+)
+fasterrcnn_resnext101_32x4d_fpn = preset(
+    "fasterrcnn_resnext101_32x4d_fpn", FASTER_RCNN, **RESNEXT101_32X4D
+)
+fasterrcnn_resnext101_32x8d_fpn = preset(
+    "fasterrcnn_resnext101_32x8d_fpn", FASTER_RCNN, **RESNEXT101_32X8D
+)
+fasterrcnn_resnext101_64x4d_fpn = preset(
+    "fasterrcnn_resnext101_64x4d_fpn", FASTER_RCNN, **RESNEXT101_64X4D
+)
+fasterrcnn_wide_resnet50_2_fpn = preset(
+    "fasterrcnn_wide_resnet50_2_fpn", FASTER_RCNN, **WIDE_RESNET50_2
+)
+fasterrcnn_wide_resnet101_2_fpn = preset(
+    "fasterrcnn_wide_resnet101_2_fpn", FASTER_RCNN, **WIDE_RESNET101_2
+)
+maskrcnn_resnet50_fpn_v2 = preset(
+    "maskrcnn_resnet50_fpn_v2", MASK_RCNN, **V2, mask_head_norm="batch"
+)
+fasterrcnn_resnet50_fpn_v2 = preset("fasterrcnn_resnet50_fpn_v2", FASTER_RCNN, **V2)
+
+_PERSON: dict[str, Any] = {
+    "default_classes": ("person",),
+    "min_size": (640, 672, 704, 736, 768, 800),  # Mask R-CNN, section 5
+}
+keypoint_rcnn = preset("keypoint_rcnn", KEYPOINT_RCNN, **_PERSON)
+keypointrcnn_resnet50_fpn = preset(
+    "keypointrcnn_resnet50_fpn", KEYPOINT_RCNN, **_PERSON, **RESNET50
+)
+mask_keypoint_rcnn = preset("mask_keypoint_rcnn", MASK_KEYPOINT_RCNN, **_PERSON)
+maskkeypointrcnn_resnet50_fpn = preset(
+    "maskkeypointrcnn_resnet50_fpn", MASK_KEYPOINT_RCNN, **_PERSON, **RESNET50
 )
 
 LAPTOP: dict[str, Any] = {
@@ -73,46 +116,18 @@ LAPTOP: dict[str, Any] = {
     "box_positive_fraction": 0.5,
     "mask_batch_size_per_image": 8,
 }
+# The heat maps of a keypoint say one pixel each, where a mask says all: more RoIs are learned.
+LAPTOP_KEYPOINTS: dict[str, Any] = {
+    "keypoint_head_channels": (64,) * 4,
+    "keypoint_batch_size_per_image": 16,
+}
 
-_laptop: dict[str, Any] = {"convention": "exact", "default_classes": None, **LAPTOP}
-_maskrcnn_laptop = preset("maskrcnn_laptop", MASK_RCNN, **_laptop)
-_fasterrcnn_laptop = preset("fasterrcnn_laptop", FASTER_RCNN, **_laptop)
-
-
-def _of_laptop(*without: str) -> dict[str, Any]:
-    """The laptop's sizes but for those of parts that a model has not."""
-    return {name: v for name, v in _laptop.items() if not name.startswith(without)}
-
-
-_rpn_laptop = preset("rpn_laptop", PROPOSALS, **_of_laptop("box_", "mask_"))
-_fastrcnn_laptop = preset("fastrcnn_laptop", FAST_RCNN, **_of_laptop("rpn_", "mask_", "anchor_"))
-# Every crop is an image of its own: the network is a sixteenth of the others', on fewer regions.
-_rcnn_laptop = preset(
-    "rcnn_laptop",
-    R_CNN,
-    **_of_laptop("rpn_", "mask_", "anchor_", "box_head_", "fpn_", "box_batch_"),
-    stem_channels=16,
-    crop_size=64,
-    crop_context=4,
-    grid_limit=1000,
-    box_batch_size_per_image=32,
-)
-# The finest level has stride 8, and half as many convolutions as usual stand before each answer.
-_retinanet_laptop = preset(
-    "retinanet_laptop",
-    RETINANET,
-    convention="exact",
-    default_classes=None,
-    block="basic",
-    layers=(1, 1, 1, 1),
-    norm="batch",
-    fpn_channels=64,
-    anchor_sizes=((12, 15, 19), (24, 30, 38), (48, 60, 76), (96, 121, 152), (192, 242, 305)),
-    head_depth=2,
-    head_norm="group",
-    min_size=None,
-    max_size=1024,
-)
+LAPTOP_DEFAULTS: dict[str, Any] = {"convention": "exact", "default_classes": None, **LAPTOP}
+_maskrcnn_laptop = preset("maskrcnn_laptop", MASK_RCNN, **LAPTOP_DEFAULTS)
+_fasterrcnn_laptop = preset("fasterrcnn_laptop", FASTER_RCNN, **LAPTOP_DEFAULTS)
+_with_keypoints = LAPTOP_DEFAULTS | LAPTOP_KEYPOINTS
+_keypointrcnn_laptop = preset("keypointrcnn_laptop", KEYPOINT_RCNN, **_with_keypoints)
+_maskkeypointrcnn_laptop = preset("maskkeypointrcnn_laptop", MASK_KEYPOINT_RCNN, **_with_keypoints)
 
 
 def maskrcnn_laptop(
@@ -139,29 +154,21 @@ def fasterrcnn_laptop(
     return _fasterrcnn_laptop(num_classes, classes=classes, **options)
 
 
-def retinanet_laptop(
+def keypointrcnn_laptop(
     classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
-) -> RetinaNet:
-    """A small RetinaNet that trains on two cores as `maskrcnn_laptop` does; arguments as there."""
-    return _retinanet_laptop(num_classes, classes=classes, **options)
+) -> KeypointRCNN:
+    """A small Keypoint R-CNN, as `maskrcnn_laptop` is a small Mask R-CNN.
+
+    Args:
+        classes: names of the classes, without background; all have the same keypoints.
+        num_classes: instead of `classes`: their number, background included.
+        **options: skeleton or num_keypoints, and as for `maskrcnn_laptop`.
+    """
+    return _keypointrcnn_laptop(num_classes, classes=classes, **options)
 
 
-def rpn_laptop(
+def maskkeypointrcnn_laptop(
     classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
-) -> ProposalNetwork:
-    """The first stage of `maskrcnn_laptop` alone; arguments as there."""
-    return _rpn_laptop(num_classes, classes=classes, **options)
-
-
-def fastrcnn_laptop(
-    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
-) -> FastRCNN:
-    """The second stage of `fasterrcnn_laptop` on given regions; arguments as there."""
-    return _fastrcnn_laptop(num_classes, classes=classes, **options)
-
-
-def rcnn_laptop(
-    classes: Sequence[str] | None = None, *, num_classes: int | None = None, **options: Any
-) -> RCNN:
-    """A small R-CNN on crops of 64 x 64 pixels; arguments as for `maskrcnn_laptop`."""
-    return _rcnn_laptop(num_classes, classes=classes, **options)
+) -> MaskKeypointRCNN:
+    """`keypointrcnn_laptop` with the mask branch of `maskrcnn_laptop`; arguments as there."""
+    return _maskkeypointrcnn_laptop(num_classes, classes=classes, **options)

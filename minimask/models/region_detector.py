@@ -34,8 +34,13 @@ class RegionDetector(Detector):
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Masks, if there is a mask head."""
-        return () if self.roi_heads.mask_head is None else ("masks",)
+        """What there are heads for."""
+        heads = {"masks": self.roi_heads.mask_head, "keypoints": self.roi_heads.keypoint_head}
+        return tuple(name for name, head in heads.items() if head is not None)
+
+    def check_heads(self, target: Target, name: str) -> None:
+        """Masks and keypoints, where there are heads that learn them."""
+        self.roi_heads.check_target(target, name)
 
     def mask_boxes(self, instances: Instances, transform: ImageTransform) -> np.ndarray | None:
         """The unrefined boxes, where masks are predicted in those."""
@@ -69,7 +74,7 @@ class RegionDetector(Detector):
             rng: draws the RoIs to learn from.
 
         Returns:
-            loss_classifier and loss_box_reg, of Mask R-CNN also loss_mask.
+            loss_classifier and loss_box_reg, loss_mask and loss_keypoint of what the model has.
         """
         self.check_targets(images, targets)
         if len(proposals) != len(images):

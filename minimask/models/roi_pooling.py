@@ -80,6 +80,7 @@ class RoIPooler:
         level_rule: see `pyramid_levels`.
         sampling_ratio: RoIAlign's samples per bin and axis; 0: as many as cells.
         aligned: RoIAlign shifted by half a cell.
+        fixed_strides: strides as a network makes them, also where it rounded a map's size up.
     """
 
     op: str = "align"
@@ -87,6 +88,7 @@ class RoIPooler:
     level_rule: str = "torchvision"
     sampling_ratio: int = 2  # Mask R-CNN, section 3: four samples in each bin
     aligned: bool = False
+    fixed_strides: bool = False
 
     def __post_init__(self) -> None:
         check_choice("roi_op", self.op, ("align", "warp", "pool"))
@@ -107,7 +109,8 @@ class RoIPooler:
             (R, C, P, P)
         """
         pyramid = pyramid[:POOLED_LEVELS]
-        strides = [2.0 ** round(np.log2(image_height / level.shape[2])) for level in pyramid]
+        ratios = [np.log2(image_height / level.shape[2]) for level in pyramid]
+        strides = [2.0 ** (np.ceil(r) if self.fixed_strides else round(r)) for r in ratios]
         lowest = round(np.log2(strides[0]))
         levels = pyramid_levels(rois[:, 1:], self.level_rule, lowest, lowest + len(pyramid) - 1)
         levels, scales = levels - lowest, [1 / stride for stride in strides]

@@ -19,6 +19,7 @@ from minimask.autograd.hooks import record, stage
 from minimask.conventions import TORCHVISION, Convention
 from minimask.data.sample import Target
 from minimask.models.anchors import AnchorGenerator, Anchors
+from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, small_normal
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
 from minimask.models.proposals import Four, filter_proposals
@@ -31,15 +32,19 @@ from minimask.system.device import download, on_gpu, upload
 class RPNHead(Module):
     """One small network that slides over every level of the pyramid."""
 
-    def __init__(self, channels: int, anchors_per_cell: int, rng: np.random.Generator):
+    def __init__(
+        self, channels: int, anchors_per_cell: int, rng: np.random.Generator, *, depth: int = 1
+    ):
         a = anchors_per_cell
-        self.conv = Sequential(Sequential(conv(channels, channels, 3, rng, draw=small_normal)))
+        self.conv = Sequential(
+            *(ConvLayer(channels, channels, 3, rng, draw=small_normal) for _ in range(depth))
+        )
         self.cls_logits = conv(channels, a, 1, rng, draw=small_normal)
         self.bbox_pred = conv(channels, 4 * a, 1, rng, draw=small_normal)
 
     def forward(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """For each level: objectness logits (N, A, H, W) and box deltas (N, 4 A, H, W)."""
-        hidden = [self.conv(level, relu=True) for level in pyramid]
+        hidden = [self.conv(level) for level in pyramid]
         return [self.cls_logits(h) for h in hidden], [self.bbox_pred(h) for h in hidden]
 
 
@@ -65,7 +70,8 @@ class RPN(Sealed):
         """Options of a factory are these names with `rpn_` before them."""
         self.head = head
         self.anchor_generator = anchor_generator
-        self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, convention.rpn_best_iou_min)
+        taken = convention.best_box_is_taken
+        self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, convention.rpn_best_iou_min, taken)
         self.sampler = BalancedSampler(batch_size_per_image, positive_fraction)
         self.pre_nms_top_n_train, self.pre_nms_top_n_test = pre_nms_top_n_train, pre_nms_top_n_test
         self.nms_thresh = nms_thresh

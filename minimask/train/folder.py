@@ -3,7 +3,7 @@
 settings.json         everything the run depends on
 checkpoints/          step-000400/ ...
 log.csv losses.png    the losses of every step
-ap.csv ap.png         the metrics of every evaluation
+ap.csv ap.png         the metrics of every evaluation; of semantic segmenters iou.csv, iou.png
 val_losses.csv        the losses on validation images at every evaluation, also in losses.png
 pictures/             predictions beside the ground truth
 model.safetensors     the final weights; metrics.json their metrics

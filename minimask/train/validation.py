@@ -26,7 +26,7 @@ def validation_losses(
     a third of a training step for each batch.
 
     Args:
-        model: a detector.
+        model: as training takes it.
         val: the validation data.
         batch: images at once.
         seed: of the anchors and boxes that are sampled.

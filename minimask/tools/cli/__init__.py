@@ -24,6 +24,7 @@ COMMANDS = {
     "train": ("minimask.tools.cli.train", "train"),
     "evaluate": ("minimask.tools.cli.evaluate", "evaluate"),
     "predict": ("minimask.tools.cli.predict", "predict"),
+    "segment": ("minimask.tools.cli.segment", "segment"),
     "profile": ("minimask.tools.cli.profile", "profile"),
     "trace": ("minimask.tools.cli.trace", "trace"),
     "claims": ("minimask.tools.cli.claims", "claims"),

@@ -13,15 +13,18 @@ import typer
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.image_list import Ids, ImageList, find_images
+from minimask.tools.cli.predict_labels import LabelWriter
 from minimask.tools.cli.sources import (
     PageOption,
     WhiteOption,
     files_of,
     is_folder,
     is_positive,
+    is_semantic,
     keep_existing,
     open_model,
     reading,
+    refuse_options,
     refuse_pictures,
     remarks_said,
 )
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from minimask.models.detections import Detections
+
+SCORE = 0.5  # of the weakest detection, unless --score says another
 
 EPILOG = """
 [bold]What is in --out[/bold]
@@ -40,6 +45,9 @@ predictions.json: for each image its file, size and objects: class, score, box (
 pixels), area in pixels, mask (run-length code as in COCO files).
 
 cutouts/NAME-00-CLASS.png with --cutouts: each object by itself, transparent around it.
+
+Of a semantic segmenter (FCN, U-Net) NAME.png shows the class of every pixel, NAME-labels.png holds
+it as a number (0 background, 1 the first class), and predictions.json counts pixels.
 
 [bold]Examples[/bold]
 
@@ -61,7 +69,10 @@ def predict(
         Path, typer.Option(help="Folder of a run, one of its checkpoints, or a file of weights.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for everything found.")],
-    score: Annotated[float, typer.Option(help="Weaker detections are left out.")] = 0.5,
+    score: Annotated[
+        float | None,
+        typer.Option(help="Weaker detections are left out.", show_default=str(SCORE)),
+    ] = None,
     cutouts: Annotated[
         bool, typer.Option("--cutouts", help="Also save each object by itself.")
     ] = False,
@@ -105,7 +116,7 @@ def predict(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Find the objects in images."""
-    if not 0 <= score <= 1:
+    if score is not None and not 0 <= score <= 1:
         raise WrongUse(f"--score: expected 0 to 1, got {score}")
     if annotations is not None and results is None:
         raise WrongUse("--annotations gives --results its ids: add --results FILE")
@@ -123,10 +134,18 @@ def predict(
     keep_existing((out, results), force)
     find(device)
     opened = open_model(weights, model)
+    if is_semantic(opened.model):
+        given = {"--score": score, "--cutouts": cutouts, "--results": results}
+        refuse_options(opened, given)
     opened.model.to(device)
     ids = Ids(files, opened.model.found_classes, annotations)
     _say(found, ids)
-    writer = Writer(out, score, pictures, cutouts, ids, names, results is not None)
+    writer: Writer | LabelWriter
+    if is_semantic(opened.model):
+        writer = LabelWriter(out, pictures, ids, names)
+    else:
+        least = SCORE if score is None else score
+        writer = Writer(out, least, pictures, cutouts, ids, names, results is not None)
     read = reading(white, page, opened.settings)
     try:
         with remarks_said():
@@ -161,6 +180,7 @@ def _refuse(
 ) -> None:
     """Raise if something would be written onto what is read, with --force too."""
     written = [out / f"{name}.png" for name in names.values()]
+    written += [out / f"{name}-labels.png" for name in names.values()]
     written += [out / "predictions.json"] + ([] if results is None else [results])
     refuse_pictures(written, [path for path in inputs if path is not None])
     if out.is_dir():  # names of cut-outs are not known yet
@@ -185,7 +205,7 @@ def _say(found: ImageList, ids: Ids) -> None:
 
 
 def _run(
-    model: Any, files: list[Path], writer: Writer, batch: int, read: dict[str, Any], progress: bool
+    model: Any, files: list[Path], writer: Any, batch: int, read: dict[str, Any], progress: bool
 ) -> list[Path]:
     """Read, predict and write a batch at a time; returns the files that could not be done."""
     from tqdm import tqdm

@@ -24,6 +24,8 @@ STAGE_OF_MODULE = {
     "roi_heads.box_predictor": "box head",
     "roi_heads.mask_head": "mask head",
     "roi_heads.mask_predictor": "mask head",
+    "roi_heads.keypoint_head": "keypoint head",
+    "roi_heads.keypoint_predictor": "keypoint head",
 }
 
 # From the image to the result; others are shown after these.
@@ -51,6 +53,10 @@ ORDER = (
     "mask head",
     "mask loss",
     "mask results",
+    "RoI pooling, keypoint",
+    "keypoint head",
+    "keypoint loss",
+    "keypoint results",
     "backward",
     "optimizer",
     REST,

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from minimask import classical
 from minimask.draw import overlay
 from minimask.models.paste import paste_mask
-from minimask.tools.textbook.claims import classical
 from minimask.tools.textbook.claims.ledger import (
     IMPRECISE,
     RIGHT,
