@@ -220,11 +220,17 @@ def learn(model, images, targets, dtype):
     return {name: loss.item() for name, loss in losses.items()}, grads
 
 
+def distance(found, exact):
+    """The length of the difference as a share of the exact gradient's."""
+    return np.linalg.norm(found - exact) / max(float(np.linalg.norm(exact)), 1e-6)
+
+
 def test_losses_and_gradients(pair, images, targets):
     """Beside torchvision's in float64.
 
     A ReLU whose input is a rounding away from 0 may pass in one of them alone; where that moves
-    torchvision's own float32 gradients by more than half the bound, ours may be twice as far.
+    some of torchvision's own float32 gradients by more than half the bound, ours may be moved twice
+    as far.
     """
     model, mine = pair
     exact, exact_grads = learn(model, images, targets, torch.float64)
@@ -238,7 +244,7 @@ def test_losses_and_gradients(pair, images, targets):
     (found["loss_classifier"] + found["loss_box_reg"]).backward()
     mine_by_name = {name: p.grad for name, p in mine.named_parameters()}
     assert len(exact_grads) > 40
+    worst = max(distance(single_grads[name], grad) for name, grad in exact_grads.items())
+    assert worst < 5e-3
     for name, grad in exact_grads.items():
-        size = max(float(np.linalg.norm(grad)), 1e-6)
-        own = np.linalg.norm(single_grads[name] - grad) / size
-        assert np.linalg.norm(mine_by_name[name] - grad) / size <= max(1e-3, 2 * own), name
+        assert distance(mine_by_name[name], grad) <= max(1e-3, 2 * worst), name
