@@ -21,6 +21,8 @@ from minimask.tools.textbook.claims.ledger import (
     Evidence,
 )
 from minimask.tools.textbook.claims.scenes import (
+    CLASSES,
+    NARROW,
     Listener,
     scene,
     small_network,
@@ -119,6 +121,12 @@ def price_of_the_second_stage(evidence: Evidence) -> None:
         evidence.show(f"all, {regions} regions", flop[regions] / 1e6, "MFLOP")
         evidence.at_least(f"all / first stage, {regions} regions", flop[regions] / first, 1.01)
     evidence.at_least("added by 30 more regions", (flop[40] - flop[10]) / 1e6, 1, "MFLOP")
+    heard = Listener()
+    body = {n: NARROW[n] for n in ("block", "layers", "expansion", "width_per_group", "norm")}
+    with heard.listen():
+        models.retinanet_laptop(CLASSES, **body, fpn_channels=16).predict([scene().image])
+    evidence.show("RetinaNet, one stage on the same body", heard.flop() / 1e6, "MFLOP")
+    evidence.at_least("two stages / one, 40 regions", flop[40] / heard.flop(), 1.01)
 
 
 CHAPTER.unchecked(
