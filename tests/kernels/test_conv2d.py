@@ -231,7 +231,9 @@ def test_float32_layers_agree_with_the_float64_reference(variant, layer):
         # the inputs' rounding, 6e-8, of sums of random signs: relative to the largest value
         error = np.abs(actual - desired).max() / np.abs(desired).max()
         assert actual.dtype == np.float32
-        assert error < (WINOGRAD_BOUND if variant in ("winograd", "grouped", "fused") else 2e-6), error
+        assert error < (WINOGRAD_BOUND if variant in ("winograd", "grouped", "fused") else 2e-6), (
+            error
+        )
 
 
 @st.composite
