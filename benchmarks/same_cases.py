@@ -12,8 +12,9 @@ from typing import Any
 
 CLASSES = ("disk", "box", "cross")
 MASK, FASTER = "maskrcnn_laptop", "fasterrcnn_laptop"
+KEYPOINT = "keypointrcnn_laptop"
 
-# Of every network here; of `MASK` alone the second.
+# Of every network here; of those with masks the second, of those with keypoints the third.
 TINY: dict[str, Any] = {
     "stem_channels": 8,
     "fpn_channels": 16,
@@ -22,6 +23,49 @@ TINY: dict[str, Any] = {
     "box_detections_per_img": 8,
 }
 TINY_MASK = {"mask_head_channels": (16, 16), "mask_predictor_channels": 16}
+# Of networks with other parts, by what their names begin with.
+TINY_OTHERS: dict[str, dict[str, Any]] = {
+    "retinanet": {
+        **{"stem_channels": 8, "fpn_channels": 16, "head_depth": 1},
+        **{"box_score_thresh": 0.0, "box_detections_per_img": 8},
+    },
+    "rpn": {"stem_channels": 8, "fpn_channels": 16, "rpn_post_nms_top_n_test": 40},
+    "fastrcnn": {**TINY, "grid_limit": 60},
+    "rcnn": {
+        **{"stem_channels": 8, "crop_size": 32, "crop_context": 2, "grid_limit": 60},
+        **{"box_score_thresh": 0.0, "box_detections_per_img": 8},
+    },
+}
+# Options that only such networks have, and what the values of others mean there.
+OTHER_SWITCHES: dict[str, dict[str, tuple[Any, ...]]] = {
+    "retinanet_laptop": {
+        "head_depth": (0, 2),
+        "head_norm": (None,),
+        "prior_probability": (0.2,),
+        "coarse_levels_from": ("c5",),
+        "topk_candidates": (5,),
+        "box_fg_iou_thresh": (0.7,),
+        "box_bg_iou_thresh": (0.2,),
+        "box_score_thresh": (0.0101,),
+        "box_nms_thresh": (0.1,),
+        "box_detections_per_img": (3,),
+        "box_loss": ("smooth_l1", "giou"),
+        "box_loss_beta": (0.5,),
+        "focal_alpha": (0.5, -1),
+        "focal_gamma": (0, 1.5),
+    },
+    "rpn_laptop": {"rpn_nms_thresh": (0.4,), "rpn_batch_size_per_image": (16,)},
+    "fastrcnn_laptop": {
+        "features": ("c4", "c5"),
+        "roi_op": ("pool",),
+        "grid_sizes": ((0.3, 0.6),),
+        "grid_aspect_ratios": ((1.0,),),
+        "grid_step": (0.7,),
+        "grid_limit": (30,),
+    },
+    "rcnn_laptop": {"crop_size": (48,), "crop_context": (0, 6), "background": ("last",)},
+}
+TINY_KEYPOINTS = {"keypoint_head_channels": (16, 16), "num_keypoints": 5}
 # Of the cases with the laptop's factories: few regions, so that every limit on their number acts.
 FEW = {
     "rpn_post_nms_top_n_train": 60,
@@ -29,6 +73,7 @@ FEW = {
     "box_batch_size_per_image": 24,
     "mask_batch_size_per_image": 4,
 }
+FEW_KEYPOINTS = {"keypoint_batch_size_per_image": 4}
 
 FACTORIES = (
     *("mask_rcnn", "maskrcnn_resnet18_fpn", "maskrcnn_resnet34_fpn"),
@@ -38,6 +83,12 @@ FACTORIES = (
     *("maskrcnn_wide_resnet50_2_fpn", "maskrcnn_wide_resnet101_2_fpn", "maskrcnn_resnet50_fpn_v2"),
     *("faster_rcnn", "fasterrcnn_resnet18_fpn", "fasterrcnn_resnet34_fpn"),
     *("fasterrcnn_resnet50_fpn", "fasterrcnn_resnet101_fpn", "fasterrcnn_laptop"),
+    *("retinanet", "retinanet_resnet18_fpn", "retinanet_resnet34_fpn", "retinanet_resnet50_fpn"),
+    *("retinanet_resnet101_fpn", "retinanet_resnet50_fpn_v2", "retinanet_laptop"),
+    *("rpn_resnet50_fpn", "rpn_laptop", "fastrcnn_resnet50_fpn", "fastrcnn_laptop"),
+    *("rcnn_resnet50", "rcnn_laptop"),
+    *("keypoint_rcnn", "keypointrcnn_resnet50_fpn", "keypointrcnn_laptop"),
+    *("mask_keypoint_rcnn", "maskkeypointrcnn_resnet50_fpn", "maskkeypointrcnn_laptop"),
     *("fasterrcnn_resnet152_fpn", "fasterrcnn_resnext50_32x4d_fpn"),
     *("fasterrcnn_resnext101_32x4d_fpn", "fasterrcnn_resnext101_32x8d_fpn"),
     *("fasterrcnn_resnext101_64x4d_fpn", "fasterrcnn_wide_resnet50_2_fpn"),
@@ -171,12 +222,20 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "mask_output": ({}, ("softmax", "agnostic")),
     "mask_on": ({}, ("proposals",)),
     "paste": ({}, ("torchvision", "matterport")),
+    # keypoints
+    "skeleton": ({"num_keypoints": 17}, ("coco_person",)),
+    "num_keypoints": ({}, (1, 4)),
+    "keypoint_head_channels": ({}, ((8, 12), ())),
+    "keypoint_batch_size_per_image": ({}, (None, 1)),
+    "keypoint_loss_divisor": ({}, ("batch_size",)),
+    "keypoint_score": ({}, ("logit",)),
 }
 # Where a switch needs larger images or more objects than most.
 SCENES = {"level_rule": "large", "box_detections_per_img": "large"}
 # Values that cannot be told from the factory's on any image: `rpn_min_size` and `box_min_size` of 0
 # and of a thousandth or hundredth of a pixel, and the two rules whose 1e-8 float32 rounds away.
 WITHOUT_EFFECT = ("rpn_min_size=0.0", "box_min_size=0.0", "level_rule=detectron2")
+WITHOUT_EFFECT += ("skeleton=coco_person",)  # names of 17 keypoints
 # Switches that act together.
 TOGETHER: tuple[dict[str, Any], ...] = (
     {"features": "c4", "block": "bottleneck"},
@@ -208,19 +267,35 @@ CORE = (
 
 def all_cases() -> list[Case]:
     """All of them; names are unique."""
-    found = [*_factories(), *_conventions(), *_switches(), *_together()]
+    found = [*_factories(), *_conventions(), *_switches(), *_together(), *_others()]
     assert len({case.name for case in found}) == len(found)
     return found
 
 
 def _small(factory: str) -> dict[str, Any]:
-    return TINY | (TINY_MASK if factory.startswith("mask") else {})
+    for start, options in TINY_OTHERS.items():
+        if factory.startswith(start):
+            return options
+    small = TINY | (TINY_MASK if factory.startswith("mask") else {})
+    return small | (TINY_KEYPOINTS if "keypoint" in factory else {})
+
+
+def _few(factory: str) -> dict[str, Any]:
+    return FEW | (FEW_KEYPOINTS if "keypoint" in factory else {})
+
+
+def _of(factory: str, switch: str) -> bool:
+    """Whether the switch is one of this factory's cases: those of a branch only where it is."""
+    of_keypoints = switch.startswith("keypoint_") or switch in ("skeleton", "num_keypoints")
+    if factory == KEYPOINT or of_keypoints:
+        return factory == KEYPOINT and of_keypoints
+    return factory == MASK or not switch.startswith(("mask_", "paste"))
 
 
 def _factories() -> Iterator[Case]:
     for factory in FACTORIES:
         sizes = {"min_size": 64, "max_size": 96}
-        core = factory.endswith("_resnet50_fpn")
+        core = factory in ("maskrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn")
         yield Case(f"factory {factory}", factory, _small(factory) | sizes, core=core)
 
 
@@ -235,23 +310,23 @@ def _conventions() -> Iterator[Case]:
 
 
 def _switches() -> Iterator[Case]:
-    """The factory as it is, what each switch needs, and each switch; masks' only where there are.
+    """The factory as it is, what each switch needs, and each switch that it has.
 
     The name of a case ends in " base" where another one is to differ from it.
     """
     yielded = set()
-    for factory in (MASK, FASTER):
+    for factory in (MASK, FASTER, KEYPOINT):
         for switch, (needs, values) in SWITCHES.items():
-            if factory == FASTER and switch.startswith(("mask_", "paste")):
+            if not _of(factory, switch):
                 continue
             scene = SCENES.get(switch, "mixed")
             base = base_of(factory, switch)
             if base not in yielded:
                 yielded.add(base)
-                options = _small(factory) | FEW | needs
+                options = _small(factory) | _few(factory) | needs
                 yield Case(base, factory, options, scene=scene, core=base == f"{MASK} base")
             for value in values:
-                options = _small(factory) | FEW | needs | {switch: value}
+                options = _small(factory) | _few(factory) | needs | {switch: value}
                 name, core = f"{factory} {switch}={value}", f"{switch}={value}" in CORE
                 yield Case(name, factory, options, scene=scene, core=core and factory == MASK)
 
@@ -270,3 +345,14 @@ def _together() -> Iterator[Case]:
         name = f"{factory} " + " ".join(f"{k}={v}" for k, v in options.items())
         if len(options) > 1:
             yield Case(name, factory, _small(factory) | FEW | options)
+
+
+def _others() -> Iterator[Case]:
+    """The options of one-stage networks, and of those before Faster R-CNN."""
+    for factory, switches in OTHER_SWITCHES.items():
+        yield Case(f"{factory} base", factory, _small(factory))
+        for switch, values in switches.items():
+            needs = {"box_loss": "smooth_l1"} if switch == "box_loss_beta" else {}
+            for value in values:
+                options = _small(factory) | needs | {switch: value}
+                yield Case(f"{factory} {switch}={value}", factory, options)

@@ -59,7 +59,7 @@ def assemble(
     backbone, anchors = make_features(a, c, rng)
     head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
     rpn = RPN(head, anchors, c, **of_rpn)
-    heads = _box_branch(a, c, backbone.channels, num_classes, rng)
+    heads = box_branch(a, c, backbone.channels, num_classes, rng)
     if issubclass(kind, MaskRCNN):
         output = of_heads.get("mask_output", "sigmoid")
         channels = mask_head.mask_channels(num_classes, output, c.background)
@@ -161,7 +161,7 @@ def _refuse_body_options(a: Architecture) -> None:
         raise ValueError(f"fpn_norm: {a.backbone!r} comes with its own pyramid, if any")
 
 
-def _box_branch(
+def box_branch(
     a: Architecture, c: Convention, channels: int, num_classes: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     """The arguments of `RoIHeads` that make the box branch."""
@@ -226,15 +226,21 @@ def _keypoint_branch(
 
 KEYPOINT_NAMES = ("skeleton", "num_keypoints")
 EVERY_OPTION = frozenset(fields_of(Architecture) | set(HYPERPARAMETERS) | set(KEYPOINT_NAMES))
-OF_KEYPOINTS = frozenset(n for n in EVERY_OPTION if "keypoint" in n or n in KEYPOINT_NAMES)
+OF_KEYPOINTS = frozenset(
+    name
+    for name in EVERY_OPTION | fields_of(Convention)
+    if name.startswith("keypoint_") or name in KEYPOINT_NAMES
+)
 
 
 def _family(kind: type[FasterRCNN], title: str) -> Family:
     def make(*arguments: Any) -> FasterRCNN:
         return assemble(kind, *arguments)
 
-    with_keypoints = issubclass(kind, KeypointRCNN)
-    return Family(title, EVERY_OPTION if with_keypoints else EVERY_OPTION - OF_KEYPOINTS, make)
+    masks = issubclass(kind, MaskRCNN)
+    if issubclass(kind, KeypointRCNN):
+        return Family(title, EVERY_OPTION, make, masks=masks)
+    return Family(title, EVERY_OPTION - OF_KEYPOINTS, make, unread=OF_KEYPOINTS, masks=masks)
 
 
 FASTER_RCNN = _family(FasterRCNN, "Faster R-CNN")
