@@ -155,7 +155,7 @@ class Bottleneck(Module):
         first, second = (stride, 1) if stride_in_1x1 else (1, stride)
         self.conv1 = conv(in_channels, width, 1, rng, stride=first, bias=False)
         self.bn1 = make_norm(norm, width, norm_eps)
-        how = {"stride": second, "dilation": dilation, "groups": groups}
+        how: dict[str, Any] = {"stride": second, "dilation": dilation, "groups": groups}
         self.conv2 = conv(width, width, 3, rng, bias=False, **how)
         self.bn2 = make_norm(norm, width, norm_eps)
         self.conv3 = conv(width, out_channels, 1, rng, bias=False)
