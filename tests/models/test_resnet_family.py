@@ -12,6 +12,7 @@ from minimask.models.anchors import AnchorGenerator, network_stride
 from minimask.models.bodies.resnet import ResNet
 from minimask.models.matcher import Matcher
 from minimask.models.opencv import resize_bytes
+from minimask.weights.recognise import recognise
 
 # Of the networks that classify 1000 kinds of images, as torchvision's documentation has them
 # (32x4d of 101 layers: timm's).
@@ -222,3 +223,22 @@ def test_resizing_as_opencv_keeps_what_it_must():
     for height, width in ((99, 17), (12, 200), (74, 106), (1, 1)):
         theirs = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
         np.testing.assert_array_equal(resize_bytes(image, height, width), theirs)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"features": "dc5"},
+        {"groups": 4, "width_per_group": 32},
+        {"features": "c4", "groups": 2, "width_per_group": 64},
+        {"fpn_norm": "batch", "rpn_conv_depth": 2, "norm": "batch"},
+        {"box_head": "conv", "box_head_channels": (8, 12), "box_head_norm": "group"},
+        {"mask_head_norm": "frozen_batch", "box_head": "conv", "box_head_channels": (8,)},
+    ],
+    ids=str,
+)
+def test_a_file_without_its_config_is_recognised(options):
+    model = small(**options)
+    shapes = {name: array.shape for name, array in model.state_dict().items()}
+    again = models.build(recognise(shapes).config)
+    assert {name: array.shape for name, array in again.state_dict().items()} == shapes
