@@ -148,6 +148,18 @@ MODELS = [
     Case("ResNet-50-FPN inference, 800 x 1088", "resnet50_inference", model=True),
     Case("ResNet-50-FPN step, 800 x 1088", "resnet50_step", model=True),
     Case("Keypoint R-CNN inference, 800 x 1088", "keypoint_inference", model=True),
+    Case(
+        "Mask R-CNN v2 inference, 800 x 1088",
+        "inference",
+        {"model": "maskrcnn_resnet50_fpn_v2"},
+        model=True,
+    ),
+    Case(
+        "ResNeXt-101-32x8d-FPN inference, 800 x 1088",
+        "inference",
+        {"model": "maskrcnn_resnext101_32x8d_fpn"},
+        model=True,
+    ),
 ]
 
 # (goal, floor) of a line, or of a group's geometric mean.  The goal is the ratio to reach against
@@ -175,6 +187,8 @@ RATIOS: dict[str, tuple[float | None, float | None]] = {
     "ResNet-50-FPN step, 800 x 1088": (1.2, 1.25),
     "Keypoint R-CNN inference, 800 x 1088": (1.0, 1.0),
     "keypoints of 100 boxes x 17 heat maps": (1.0, 3),
+    "Mask R-CNN v2 inference, 800 x 1088": (1.0, 1.0),
+    "ResNeXt-101-32x8d-FPN inference, 800 x 1088": (1.0, 1.0),
     # no goal, only a floor
     "nearest x2 upsampling, forward + backward": (None, 1.4),
     "linear 512 x 12544 -> 1024, forward": (None, 0.8),

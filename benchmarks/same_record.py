@@ -125,11 +125,14 @@ def record(case: Case) -> Record:
         _update(model)
     _weights(out, "end", model)
     _doubt_background(model, options.get("background") or case.convention)
-    proposals = model.propose(images)
-    out["propose"] = digest_all((str(i), p) for i, p in enumerate(proposals))
+    if hasattr(model, "propose"):
+        proposals = model.propose(images)
+        out["propose"] = digest_all((str(i), p) for i, p in enumerate(proposals))
     rng = np.random.default_rng(7)
-    _learn(out, "proposal_losses", model, model.proposal_losses(images, targets, rng=rng))
-    _learn(out, "region_losses", model, model.region_losses(images, targets, proposals, rng=rng))
+    if hasattr(model, "proposal_losses"):
+        _learn(out, "proposal_losses", model, model.proposal_losses(images, targets, rng=rng))
+        losses = model.region_losses(images, targets, proposals, rng=rng)
+        _learn(out, "region_losses", model, losses)
     _predictions(out, model, images)
     out["stages"] = {name: digest(a) for name, a in model.stages(images[1])}
     out["stages/order"] = list(out["stages"])
@@ -177,7 +180,9 @@ def _learn(out: Record, key: str, model: Any, losses: Mapping[str, Any]) -> floa
         total.backward()
     out[f"{key}/losses"] = {name: loss.item() for name, loss in losses.items()}
     grads = [(name, p.grad) for name, p in model.named_parameters()]
-    for part in ("backbone", "rpn", "roi_heads"):
+    for part in ("backbone", "rpn", "roi_heads", "head"):
+        if part == "head" and not hasattr(model, "head"):
+            continue
         out[f"{key}/grad/{part}"] = digest_all(g for g in grads if g[0].startswith(f"{part}."))
     assert all(np.isfinite(g).all() for _, g in grads if g is not None)
     return _length(model)
@@ -203,6 +208,8 @@ def _update(model: Any) -> None:
 def _doubt_background(model: Any, where: str | None) -> None:
     """Lower background's logit: after two steps it would win everywhere, and nothing be found."""
     parameters = dict(model.named_parameters())
+    if "roi_heads.box_predictor.cls_score.bias" not in parameters:
+        return
     bias = parameters["roi_heads.box_predictor.cls_score.bias"].data
     bias[-1 if where in ("last", "detectron2", "mmdet") else 0] -= 1
 
@@ -211,6 +218,8 @@ def _recorded_draws(out: Record, model: Any) -> None:
     """The losses with draws made here: nothing in them hangs on a choice that rounding may turn."""
     images, targets = map(list, zip(*scene_for(model, "same"), strict=True))
     stages = dict(model.stages(images[0]))
+    if "rpn/anchors" not in stages or not hasattr(model, "roi_heads"):
+        return  # it draws nothing, or not in two stages
     if stages["transform/image"].shape[2:] != images[0].shape[:2]:
         return  # the draws below are made in pixels of the image
     model.train()

@@ -26,18 +26,33 @@ class Family:
         options: what a factory takes besides the fields of `Convention`.
         assemble: makes the model from the names of its classes (without background), its
             convention, its options, the seed of its weights, and its config.
-        without: fields of `Convention` about parts that it has not.
+        unread: fields of `Convention` that such a model has no use for, and refuses as options.
+        masks: whether its models learn from masks.
     """
 
     title: str
     options: frozenset[str]
     assemble: Callable[[Sequence[str], Convention, dict[str, Any], int, dict[str, Any]], Any]
-    without: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
+    masks: bool = False
 
     @property
     def known(self) -> frozenset[str]:
         """Every option of its factories but the classes, the convention and the seed."""
-        return self.options | fields_of(Convention) - {"name", "hyperparameters"} - self.without
+        return self.options | fields_of(Convention) - {"name", "hyperparameters"} - self.unread
+
+
+FAMILIES: dict[str, Family] = {}  # of every model in `MODELS`
+
+
+def learns_masks(name: str) -> bool:
+    """Whether the model of this name learns from masks; of an unknown one: yes."""
+    return name not in FAMILIES or FAMILIES[name].masks
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether the model of this name has an option; of an unknown model: yes."""
+    return name not in FAMILIES or option in FAMILIES[name].known
 
 
 def fields_of(kind: type) -> set[str]:
@@ -99,6 +114,7 @@ def preset(
     """
     build_model.options = family.known  # type: ignore[attr-defined]
     MODELS[name] = build_model
+    FAMILIES[name] = family
     return build_model
 
 

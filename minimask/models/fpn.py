@@ -36,6 +36,11 @@ class FPN(Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """C2 .. C5 -> P2 .. P5 with equal channels, and P6, which is every other cell of P5."""
+        pyramid = self.top_down(features)
+        return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
+
+    def top_down(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The same without P6."""
         merged = self.inner_blocks[-1](features[-1])
         pyramid = [self.layer_blocks[-1](merged)]
         steps = zip(features, self.inner_blocks, self.layer_blocks, strict=True)
@@ -43,7 +48,7 @@ class FPN(Module):
             above = F.resize(merged, c.shape[2:], mode="nearest")
             merged = lateral(c, residual=above)
             pyramid.insert(0, block(merged))
-        return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
+        return pyramid
 
 
 class FPNBackbone(Backbone):

@@ -59,7 +59,7 @@ def assemble(
     backbone, anchors = make_features(a, c, rng)
     head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
     rpn = RPN(head, anchors, c, **of_rpn)
-    heads = _box_branch(a, c, backbone.channels, num_classes, rng)
+    heads = box_branch(a, c, backbone.channels, num_classes, rng)
     if issubclass(kind, MaskRCNN):
         output = of_heads.get("mask_output", "sigmoid")
         channels = mask_head.mask_channels(num_classes, output, c.background)
@@ -161,7 +161,7 @@ def _refuse_body_options(a: Architecture) -> None:
         raise ValueError(f"fpn_norm: {a.backbone!r} comes with its own pyramid, if any")
 
 
-def _box_branch(
+def box_branch(
     a: Architecture, c: Convention, channels: int, num_classes: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     """The arguments of `RoIHeads` that make the box branch."""
@@ -237,9 +237,10 @@ def _family(kind: type[FasterRCNN], title: str) -> Family:
     def make(*arguments: Any) -> FasterRCNN:
         return assemble(kind, *arguments)
 
+    masks = issubclass(kind, MaskRCNN)
     if issubclass(kind, KeypointRCNN):
-        return Family(title, EVERY_OPTION, make)
-    return Family(title, EVERY_OPTION - OF_KEYPOINTS, make, without=OF_KEYPOINTS)
+        return Family(title, EVERY_OPTION, make, masks=masks)
+    return Family(title, EVERY_OPTION - OF_KEYPOINTS, make, unread=OF_KEYPOINTS, masks=masks)
 
 
 FASTER_RCNN = _family(FasterRCNN, "Faster R-CNN")
