@@ -143,6 +143,14 @@ def box_iou(o: dict[str, Any], backward: bool) -> Call:
     return lambda: [function(a, b)]
 
 
+def keypoints(o: dict[str, Any], backward: bool) -> Call:
+    """Where every heat map, enlarged to its box, is highest."""
+    from minimask.models.heat_maps import find_peaks
+
+    boxes, logits = cases.heat_maps(o["boxes"], o["maps"])
+    return lambda: [find_peaks(logits, boxes)]
+
+
 def matching(o: dict[str, Any], backward: bool) -> Call:
     """Which object each anchor is to find, as the proposal network asks it."""
     from minimask.models.matcher import Matcher
@@ -249,3 +257,19 @@ def inference(o: dict[str, Any], backward: bool, files: Files) -> Call:
 def resnet50_step(o: dict[str, Any], backward: bool, files: Files) -> Call:
     """One image with five objects, batch norm trained."""
     return _step(*_resnet50(files))
+
+
+def keypoint_inference(o: dict[str, Any], backward: bool, files: Files) -> Call:
+    """One image through Keypoint R-CNN, its 17 keypoints found in 100 boxes."""
+    from minimask import models
+
+    model = models.keypointrcnn_resnet50_fpn(norm="batch", min_size=None, max_size=None)
+    _load(model, files)
+    image, *_ = cases.large_image()
+
+    def predict() -> Sequence[Any]:
+        found = model.predict([image])[0]
+        heights = found.keypoints[:, :, 2].mean(dtype=np.float64)
+        return [np.sort(found.scores)[::-1], heights]
+
+    return predict

@@ -140,6 +140,20 @@ def box_iou(o: dict[str, Any], backward: bool) -> Call:
     return lambda: [torchvision.ops.box_iou(a, b)]
 
 
+def keypoints(o: dict[str, Any], backward: bool) -> Call:
+    """`heatmaps_to_keypoints` of torchvision, which enlarges one box after the other."""
+    from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
+
+    boxes, logits = (torch.from_numpy(a) for a in cases.heat_maps(o["boxes"], o["maps"]))
+
+    def find() -> Sequence[Any]:
+        with torch.inference_mode():
+            places, heights = heatmaps_to_keypoints(logits, boxes)
+            return [torch.cat([places[:, :, :2], heights[:, :, None]], 2)]
+
+    return find
+
+
 def matching(o: dict[str, Any], backward: bool) -> Call:
     """box_iou and the Matcher, as torchvision's proposal network uses them."""
     from torchvision.models.detection._utils import Matcher
@@ -314,3 +328,20 @@ def _predict(model: Any, images: list[torch.Tensor]) -> Call:
 def resnet50_step(o: dict[str, Any], backward: bool, files: Files) -> Call:
     """One image with five objects."""
     return _step(*_resnet50(files))
+
+
+def keypoint_inference(o: dict[str, Any], backward: bool, files: Files) -> Call:
+    """One image through Keypoint R-CNN, its 17 keypoints found in 100 boxes."""
+    from torchvision.models.detection import keypointrcnn_resnet50_fpn
+
+    torch.manual_seed(0)
+    model = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval()
+    _save(model, files.weights)
+    image, *_ = cases.large_image()
+
+    def predict() -> Sequence[Any]:
+        with torch.inference_mode():
+            found = model([_pixels(image)])[0]
+        return [found["scores"], found["keypoints_scores"].double().mean()]
+
+    return predict

@@ -112,7 +112,6 @@ def preset(
         seed: of the random weights.
         **options: fields of `Convention` and the options of the network and its stages to change.
     """
-    build_model.options = family.known  # type: ignore[attr-defined]
     MODELS[name] = build_model
     FAMILIES[name] = family
     return build_model
@@ -123,7 +122,7 @@ def _check_options(name: str, options: Mapping[str, Any], family: Family) -> Non
     known = family.known
     for option in sorted(set(options) - known):
         close = difflib.get_close_matches(option, known, n=1)
-        elsewhere = [model for model, made in MODELS.items() if option in made.options]
+        elsewhere = [other for other, its in FAMILIES.items() if option in its.known]
         if elsewhere:
             raise ValueError(f"{name}: no option {option!r}, which {elsewhere[0]} has")
         every = f"  Options: {', '.join(sorted(known))}"
