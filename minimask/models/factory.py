@@ -81,6 +81,7 @@ def preset(
 
     numbers = ", ".join(f"{k}={v}" for k, v in sizes.items()) or "the sizes of ResNet-50-FPN"
     build_model.__name__ = build_model.__qualname__ = name
+    build_model.defaults = {"convention": convention, **sizes}  # type: ignore[attr-defined]
     build_model.__doc__ = f"""{family.title} with {numbers}.
 
     Args:
