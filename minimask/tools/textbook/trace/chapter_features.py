@@ -162,7 +162,12 @@ def _body(context: TraceContext) -> Step:
         key="body",
         part=FEATURES,
         title=f"Feature maps of the backbone, {names[0]} to {names[-1]}",
-        words=(f"backbone ({type(body).__name__})", "deep convolutional network", "encoder", "FCN features"),
+        words=(
+            f"backbone ({type(body).__name__})",
+            "deep convolutional network",
+            "encoder",
+            "FCN features",
+        ),
         paper="; ".join(filter(None, (paper, "Mask R-CNN, section 3"))),
         text=(
             "The convolutions go over the whole image once. Each stage halves height and width and "
