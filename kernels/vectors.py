@@ -15,6 +15,7 @@ from typing import Any
 import llvmlite.binding
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 
@@ -61,6 +62,22 @@ class Vectors:
         value = self.builder.load(self.builder.bitcast(pointer, self.type.as_pointer()))
         value.align = self.size
         return value
+
+    def load_first(self, pointer: Any, count: Any) -> Any:
+        """The first `count` numbers from `pointer` on, and zeros; what follows is not read."""
+        builder, number = self.builder, ir.IntType(8 * self.size)
+        lanes_of = ir.VectorType(number, self.count)
+        nothing = ir.Constant(lanes_of, ir.Undefined)
+        first = ir.Constant(ir.VectorType(ir.IntType(32), self.count), None)
+        limit = builder.insert_element(nothing, builder.trunc(count, number), ir.IntType(32)(0))
+        limits = builder.shuffle_vector(limit, nothing, first)
+        places = ir.Constant(lanes_of, [number(i) for i in range(self.count)])
+        mask = builder.icmp_signed("<", places, limits)
+        place = builder.bitcast(pointer, self.type.as_pointer())
+        kind = ir.FunctionType(self.type, [place.type, ir.IntType(32), mask.type, self.type])
+        name = f"llvm.masked.load.v{self.count}f{8 * self.size}.p0"
+        load = cgutils.get_or_insert_function(builder.module, kind, name)
+        return builder.call(load, [place, ir.IntType(32)(self.size), mask, self.type(None)])
 
     def store(self, value: Any, pointer: Any) -> None:
         """Write a register's numbers from `pointer` on."""

@@ -28,6 +28,7 @@ VARIANTS = {
     "winograd": Variant(
         "cpu.winograd", "cpu", "3x3 at stride 1: a quarter of the products (Winograd)"
     ),
+    "grouped": Variant("cpu.grouped", "cpu", "groups of few channels: pixels fill the vectors"),
     "fused": Variant("cpu.fused", "cpu", "bias, sum and ReLU while a tile is still in the cache"),
     "numba_1_direct": Variant("numba.forward_1_direct", "gpu", "one thread a value", by_name=True),
     "numba_2_shared": Variant(

@@ -7,6 +7,7 @@ pure function on COCO dictionaries under it.  Both give `Results`; of semantic s
 
 from __future__ import annotations
 
+from minimask.evaluate.average_recall import average_recall
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.results import Curve, Results
 from minimask.evaluate.results_file import read_results, write_results
@@ -17,6 +18,7 @@ __all__ = [
     "Curve",
     "Results",
     "SemanticResults",
+    "average_recall",
     "detect",
     "evaluate",
     "evaluate_detections",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -56,6 +57,8 @@ class Results:
         keypoints: the same as `box` with OKS for IoU; None without keypoints.  COCO has no APs.
         keypoint_objects: those of the objects that have a labeled keypoint.
         seconds_per_image: time the model took; None when only detections were given.
+        average_recall: AR of an RPN's proposals, as `evaluate.average_recall` gives it; None of a
+            detector that tells classes apart.
         coco_results: the detections as COCO result dictionaries (RLE masks, xywh boxes).
     """
 
@@ -75,6 +78,7 @@ class Results:
     keypoints: dict[str, float] | None = None
     keypoint_objects: int = 0
     seconds_per_image: float | None = None
+    average_recall: dict[str, float] | None = None
     coco_results: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
 
     log_file: ClassVar[str] = "ap.csv"  # of a run, with these columns
@@ -128,10 +132,28 @@ class Results:
                     shown = f"{name!r}" if name in ("all", *COUNTS) else name
                     count = entry[COUNTS[kind]]
                     rows.append((f"{shown}, {kind}", str(count), *_cells(entry[kind])))
-        first = max(len(row[0]) for row in rows)
-        lines = [row[0].ljust(first) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows]
+        lines = _aligned(rows)
+        if self.average_recall:
+            lines += ["", *_aligned(_recall_rows(self.average_recall))]
         return "\n".join(lines)
 
 
-def _cells(values: dict[str, float]) -> list[str]:
-    return ["-" if values[name] < 0 else f"{values[name]:.3f}" for name in METRICS]
+def _recall_rows(recall: dict[str, float]) -> list[tuple[str, ...]]:
+    """A row for each number of proposals, a column for each size of objects."""
+    limits = [name.partition("@")[2] for name in recall if name.startswith("AR@")]
+    sizes = ("AR", "ARs", "ARm", "ARl")
+    cells = [
+        (f"{limit} proposals", *_cells({s: recall[f"{s}@{limit}"] for s in sizes}, sizes))
+        for limit in limits
+    ]
+    return [("", *sizes), *cells]
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    first = max(len(row[0]) for row in rows)
+    return [row[0].ljust(first) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows]
+
+
+def _cells(values: dict[str, float], names: Sequence[str] = METRICS) -> list[str]:
+    return ["-" if values[name] < 0 else f"{values[name]:.3f}" for name in names]

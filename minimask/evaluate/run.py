@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from minimask.evaluate.average_recall import OBJECT, as_objects, average_recall
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.notes import COCO_LIMIT
 
@@ -33,7 +34,9 @@ def evaluate(
     Images are read, predicted and forgotten a batch at a time; masks are kept as run lengths.
 
     Args:
-        model: anything with `classes` and `predict(list of images) -> list of Detections`.
+        model: anything with `classes` and `predict(list of images) -> list of Detections`; of one
+            with `class_agnostic`, such as an RPN, the classes do not count, and average recall is
+            measured too.
         dataset: images and ground truth; classes are matched with the model's by name.
         batch_size: images per call of `predict`.
         limit: only the first so many images; needed for a data set without end.
@@ -60,7 +63,8 @@ def evaluate(
             on_image=on_image,
         )
     indices = indices_of(dataset, limit)
-    ids = category_ids(model.classes, dataset)
+    anything = bool(getattr(model, "class_agnostic", False))
+    ids = [OBJECT] if anything else category_ids(model.classes, dataset)
     results: list[dict[str, Any]] = []
     gt = _GroundTruth(dataset, indices)
     seconds, has_masks, has_keypoints = 0.0, False, False
@@ -76,14 +80,16 @@ def evaluate(
     if max_detections is None:
         max_detections = detections_limit(model)
     known = [result for result in results if result["category_id"] != UNKNOWN]
-    truth = gt.coco()
+    truth = as_objects(gt.coco()) if anything else gt.coco()
     kinds: tuple[str, ...] | None = None if has_masks else ("box",)
     if has_keypoints and any(a.get("num_keypoints") for a in truth["annotations"]):
         kinds = ("box", "mask", "keypoints") if has_masks else ("box", "keypoints")
     outcome = evaluate_detections(truth, known, max_detections=max_detections, kinds=kinds)
-    notes = [_class_note(model.classes, dataset.classes), outcome.explanation]
+    notes = [None if anything else _class_note(model.classes, dataset.classes)]
+    notes.append(outcome.explanation)
     return dataclasses.replace(
         outcome,
+        average_recall=average_recall(truth, known) if anything else None,
         explanation=" ".join(note for note in notes if note) or None,
         seconds_per_image=seconds / len(indices),
     )
@@ -91,7 +97,7 @@ def evaluate(
 
 def detections_limit(model: Any) -> int:
     """COCO's limit, or the number of detections that a model keeps of an image if it is higher."""
-    kept = getattr(getattr(model, "roi_heads", None), "detections_per_img", COCO_LIMIT)
+    kept = getattr(getattr(model, "selection", None), "detections_per_img", COCO_LIMIT)
     return max(COCO_LIMIT, int(kept))
 
 

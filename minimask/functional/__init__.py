@@ -10,6 +10,8 @@ from minimask.functional.convolution import conv2d, conv_transpose2d, linear, ma
 from minimask.functional.losses import (
     binary_cross_entropy_with_logits,
     cross_entropy,
+    generalized_iou_loss,
+    sigmoid_focal_loss,
     smooth_l1,
 )
 from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
@@ -23,6 +25,7 @@ __all__ = [
     "conv2d",
     "conv_transpose2d",
     "cross_entropy",
+    "generalized_iou_loss",
     "group_norm",
     "hard_sigmoid",
     "hard_swish",
@@ -36,6 +39,7 @@ __all__ = [
     "roi_pool",
     "roi_warp",
     "sigmoid",
+    "sigmoid_focal_loss",
     "silu",
     "smooth_l1",
     "softmax",

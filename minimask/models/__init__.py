@@ -1,4 +1,4 @@
-"""Faster R-CNN and Mask R-CNN, one file per box of the paper's figure.
+"""Mask R-CNN, its ancestors and a rival, one file per box of the papers' figures.
 
     import minimask as mm
     model = mm.models.maskrcnn_laptop(["cell", "nucleus"])     # small: trains on two cores
@@ -16,8 +16,11 @@ from minimask.data.sample import Target
 from minimask.models.architecture import Architecture
 from minimask.models.backbone import register_backbone
 from minimask.models.detections import Detections
+from minimask.models.detector import Detector
 from minimask.models.factory import MODELS, build
+from minimask.models.fast_rcnn import FastRCNN
 from minimask.models.faster_rcnn import FasterRCNN
+from minimask.models.given_proposals import GridProposer, read_proposals
 from minimask.models.keypoint_rcnn import KeypointRCNN, MaskKeypointRCNN
 from minimask.models.label_map import LabelMap
 from minimask.models.mask_rcnn import MaskRCNN
@@ -68,6 +71,24 @@ from minimask.models.presets import (
     maskrcnn_vgg16_fpn,
     maskrcnn_wide_resnet50_2_fpn,
     maskrcnn_wide_resnet101_2_fpn,
+)
+from minimask.models.proposal_network import ProposalNetwork
+from minimask.models.rcnn import RCNN
+from minimask.models.retinanet import RetinaNet
+from minimask.models.rival_presets import (
+    fastrcnn_laptop,
+    fastrcnn_resnet50_fpn,
+    rcnn_laptop,
+    rcnn_resnet50,
+    retinanet,
+    retinanet_laptop,
+    retinanet_resnet18_fpn,
+    retinanet_resnet34_fpn,
+    retinanet_resnet50_fpn,
+    retinanet_resnet50_fpn_v2,
+    retinanet_resnet101_fpn,
+    rpn_laptop,
+    rpn_resnet50_fpn,
 )
 from minimask.models.semantic import SemanticSegmenter
 from minimask.models.semantic_presets import (
@@ -127,5 +148,10 @@ __all__ += ["keypoint_rcnn", "keypointrcnn_laptop", "keypointrcnn_resnet50_fpn"]
 __all__ += ["mask_keypoint_rcnn", "maskkeypointrcnn_laptop", "maskkeypointrcnn_resnet50_fpn"]
 __all__ += ["LabelMap", "SemanticSegmenter", "fcn8s", "fcn8s_laptop", "fcn16s", "fcn32s"]
 __all__ += ["unet", "unet_laptop"]
+__all__ += ["RCNN", "Detector", "FastRCNN", "GridProposer", "ProposalNetwork", "RetinaNet"]
+__all__ += ["read_proposals", "retinanet", "retinanet_laptop", "retinanet_resnet18_fpn"]
+__all__ += ["retinanet_resnet34_fpn", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2"]
+__all__ += ["fastrcnn_laptop", "fastrcnn_resnet50_fpn", "retinanet_resnet101_fpn"]
+__all__ += ["rcnn_laptop", "rcnn_resnet50", "rpn_laptop", "rpn_resnet50_fpn"]
 
 Samples = RecordedSampling  # its name before

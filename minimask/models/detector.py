@@ -231,6 +231,11 @@ class Detector(Sealed):
             if heads:
                 self.check_heads(target, f"targets[{i}]")
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What the losses ask of targets besides boxes and labels: names of `Target`'s fields."""
+        return ()
+
     def check_heads(self, target: Target, name: str) -> None:
         """Whether a target has what the losses ask for besides boxes and labels.
 

@@ -27,11 +27,33 @@ class Family:
         options: what a factory takes besides the fields of `Convention`.
         assemble: makes the model from the names of its classes (without background), its
             convention, its options, the seed of its weights, and its config.
+        unread: fields of `Convention` that such a model has no use for, and refuses as options.
+        masks: whether its models learn from masks.
     """
 
     title: str
     options: frozenset[str]
     assemble: Callable[[Sequence[str], Convention, dict[str, Any], int, dict[str, Any]], Any]
+    unread: frozenset[str] = frozenset()
+    masks: bool = False
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Every option of its factories but the classes, the convention and the seed."""
+        return self.options | fields_of(Convention) - {"name", "hyperparameters"} - self.unread
+
+
+FAMILIES: dict[str, Family] = {}  # of every model in `MODELS`
+
+
+def learns_masks(name: str) -> bool:
+    """Whether the model of this name learns from masks; of an unknown one: yes."""
+    return name not in FAMILIES or FAMILIES[name].masks
+
+
+def takes(name: str, option: str) -> bool:
+    """Whether the model of this name has an option; of an unknown model: yes."""
+    return name not in FAMILIES or option in FAMILIES[name].known
 
 
 def fields_of(kind: type) -> set[str]:
@@ -96,15 +118,15 @@ def preset(
         seed: of the random weights.
         **options: fields of `Convention` and the options of the network and its stages to change.
     """
-    build_model.options = family.options  # type: ignore[attr-defined]
+    build_model.options = family.known  # type: ignore[attr-defined]
     MODELS[name] = build_model
+    FAMILIES[name] = family
     return build_model
 
 
 def _check_options(name: str, options: Mapping[str, Any], family: Family) -> None:
     """Refuse an option that does not exist, in a sentence that says which do."""
-    known = family.options | fields_of(Convention)
-    known -= {"name", "hyperparameters"}
+    known = family.known
     for option in sorted(set(options) - known):
         close = difflib.get_close_matches(option, known, n=1)
         elsewhere = [model for model, made in MODELS.items() if option in made.options]

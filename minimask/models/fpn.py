@@ -15,6 +15,7 @@ from minimask.autograd import Tensor
 from minimask.autograd.hooks import record
 from minimask.models.backbone import Backbone
 from minimask.models.bodies import Body
+from minimask.models.bodies.stacked import Layer
 from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, uniform_fan_in
 from minimask.nn import Module
@@ -36,6 +37,11 @@ class FPN(Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """C2 .. C5 -> P2 .. P5 with equal channels, and P6, which is every other cell of P5."""
+        pyramid = self.top_down(features)
+        return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
+
+    def top_down(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The same without P6."""
         merged = self.inner_blocks[-1](features[-1])
         pyramid = [self.layer_blocks[-1](merged)]
         steps = zip(features, self.inner_blocks, self.layer_blocks, strict=True)
@@ -43,7 +49,7 @@ class FPN(Module):
             above = F.resize(merged, c.shape[2:], mode="nearest")
             merged = lateral(c, residual=above)
             pyramid.insert(0, block(merged))
-        return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
+        return pyramid
 
 
 class FPNBackbone(Backbone):
@@ -71,10 +77,19 @@ class SingleScaleBackbone(Backbone):
 
     C4, stride 16, is used as it is, and so is dilated C5; C5, stride 32, with `channels` given,
     goes through a 1x1 convolution to that many, so that heads made for a pyramid fit.
+
+    Attributes:
+        rest: the layers that were cut off the body after its map; they may serve as a head.
     """
 
-    def __init__(self, body: Body, rng: np.random.Generator, channels: int | None = None):
-        self.body = body
+    def __init__(
+        self,
+        body: Body,
+        rng: np.random.Generator,
+        channels: int | None = None,
+        rest: Sequence[Layer] = (),
+    ):
+        self.body, self.rest = body, list(rest)
         last = body.out_channels[-1]
         self.reduce = None
         if channels is not None:

@@ -69,12 +69,19 @@ def find_peaks(maps: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     sides = np.where(np.isfinite(sides), np.maximum(sides, 1), 1).astype(np.float32)
     pixels = np.ceil(sides).astype(np.int64)  # (R, 2): W, H
     peaks = np.empty((*maps.shape[:2], 3), np.float32)
-    for r, (width, height) in enumerate(pixels):
-        columns, rows = bicubic_taps(maps.shape[3], width), bicubic_taps(maps.shape[2], height)
-        _find_peaks(maps[r], *columns, *rows, peaks[r])
+    if peaks.size:
+        maps = np.ascontiguousarray(maps)
+        _find_peaks(maps, *_all_taps(maps, pixels[:, 0]), *_all_taps(maps, pixels[:, 1]), peaks)
     shrunk = sides / pixels.astype(np.float32)  # whole pixels are as long as the side together
     peaks[:, :, :2] = (peaks[:, :, :2] + np.float32(0.5)) * shrunk[:, None] + boxes[:, None, :2]
     return peaks
+
+
+def _all_taps(maps: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The taps of one axis of every box after each other, and where each box's begin: (R + 1,)."""
+    before, weights = zip(*(bicubic_taps(maps.shape[3], length) for length in lengths), strict=True)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return np.concatenate(before), np.concatenate(weights), starts
 
 
 def peak_probabilities(maps: np.ndarray, heights: np.ndarray) -> np.ndarray:
@@ -83,37 +90,43 @@ def peak_probabilities(maps: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 
 @njit(parallel=True, cache=True)
-def _find_peaks(maps, before_x, weights_x, before_y, weights_y, peaks):
-    """The peaks of one box: (P, S, S), taps of both axes -> column, row, value in (P, 3)."""
-    size = maps.shape[1]
-    first = np.searchsorted(before_y, np.arange(-1, size + 1))  # output rows after each map row
-    for p in prange(len(maps)):
-        wide = _widen(maps[p], before_x, weights_x)
-        bounds = np.empty(size + 1, np.float32)
-        for gap in range(size + 1):  # between map rows gap - 1 and gap
-            bounds[gap] = _bound(wide, gap - 1)
-        peak = peaks[p]
-        peak[:] = np.nan
-        place = -1
-        for gap in np.argsort(-bounds):
-            if place >= 0 and bounds[gap] < peak[2]:
-                break
-            for i in range(first[gap], first[gap + 1]):
-                place = _search_row(wide, gap - 1, weights_y[i], i, place, peak)
+def _find_peaks(maps, before_x, weights_x, starts_x, before_y, weights_y, starts_y, peaks):
+    """(R, P, S, S), taps of both axes -> column, row, value in (R, P, 3)."""
+    for r in prange(len(maps)):
+        x0, x1, y0, y1 = starts_x[r], starts_x[r + 1], starts_y[r], starts_y[r + 1]
+        for p in range(maps.shape[1]):
+            wide = _widen(maps[r, p], before_x[x0:x1], weights_x[x0:x1])
+            _find_peak(wide, before_y[y0:y1], weights_y[y0:y1], peaks[r, p])
+
+
+@njit(cache=True)
+def _find_peak(wide, before, weights, peak):
+    """(S, W) and the taps of the rows -> column, row, value in (3,)."""
+    size = len(wide)
+    first = np.searchsorted(before, np.arange(-1, size + 1))  # the first row after each map row
+    bounds = np.empty(size + 1, np.float32)
+    for gap in range(size + 1):  # between map rows gap - 1 and gap
+        bounds[gap] = _bound(wide, gap - 1)
+    peak[:] = np.nan
+    place = -1
+    for gap in np.argsort(-bounds):
+        if place >= 0 and bounds[gap] < peak[2]:
+            break
+        for i in range(first[gap], first[gap + 1]):
+            place = _search_row(wide, gap - 1, weights[i], i, place, peak)
 
 
 @njit(cache=True)
 def _widen(rows, before, weights):
     """Every row of a map as wide as the box: (S, S) -> (S, W)."""
-    size = len(rows)
-    wide = np.empty((size, len(before)), np.float32)
-    for j in range(len(before)):
-        at = before[j]
-        a, b, c, d = max(at - 1, 0), max(at, 0), min(at + 1, size - 1), min(at + 2, size - 1)
-        w = weights[j]
-        for i in range(size):
-            row = rows[i]
-            wide[i, j] = row[a] * w[0] + row[b] * w[1] + row[c] * w[2] + row[d] * w[3]
+    last = len(rows) - 1
+    wide = np.empty((len(rows), len(before)), np.float32)
+    for i in range(len(rows)):
+        row, out = rows[i], wide[i]
+        for j in range(len(before)):
+            at, w = before[j], weights[j]
+            a, b, c, d = max(at - 1, 0), max(at, 0), min(at + 1, last), min(at + 2, last)
+            out[j] = row[a] * w[0] + row[b] * w[1] + row[c] * w[2] + row[d] * w[3]
     return wide
 
 

@@ -87,10 +87,12 @@ def keypoint_targets(
     """
     corner, far = boxes[:, None, :2], boxes[:, None, 2:]
     with np.errstate(divide="ignore", invalid="ignore"):  # an RoI without width holds none
-        scale = np.float32(size) / (far - corner)
-        cells = np.floor((keypoints[:, :, :2] - corner) * scale)  # (R, P, 2): column, row
+        sides = far - corner
+        cells = (keypoints[:, :, :2] - corner) * (np.float32(size) / sides)
+        cells = np.floor(cells)  # (R, P, 2): column, row
     cells = np.where(keypoints[:, :, :2] == far, size - 1, cells)
-    inside = ((cells >= 0) & (cells < size)).all(axis=2) & (far > corner).all(axis=2)
+    sound = (sides > 0) & np.isfinite(sides)
+    inside = ((cells >= 0) & (cells < size) & sound).all(axis=2)
     valid = inside & (keypoints[:, :, 2] > 0)
     columns, rows = np.where(valid[:, :, None], cells, 0).astype(np.int64).transpose(2, 0, 1)
     return KeypointTargets(boxes, rows * size + columns, valid)

@@ -174,12 +174,12 @@ LAPTOP_KEYPOINTS: dict[str, Any] = {
     "keypoint_batch_size_per_image": 16,
 }
 
-_laptop: dict[str, Any] = {"convention": "exact", "default_classes": None, **LAPTOP}
-_maskrcnn_laptop = preset("maskrcnn_laptop", MASK_RCNN, **_laptop)
-_fasterrcnn_laptop = preset("fasterrcnn_laptop", FASTER_RCNN, **_laptop)
-_laptop |= LAPTOP_KEYPOINTS
-_keypointrcnn_laptop = preset("keypointrcnn_laptop", KEYPOINT_RCNN, **_laptop)
-_maskkeypointrcnn_laptop = preset("maskkeypointrcnn_laptop", MASK_KEYPOINT_RCNN, **_laptop)
+LAPTOP_DEFAULTS: dict[str, Any] = {"convention": "exact", "default_classes": None, **LAPTOP}
+_maskrcnn_laptop = preset("maskrcnn_laptop", MASK_RCNN, **LAPTOP_DEFAULTS)
+_fasterrcnn_laptop = preset("fasterrcnn_laptop", FASTER_RCNN, **LAPTOP_DEFAULTS)
+_with_keypoints = LAPTOP_DEFAULTS | LAPTOP_KEYPOINTS
+_keypointrcnn_laptop = preset("keypointrcnn_laptop", KEYPOINT_RCNN, **_with_keypoints)
+_maskkeypointrcnn_laptop = preset("maskkeypointrcnn_laptop", MASK_KEYPOINT_RCNN, **_with_keypoints)
 
 
 def maskrcnn_laptop(

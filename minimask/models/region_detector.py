@@ -32,6 +32,12 @@ class RegionDetector(Detector):
         """The second stage decides."""
         return self.roi_heads
 
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What there are heads for."""
+        heads = {"masks": self.roi_heads.mask_head, "keypoints": self.roi_heads.keypoint_head}
+        return tuple(name for name, head in heads.items() if head is not None)
+
     def check_heads(self, target: Target, name: str) -> None:
         """Masks and keypoints, where there are heads that learn them."""
         self.roi_heads.check_target(target, name)

@@ -109,13 +109,7 @@ class RPN(Sealed):
             Of each image the proposals (R, 4) in the network's input, best first, on the CPU; and
             with targets loss_objectness and loss_rpn_box_reg.
         """
-        objectness, deltas = self.head(pyramid)
-        for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
-            record(f"rpn/objectness/{i}", level_logits)
-            record(f"rpn/deltas/{i}", level_deltas)
-        shapes = [level.shape[2:] for level in pyramid]
-        anchors = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
-        record("rpn/anchors", anchors.on_cpu)
+        objectness, deltas, anchors = self.judge(pyramid, batch)
         losses = {}
         if targets is not None:
             losses = self.losses(objectness, deltas, anchors, targets, rng, samples)
@@ -123,9 +117,20 @@ class RPN(Sealed):
             return list(samples.proposals), losses
         training = training or targets is not None
         found = self.propose(objectness, deltas, anchors.levels, batch.transforms, training)
-        record("rpn/proposals", [boxes for boxes, _ in found])
-        record("rpn/scores", [scores for _, scores in found])
         return [boxes for boxes, _ in found], losses
+
+    def judge(
+        self, pyramid: Sequence[Tensor], batch: Batch
+    ) -> tuple[list[Tensor], list[Tensor], Anchors]:
+        """Of every level objectness logits (N, A, H, W) and deltas (N, 4 A, H, W); the anchors."""
+        objectness, deltas = self.head(pyramid)
+        for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
+            record(f"rpn/objectness/{i}", level_logits)
+            record(f"rpn/deltas/{i}", level_deltas)
+        shapes = [level.shape[2:] for level in pyramid]
+        anchors = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
+        record("rpn/anchors", anchors.on_cpu)
+        return objectness, deltas, anchors
 
     def losses(
         self,
@@ -164,18 +169,8 @@ class RPN(Sealed):
 
     @stage("anchors, matching")
     def match(self, anchors: Array, gt_boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The object of each anchor (B,) in each image, on the CPU, where chance decides.
-
-        Computed where the anchors (B, 4) are.
-        """
-        matches = [
-            self.matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), anchors)
-            for b in gt_boxes
-        ]
-        if not on_gpu(anchors):
-            return matches
-        stacked = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
-        return [m.astype(np.int64) for m in download(stacked, "matched anchors")]
+        """The object of each anchor (B,) in each image, on the CPU, where chance decides."""
+        return match_anchors(self.matcher, anchors, gt_boxes)
 
     @stage("proposals")
     def propose(
@@ -198,7 +193,7 @@ class RPN(Sealed):
             xp = array_module(*anchors)
             logits, flat_deltas = [xp.concatenate(logits, 1)], [xp.concatenate(flat_deltas, 1)]
             anchors = [xp.concatenate(anchors)]
-        return filter_proposals(
+        found = filter_proposals(
             logits,
             flat_deltas,
             anchors,
@@ -211,6 +206,26 @@ class RPN(Sealed):
             box_weights=self.box_weights,
             delta_clamp=self.delta_clamp,
         )
+        record("rpn/proposals", [boxes for boxes, _ in found])
+        record("rpn/scores", [scores for _, scores in found])
+        return found
+
+
+def match_anchors(
+    matcher: Matcher, anchors: Array, gt_boxes: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """The object of each anchor (B,) in each image, on the CPU.
+
+    Computed where the anchors (B, 4) are.
+    """
+    matches = [
+        matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), anchors)
+        for b in gt_boxes
+    ]
+    if not on_gpu(anchors):
+        return matches
+    stacked = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
+    return [m.astype(np.int64) for m in download(stacked, "matched anchors")]
 
 
 def flatten_level(level: Array, values: int) -> Array:

@@ -45,6 +45,7 @@ class SemanticSegmenter(Sealed):
     """A class for every pixel, learned with the cross-entropy of each (Long et al. 2015)."""
 
     task = "semantic"  # what training, evaluation and pictures go by
+    needs = ("masks",)  # of targets, besides boxes and labels
 
     def __init__(
         self,

@@ -95,8 +95,10 @@ def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
         raise ValueError("the data of this run was given from Python; name the files to use")
     data.check()
     entry = registry.find(data.data)
+    from minimask.models.factory import learns_masks
+
     about = {
-        "boxes_only": settings.model.model.startswith(("fasterrcnn", "faster_rcnn")),
+        "boxes_only": not learns_masks(settings.model.model),
         "size": data.shapes_size,
     }
     images = {"count": data.shapes_count, "seed": settings.train.seed}

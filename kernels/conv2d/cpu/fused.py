@@ -1,25 +1,25 @@
-"""As `winograd`, but what follows a convolution is done to a tile while it is still in the cache.
+"""As `grouped`, but what follows a convolution is done to a tile while it is still in the cache.
 
 In a network a convolution is followed by batch norm, a sum with the shortcut, ReLU: each reads and
 writes the whole output, which memory delivers far more slowly than the convolution computes.  A
 norm with given statistics is a scale and a shift of each channel, so that it goes into weights and
 bias beforehand (`minimask.nn.conv_norm`); sum and ReLU are done here to each tile as it is written.
 
-Gradients run as in `winograd`.
+Gradients run as in `grouped`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from minimask.kernels.conv2d.cpu import compiled, winograd
-from minimask.kernels.conv2d.cpu.plan import backward_plan, forward_plan
-from minimask.kernels.conv2d.cpu.winograd import (
+from minimask.kernels.conv2d.cpu import compiled, grouped, winograd
+from minimask.kernels.conv2d.cpu.grouped import (
     conv2d,
     conv2d_backward_bias,
     conv2d_backward_input,
     conv2d_backward_weight,
 )
+from minimask.kernels.conv2d.cpu.plan import backward_plan, forward_plan
 from minimask.kernels.conv2d.geometry import Geometry
 
 __all__ = [
@@ -48,6 +48,8 @@ def conv2d_fused(
             x, weight, (g.inner, 1), forward_plan(g).order, False, bias, y, g.padding, residual,
             relu,
         )  # fmt: skip
+    elif grouped.fits(g):
+        grouped.convolve_groups(x, weight, bias, y, g, residual, relu)
     else:
         steps = (g.filters // g.groups * g.inner, g.inner, 1)
         compiled.correlate_tiles(

@@ -233,7 +233,7 @@ def _dataset(
     """The data that the options name, else the run's own validation data."""
     if data is not None or any(files.values()):
         name = data or "files"
-        boxes_only = type(opened.model).__name__ == "FasterRCNN"
+        boxes_only = "masks" not in opened.model.needs
         offered = {**offered, "seed": registry.VALIDATION_SEED, "boxes_only": boxes_only}
         offered["unnamed"] = opened.model.classes
         if not registry.find(name).names_classes:

@@ -138,7 +138,7 @@ def predict(
         given = {"--score": score, "--cutouts": cutouts, "--results": results}
         refuse_options(opened, given)
     opened.model.to(device)
-    ids = Ids(files, opened.model.classes, annotations)
+    ids = Ids(files, opened.model.found_classes, annotations)
     _say(found, ids)
     writer: Writer | LabelWriter
     if is_semantic(opened.model):

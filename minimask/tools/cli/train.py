@@ -130,7 +130,7 @@ def train(
         str | None,
         _option(
             "maskrcnn_laptop, maskrcnn_resnet18_fpn, ..34.., ..50.., ..101.., or fasterrcnn_.. "
-            "(boxes only).",
+            "(boxes only), retinanet_.. (one stage), rpn_.. (proposals), fastrcnn_.., rcnn_..",
             MODEL,
             "the one of --weights, else maskrcnn_laptop",
         ),
@@ -342,7 +342,7 @@ def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettin
         recipe = given.pop("recipe", None)
         if recipe is not None and recipe not in RECIPES:
             raise ValueError(f"--recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
-        values |= RECIPES.get(recipe, {})
+        values |= of_recipe(recipe, given.get("model"))
         values |= _expanded(given)
         settings = RunSettings.of(values)
         if "shapes_size" in given:
@@ -352,6 +352,22 @@ def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettin
         return settings
     except ValueError as error:
         raise WrongUse(str(error)) from error
+
+
+def of_recipe(name: str | None, model: str | None) -> dict[str, Any]:
+    """A recipe's settings, without options that the model chosen instead of its own has not."""
+    values = dict(RECIPES.get(name, {})) if name else {}
+    if model is None or model == values.get("model"):
+        return values
+    from minimask.models.factory import takes
+    from minimask.train.start import NAMED
+
+    for option, setting in NAMED.items():
+        if not takes(model, option):
+            values.pop(setting, None)
+    words = values.get("options", ())
+    values["options"] = tuple(w for w in words if takes(model, w.partition("=")[0]))
+    return values
 
 
 def _expanded(given: dict[str, Any]) -> dict[str, Any]:
