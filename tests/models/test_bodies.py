@@ -154,7 +154,7 @@ def classifier(body, extra=()):
     """A body's arrays under the names that a classifier's file has."""
     rng = np.random.default_rng(5)
     arrays = {
-        f"features.{n}": rng.standard_normal(a.shape).astype(a.dtype)
+        f"features.{n}": np.abs(rng.standard_normal(a.shape)).astype(a.dtype)
         for n, a in body.state_dict().items()
     }
     return arrays | {n: rng.standard_normal(s).astype(np.float32) for n, s in extra}
@@ -176,13 +176,15 @@ def test_backbone_from_a_classifier(features, tmp_path):
     arrays["classifier.0.weight"] = np.ones((4, 4), np.float32)
     save_weights(Arrays(arrays), tmp_path / "m.safetensors")
     model = mm.models.mask_rcnn(
-        classes=["a"], backbone="mobilenet_v3_large", width_multiplier=0.25, features=features, **SMALL
-    )  # fmt: skip
+        classes=["a"],
+        backbone="mobilenet_v3_large",
+        width_multiplier=0.25,
+        features=features,
+        **SMALL,
+    )
     transfer_backbone(model, tmp_path / "m.safetensors")
     state = model.state_dict()
-    last = (
-        "backbone.body.16.0.weight" if features == "fpn" else "roi_heads.box_head.res5.3.0.weight"
-    )
+    last = {"fpn": "backbone.body.16", "c4": "roi_heads.box_head.res5.3"}[features] + ".0.weight"
     np.testing.assert_array_equal(state[last], arrays["features.16.0.weight"])
     np.testing.assert_array_equal(state["backbone.body.0.0.weight"], arrays["features.0.0.weight"])
 
