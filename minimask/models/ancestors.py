@@ -13,7 +13,6 @@ from minimask.models.bodies import BODIES
 from minimask.models.box_head import BoxPredictor
 from minimask.models.factory import Family, among, fields_of
 from minimask.models.fast_rcnn import FastRCNN
-from minimask.models.fpn import FPNBackbone
 from minimask.models.given_proposals import GridProposer
 from minimask.models.proposal_network import ProposalNetwork
 from minimask.models.rcnn import RCNN, CropHeads, CropNetwork, ImageItself
@@ -78,10 +77,8 @@ def assemble_fast(
     a = Architecture(**among(options, SIZES))
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
-    backbone, _, rest = make_features(a, c, rng)
-    heads = box_branch(a, c, backbone.channels, rest, num_classes, rng)
-    if isinstance(backbone, FPNBackbone):
-        heads["pooled_levels"] = len(backbone.body.strides)  # the coarsest serves proposals only
+    backbone, _ = make_features(a, c, rng)
+    heads = box_branch(a, c, backbone, num_classes, rng)
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **_of_boxes(options))
     return FastRCNN(backbone, roi_heads, _grid(options), **_shared(a, c, classes, config))
 

@@ -12,6 +12,9 @@ FEATURES = ("fpn", "c4", "c5", "dc5")
 BOX_HEADS = ("mlp", "conv")
 MASK_HEADS = ("fcn", "mlp")
 Numbers = Sequence[int]
+# Which of the fields below are of residual networks alone, and which of other bodies alone.
+OF_RESNETS = ("block", "layers", "expansion", "groups", "width_per_group", "stem_channels")
+OF_OTHERS = ("width_multiplier", "returned_layers")
 
 
 @dataclass(frozen=True)

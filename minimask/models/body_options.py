@@ -6,12 +6,9 @@ import itertools
 from dataclasses import fields
 from typing import Any
 
-from minimask.models.architecture import Architecture
+from minimask.models.architecture import OF_OTHERS, OF_RESNETS, Architecture
 from minimask.models.bodies import BODIES, CAN_DILATE, Body
 
-# Fields of `Architecture`; a body that is not named here takes neither.
-OF_RESNETS = ("block", "layers", "expansion", "groups", "width_per_group", "stem_channels")
-OF_OTHERS = ("width_multiplier", "returned_layers")
 OF_BODIES = ("trainable_layers", *OF_OTHERS)
 
 

@@ -58,12 +58,10 @@ def assemble(
     of_heads = {k.removeprefix("box_"): v for k, v in hyperparameters.items() if k[:4] != "rpn_"}
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
-    backbone, anchors, rest = make_features(a, c, rng)
+    backbone, anchors = make_features(a, c, rng)
     head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
     rpn = RPN(head, anchors, c, **of_rpn)
-    heads = box_branch(a, c, backbone.channels, rest, num_classes, rng)
-    if isinstance(backbone, FPNBackbone):
-        heads["pooled_levels"] = len(backbone.body.strides)  # the coarsest serves proposals only
+    heads = box_branch(a, c, backbone, num_classes, rng)
     if issubclass(kind, MaskRCNN):
         output = of_heads.get("mask_output", "sigmoid")
         channels = mask_head.mask_channels(num_classes, output, c.background)
@@ -128,24 +126,24 @@ def _stage_options(a: Architecture, c: Convention) -> dict[str, Any]:
 
 def make_features(
     a: Architecture, c: Convention, rng: np.random.Generator
-) -> tuple[Any, AnchorGenerator, list[Layer]]:
-    """A backbone, anchors for its feature maps, and what of its body is left for the heads."""
+) -> tuple[Any, AnchorGenerator]:
+    """A backbone, and anchors for its feature maps."""
     sizes = list(a.anchor_sizes)
     if a.backbone != "resnet" and a.backbone not in BODIES:
         backbone = make_backbone(a.backbone, rng)
         check_body_options(a)
-        return backbone, AnchorGenerator(sizes, a.aspect_ratios, c), []
+        return backbone, AnchorGenerator(sizes, a.aspect_ratios, c)
     body = make_body(a, c, rng)
     rest = body.cut(16) if a.features == "c4" and isinstance(body, StackedBody) else []
     body.freeze(a.trainable_layers)
     if a.features == "fpn":
         check_pyramid(a, body)
         pyramid = FPNBackbone(body, a.fpn_channels, rng, norm=a.fpn_norm, norm_eps=c.norm_eps)
-        return pyramid, AnchorGenerator(sizes, a.aspect_ratios, c), rest
+        return pyramid, AnchorGenerator(sizes, a.aspect_ratios, c)
     flat = [s for level in sizes for s in (level if isinstance(level, Sequence) else [level])]
     channels = a.fpn_channels if a.features == "c5" else None
-    anchors = AnchorGenerator([flat], a.aspect_ratios, c)
-    return SingleScaleBackbone(body, rng, channels), anchors, rest
+    backbone = SingleScaleBackbone(body, rng, channels, rest)
+    return backbone, AnchorGenerator([flat], a.aspect_ratios, c)
 
 
 def make_body(a: Architecture, c: Convention, rng: np.random.Generator) -> Body:
@@ -167,14 +165,14 @@ def make_body(a: Architecture, c: Convention, rng: np.random.Generator) -> Body:
 def box_branch(
     a: Architecture,
     c: Convention,
-    channels: int,
-    rest: Sequence[Layer],
+    backbone: Any,
     num_classes: int,
     rng: np.random.Generator,
 ) -> dict[str, Any]:
     """The arguments of `RoIHeads` that make the box branch; with C4 the rest of the body is it."""
     box_rows = num_classes if c.background == "first" else num_classes - 1
-    res5, width = _rest_of_body(a, c, channels, rest, rng)
+    channels = backbone.channels
+    res5, width = _rest_of_body(a, c, backbone, rng)
     if res5 is not None:
         return {
             "box_head": C4BoxHead(res5),
@@ -187,16 +185,20 @@ def box_branch(
     else:
         head = BoxHead(channels * box_head.POOLED_SIZE**2, a.box_head_width, rng)
     predictor = BoxPredictor(a.box_head_width, num_classes, box_rows, rng)
-    return {"box_head": head, "box_predictor": predictor}
+    parts: dict[str, Any] = {"box_head": head, "box_predictor": predictor}
+    if isinstance(backbone, FPNBackbone):
+        parts["pooled_levels"] = len(backbone.body.strides)  # the coarsest serves proposals only
+    return parts
 
 
 def _rest_of_body(
-    a: Architecture, c: Convention, channels: int, rest: Sequence[Layer], rng: np.random.Generator
+    a: Architecture, c: Convention, backbone: Any, rng: np.random.Generator
 ) -> tuple[Sequential | None, int]:
     """The layers after C4 as a head, and their channels; None where there is nothing to learn."""
     if a.features == "c4" and a.backbone == "resnet":
-        res5 = residual_stage(3, a.layers[3], channels, rng, **_stage_options(a, c))
-        return res5, 2 * channels  # every stage doubles the channels
+        res5 = residual_stage(3, a.layers[3], backbone.channels, rng, **_stage_options(a, c))
+        return res5, 2 * backbone.channels  # every stage doubles the channels
+    rest: Sequence[Layer] = getattr(backbone, "rest", ())
     after = Sequential(*(layer.module for layer in rest))
     if not any(True for _ in after.parameters()):  # of VGG only pooling is left
         return None, 0

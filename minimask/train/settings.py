@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -146,7 +146,8 @@ class ModelSettings:
                 `num_keypoints`, is stronger.
         """
         random = self.weights is None and self.backbone_weights is None
-        norm = self.norm or ("batch" if random else None)
+        others = {k.strip(): parsed(v) for k, _, v in (o.partition("=") for o in self.options)}
+        norm = self.norm or ("batch" if random and has_norms(self.model, others) else None)
         sizes = self.min_size and (self.min_size[0] if len(self.min_size) == 1 else self.min_size)
         given: dict[str, Any] = {
             "min_size": sizes,
@@ -156,8 +157,7 @@ class ModelSettings:
             "norm": norm,
             "trainable_layers": self.trainable_layers,
         }
-        others = dict(option.split("=", 1) for option in self.options)
-        said = {name.strip() for name in others} & {"skeleton", "num_keypoints"}
+        said = set(others) & {"skeleton", "num_keypoints"}
         if self.finds_keypoints and skeleton is not None and not said:
             given["skeleton"] = skeleton
         return {
@@ -165,8 +165,17 @@ class ModelSettings:
             "classes": list(classes),
             "seed": seed,
             **{k: v for k, v in given.items() if v is not None},
-            **{k.strip(): parsed(v) for k, v in others.items()},
+            **others,
         }
+
+
+def has_norms(model: str, options: Mapping[str, Any]) -> bool:
+    """Whether the network of this name and these options has norms that `norm` could be of."""
+    from minimask.models import MODELS
+    from minimask.models.bodies import WITHOUT_NORMS
+
+    usual = getattr(MODELS.get(model), "defaults", {}).get("backbone")
+    return options.get("backbone", usual) not in WITHOUT_NORMS
 
 
 @dataclass(frozen=True)

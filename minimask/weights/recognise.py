@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from minimask.weights import stacked
+
 Shapes = Mapping[str, tuple[int, ...]]
 
 BODY = "backbone.body."
@@ -34,7 +36,6 @@ FOREIGN = (
     (re.compile(r"^rpn_head\.|^roi_head\.|^bbox_head\."), "mmdet"),
     (re.compile(r"^mrcnn_|^fpn_c\dp\d|^res\d[a-z]_branch"), "matterport's Mask R-CNN"),
     (re.compile(r"^model\.\d+\."), "YOLO"),
-    (re.compile(r"^(backbone\.)?features\.|^classifier\."), "VGG, MobileNet or the like"),
 )
 
 
@@ -158,6 +159,9 @@ def recognise(shapes: Shapes) -> Recognised:
         ValueError: none of them; says what was seen instead.
     """
     seen = anatomy(shapes)
+    numbered = _numbered(shapes, seen)
+    if numbered is not None:
+        return numbered
     if seen.body is None or seen.features is None or seen.outputs is None or seen.anchors is None:
         raise ValueError(_unknown(shapes))
     if seen.box_rows == seen.outputs - 1:
@@ -177,6 +181,18 @@ def recognise(shapes: Shapes) -> Recognised:
     if config["model"] in ("mask_rcnn", "faster_rcnn"):
         words += "; anchor sizes and convention are not in it and taken as torchvision's"
     return Recognised(config, words)
+
+
+def _numbered(shapes: Shapes, seen: Anatomy) -> Recognised | None:
+    """A named detector on VGG, EfficientNet or MobileNetV3."""
+    kind = "maskrcnn" if seen.mask else "fasterrcnn"
+    name = stacked.preset(shapes, kind, seen.pyramid, seen.box_width)
+    if name is None or seen.outputs is None or seen.box_rows != seen.outputs:
+        return None
+    config: dict[str, Any] = {"model": name, "num_classes": seen.outputs}
+    if any(n.startswith(BODY) and n.endswith(".num_batches_tracked") for n in shapes):
+        config["norm"] = "batch"
+    return Recognised(config, f"recognised as {name} with {seen.outputs} outputs")
 
 
 def _preset(seen: Anatomy) -> dict[str, Any] | None:
@@ -244,6 +260,11 @@ def _unknown(shapes: Shapes) -> str:
         found = next((name for name in shapes if pattern.search(name)), None)
         if found is not None:
             return f"names as in {system} ({found}), whose files are not read"
+    if stacked.is_classifier(shapes):
+        return (
+            "names as in VGG, EfficientNet or MobileNet that classify images, but no detector: "
+            "give it as --backbone-weights"
+        )
     body = body_of(shapes)
     if body is not None:
         also = ", with a classifier of images" if "fc.weight" in shapes else ""

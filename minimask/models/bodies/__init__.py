@@ -18,6 +18,7 @@ BODIES: dict[str, Callable[..., StackedBody]] = {
     "mobilenet_v3_large": mobilenet_v3.maker(mobilenet_v3.LARGE),
     "mobilenet_v3_small": mobilenet_v3.maker(mobilenet_v3.SMALL),
 }
+WITHOUT_NORMS = tuple(f"vgg{depth}" for depth in vgg.DEPTHS)
 CAN_DILATE = tuple(name for name in BODIES if not name.startswith("vgg"))
 
-__all__ = ["BODIES", "CAN_DILATE", "Body", "StackedBody"]
+__all__ = ["BODIES", "CAN_DILATE", "WITHOUT_NORMS", "Body", "StackedBody"]

@@ -40,7 +40,7 @@ class VGG(StackedBody):
         depth: int,
         rng: np.random.Generator,
         *,
-        norm: str | None = None,  # after every convolution; None: convolutions have biases instead
+        norm: str | None = None,  # after every convolution; None: none
         norm_eps: float = 1e-5,
         width: float = 1.0,
     ):
@@ -50,7 +50,7 @@ class VGG(StackedBody):
         for count, channels in zip(DEPTHS[depth], CHANNELS, strict=True):
             channels = rounded(channels * width)
             for _ in range(count):
-                parts: list[Module] = [conv(in_channels, channels, 3, rng, bias=norm is None)]
+                parts: list[Module] = [conv(in_channels, channels, 3, rng)]  # also before a norm
                 if norm is not None:
                     parts.append(make_norm(norm, channels, norm_eps))
                 layers += [Layer(part, channels, stride) for part in [*parts, ReLU()]]

@@ -11,6 +11,7 @@ import numpy as np
 from minimask.autograd import Tensor
 from minimask.data.skeleton import COCO_PERSON
 from minimask.models import Target
+from minimask.models.bodies import BODIES
 from minimask.models.bodies.resnet import ResNet
 from minimask.models.fpn import FPN
 from minimask.models.keypoint_head import find_keypoints, keypoint_loss, keypoint_targets
@@ -53,6 +54,17 @@ def any_backbone(evidence: Evidence) -> None:
         evidence.equal(f"{name} without its last layer", learned + scales, expected, "parameters")
         outputs = _pyramid_channels(FPN(body.out_channels, 16, rng))
         evidence.equal(f"channels of its pyramid, of {body.out_channels[-1]}", outputs, [16] * 4)
+    # published, less classifiers; EfficientNet's holds the 1x1 convolution to 1280 channels too
+    for name, title, expected in (
+        ("vgg16", "VGG-16", 138_357_544 - 123_642_856),
+        ("efficientnet_b0", "EfficientNet-B0", 5_288_548 - 1_281_000 - 412_160),
+    ):
+        other = BODIES[name](rng, norm="frozen_batch", norm_eps=1e-5, width=1.0)
+        learned = sum(p.size for p in other.parameters())
+        scales = sum(b.size for n, b in other.named_buffers() if n.endswith(("weight", "bias")))
+        evidence.equal(f"{title} without its classifier", learned + scales, expected, "parameters")
+        outputs = _pyramid_channels(FPN(other.out_channels, 16, rng))
+        evidence.equal(f"channels of its pyramid, of {other.out_channels[-1]}", outputs, [16] * 4)
     for features, sizes in (("fpn", 5), ("c4", 1), ("c5", 1)):
         network = small_network(features=features)
         stages = [p for p, _ in network.stages(scene().image) if p.startswith("rpn/objectness")]

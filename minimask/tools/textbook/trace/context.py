@@ -23,12 +23,12 @@ from minimask.tools.textbook.trace.record import Prediction, TrainingStep
 
 
 def level_names(letter: str, strides: Sequence[float]) -> list[str]:
-    """Of maps of these strides: P2 for 4, P3 for 8; a prime for another one of the same stride."""
+    """Of maps of these strides: P2 for 4, P3 for 8; P5b for another one of the same stride."""
     names: list[str] = []
     for stride in strides:
         name = f"{letter}{round(np.log2(stride))}"
         while name in names:
-            name += "'"
+            name += "b"
         names.append(name)
     return names
 
