@@ -51,15 +51,16 @@ def _timed(run: Callable[..., Tensor], tensors: Sequence[Any], backward: bool) -
 
 def conv2d(o: dict[str, Any], backward: bool) -> Call:
     """A convolution; three channels are an image, which needs no gradient."""
-    x, c = o["x"], o["x"][1]
+    x, groups = o["x"], o.get("groups", 1)
+    c = x[1] // groups
     shape = (o["filters"], c, o["window"], o["window"])
     weight = cases.numbers(2, *shape) / np.float32(np.sqrt(c * o["window"] ** 2))
     tensors = [
-        Tensor(cases.numbers(1, *x), requires_grad=c != 3),
+        Tensor(cases.numbers(1, *x), requires_grad=x[1] != 3),
         Tensor(weight, requires_grad=True),
         Tensor(cases.numbers(3, o["filters"]), requires_grad=True),
     ]
-    given = {"stride": o["stride"], "padding": o["padding"]}
+    given = {"stride": o["stride"], "padding": o["padding"], "groups": groups}
     return _timed(lambda *t: F.conv2d(*t, **given), tensors, backward)
 
 

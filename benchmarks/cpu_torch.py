@@ -50,13 +50,15 @@ def _timed(
 
 def conv2d(o: dict[str, Any], backward: bool) -> Call:
     """torch.nn.functional.conv2d."""
-    c, shape = o["x"][1], (o["filters"], o["x"][1], o["window"], o["window"])
+    groups = o.get("groups", 1)
+    c = o["x"][1] // groups
+    shape = (o["filters"], c, o["window"], o["window"])
     tensors = [
-        _tensor(cases.numbers(1, *o["x"]), c != 3),
+        _tensor(cases.numbers(1, *o["x"]), o["x"][1] != 3),
         _tensor(cases.numbers(2, *shape) / np.float32(np.sqrt(c * o["window"] ** 2))),
         _tensor(cases.numbers(3, o["filters"])),
     ]
-    given = {"stride": o["stride"], "padding": o["padding"]}
+    given = {"stride": o["stride"], "padding": o["padding"], "groups": groups}
     return _timed(lambda *t: F.conv2d(*t, **given), tensors, backward)
 
 

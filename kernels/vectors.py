@@ -74,9 +74,7 @@ class Vectors:
         places = ir.Constant(lanes_of, [number(i) for i in range(self.count)])
         mask = builder.icmp_signed("<", places, limits)
         place = builder.bitcast(pointer, self.type.as_pointer())
-        kind = ir.FunctionType(
-            self.type, [place.type, ir.IntType(32), mask.type, self.type]
-        )
+        kind = ir.FunctionType(self.type, [place.type, ir.IntType(32), mask.type, self.type])
         name = f"llvm.masked.load.v{self.count}f{8 * self.size}.p0"
         load = cgutils.get_or_insert_function(builder.module, kind, name)
         return builder.call(load, [place, ir.IntType(32)(self.size), mask, self.type(None)])

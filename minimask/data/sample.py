@@ -267,7 +267,10 @@ def encode_masks(masks: np.ndarray | ObjectMasks) -> list[dict[str, Any]]:
 
 
 def coco_ground_truth(
-    samples: Iterable[Sample], classes: Sequence[str], category_ids: Sequence[int]
+    samples: Iterable[Sample],
+    classes: Sequence[str],
+    category_ids: Sequence[int],
+    skeleton: Skeleton | None = None,
 ) -> dict[str, Any]:
     """COCO JSON that says what `samples` hold, for pycocotools or for a file.
 
@@ -275,10 +278,10 @@ def coco_ground_truth(
         samples: images with instances; their image_id must differ.
         classes: K names.
         category_ids: K ids, the COCO id of each class.
+        skeleton: of the classes; default: the samples'.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    skeleton: Skeleton | None = None
     for sample in samples:
         height, width = sample.image.shape[:2]
         name = sample.file_name or f"{sample.image_id:06d}.png"
@@ -299,7 +302,7 @@ def coco_ground_truth(
             )
             if sample.keypoints is not None:
                 annotations[-1] |= coco_entry(sample.keypoints[i])
-                skeleton = sample.skeleton
+                skeleton = skeleton or sample.skeleton
     named = category_entry(skeleton)
     categories = [{"id": i, "name": n, **named} for i, n in zip(category_ids, classes, strict=True)]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}

@@ -122,13 +122,17 @@ class Skeleton:
     def problem(self, other: Skeleton) -> str | None:
         """How the keypoints of another skeleton differ from these, or None.
 
-        A phrase that follows "the model has".
+        A phrase that follows "the model has".  Keypoints called 1, 2, ... have no names, so only
+        their number counts.
         """
         if len(self) != len(other):
             return (
                 f"{len(self)} keypoints ({_some(self.names)}), "
                 f"the data {len(other)} ({_some(other.names)})"
             )
+        numbers = tuple(str(i + 1) for i in range(len(self)))
+        if numbers in (self.names, other.names):
+            return None
         for i, (here, there) in enumerate(zip(self.names, other.names, strict=True)):
             if here != there:
                 return f"{here!r} as keypoint {i + 1} of {len(self)}, the data {there!r}"

@@ -70,8 +70,7 @@ def overlay(
         color_by: "class" or "instance"; None: by instance where the model has but one class.
         colors: RGB 0 to 255 of each class (or in turn); default: a colorblind-safe palette.
         size: an image whose longer side is smaller is enlarged, by a whole factor, to at least it.
-        min_keypoint_score: keypoints of no higher score are left out, with the limbs that end
-            there.
+        min_keypoint_score: keypoints of no higher score are left out, with their limbs.
 
     Returns:
         (H * factor, W * factor, 3) uint8, factor 1 unless the image is small.
@@ -154,7 +153,7 @@ def draw_target(
         for i, text in enumerate(texts)
     ]
     skeleton = skeleton or getattr(target, "skeleton", None)
-    keypoints = target.keypoints
+    keypoints = getattr(target, "keypoints", None)
     objects = Objects(
         *(target.boxes, target.labels, texts, crops, not named, keypoints, skeleton),
         visibility=True,
@@ -222,16 +221,17 @@ def _draw(
     with_boxes = boxes if boxes is not None else (objects.crops is None or not crowded)
     for i in order:
         _draw_object(axes, objects, i, chosen[i], alpha, with_boxes, unit)
-    for i in order if objects.keypoints is not None else ():
-        draw_skeleton(
-            axes,
-            objects.keypoints[i],
-            objects.skeleton,
-            least=objects.least,
-            visibility=objects.visibility,
-            size=factor * float(sides[i].max()),
-            unit=unit,
-        )
+    if objects.keypoints is not None:
+        for i in order:
+            draw_skeleton(
+                axes,
+                objects.keypoints[i],
+                objects.skeleton,
+                least=objects.least,
+                visibility=objects.visibility,
+                size=factor * float(sides[i].max()),
+                unit=unit,
+            )
     if labels or (labels is None and not crowded):
         ranked = order[::-1]
         write_labels(

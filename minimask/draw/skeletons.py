@@ -12,7 +12,7 @@ import numpy as np
 from minimask.data.keypoints import HIDDEN
 from minimask.data.skeleton import Skeleton
 from minimask.draw.canvas import points
-from minimask.draw.colors import PALETTE, fraction
+from minimask.draw.colors import PALETTE, Color, fraction
 
 SCORE = 0.05  # keypoints of a lower score are guesses; detectron2's pictures begin there too
 LEFT, MIDDLE, RIGHT = PALETTE[0], PALETTE[3], PALETTE[5]
@@ -69,16 +69,15 @@ def _limbs(skeleton: Skeleton | None) -> tuple[tuple[tuple[int, int], ...], list
         return (), []
     if not any(skeleton.sides):
         return skeleton.limbs, [_hue(i, len(skeleton.limbs)) for i in range(len(skeleton.limbs))]
-    colors = point_colors(skeleton, len(skeleton))
-    # a limb from the middle to a side, or from side to side, is drawn as what it ends in
-    ends = [b if skeleton.sides[b] or not skeleton.sides[a] else a for a, b in skeleton.limbs]
-    across = [
-        {skeleton.sides[a], skeleton.sides[b]} == {"left", "right"} for a, b in skeleton.limbs
-    ]
-    middle = fraction(MIDDLE)
-    return skeleton.limbs, [
-        middle if both else colors[end] for end, both in zip(ends, across, strict=True)
-    ]
+    return skeleton.limbs, [fraction(_limb_color(skeleton, *limb)) for limb in skeleton.limbs]
+
+
+def _limb_color(skeleton: Skeleton, a: int, b: int) -> Color:
+    """Of its side; a limb from the middle is of the side it goes to, one across of neither."""
+    sides = {skeleton.sides[a], skeleton.sides[b]} - {""}
+    if len(sides) != 1:
+        return MIDDLE
+    return LEFT if sides == {"left"} else RIGHT
 
 
 def _hue(i: int, count: int) -> RGB:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from minimask.data.sample import skeleton_of
 from minimask.evaluate.average_recall import OBJECT, as_objects, average_recall
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.notes import COCO_LIMIT
@@ -49,7 +50,8 @@ def evaluate(
         `Results`; of a model whose `task` is "semantic", `SemanticResults`.
 
     Raises:
-        ValueError: no images, a data set without end and no limit, or no class in common.
+        ValueError: no images, a data set without end and no limit, no class in common, or other
+            keypoints.
     """
     if getattr(model, "task", None) == "semantic":
         from minimask.evaluate.semantic import evaluate_label_maps
@@ -65,6 +67,7 @@ def evaluate(
     indices = indices_of(dataset, limit)
     anything = bool(getattr(model, "class_agnostic", False))
     ids = [OBJECT] if anything else category_ids(model.classes, dataset)
+    _check_keypoints(model, dataset)
     results: list[dict[str, Any]] = []
     gt = _GroundTruth(dataset, indices)
     seconds, has_masks, has_keypoints = 0.0, False, False
@@ -93,6 +96,12 @@ def evaluate(
         explanation=" ".join(note for note in notes if note) or None,
         seconds_per_image=seconds / len(indices),
     )
+
+
+def _check_keypoints(model: Any, dataset: Dataset) -> None:
+    own, theirs = skeleton_of(model), skeleton_of(dataset)
+    if own is not None and theirs is not None and (problem := own.problem(theirs)):
+        raise ValueError(f"the model has {problem}: they cannot be compared")
 
 
 def detections_limit(model: Any) -> int:

@@ -13,6 +13,7 @@ from minimask.models.bodies import BODIES
 from minimask.models.box_head import BoxPredictor
 from minimask.models.factory import Family, among, fields_of
 from minimask.models.fast_rcnn import FastRCNN
+from minimask.models.fpn import FPNBackbone
 from minimask.models.given_proposals import GridProposer
 from minimask.models.proposal_network import ProposalNetwork
 from minimask.models.rcnn import RCNN, CropHeads, CropNetwork, ImageItself
@@ -59,7 +60,7 @@ def assemble_rpn(
     """Make a network of the first stage; arguments as for `two_stage.assemble`."""
     a = Architecture(**among(options, SIZES))
     rng = np.random.default_rng(seed)
-    backbone, anchors = make_features(a, c, rng)
+    backbone, anchors, _ = make_features(a, c, rng)
     of_rpn = {name.removeprefix("rpn_"): v for name, v in among(options, RPN_OPTIONS).items()}
     head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
     rpn = RPN(head, anchors, c, **of_rpn)
@@ -77,8 +78,10 @@ def assemble_fast(
     a = Architecture(**among(options, SIZES))
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
-    backbone, _ = make_features(a, c, rng)
-    heads = box_branch(a, c, backbone.channels, num_classes, rng)
+    backbone, _, rest = make_features(a, c, rng)
+    heads = box_branch(a, c, backbone.channels, rest, num_classes, rng)
+    if isinstance(backbone, FPNBackbone):
+        heads["pooled_levels"] = len(backbone.body.strides)  # the coarsest serves proposals only
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **_of_boxes(options))
     return FastRCNN(backbone, roi_heads, _grid(options), **_shared(a, c, classes, config))
 

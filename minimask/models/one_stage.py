@@ -89,7 +89,7 @@ def _features(
 ) -> tuple[Any, AnchorGenerator]:
     """A backbone with the pyramid of RetinaNet, and anchors for its maps."""
     if a.backbone != "resnet" and a.backbone not in BODIES:
-        return make_features(a, c, rng)  # registered: it comes with its own maps
+        return make_features(a, c, rng)[:2]  # registered: it comes with its own maps
     body = make_body(a, c, rng)
     body.freeze(a.trainable_layers)
     backbone = RetinaBackbone(body, a.fpn_channels, rng, source)

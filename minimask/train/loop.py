@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minimask.system.device import count_transfers, on_gpu
-from minimask.train import checkpoint, folder, log
-from minimask.train.agree import check_classes, check_model
+from minimask.train import checkpoint, folder, log, stages
+from minimask.train.agree import check_classes, check_keypoints, check_model
 from minimask.train.diagnose import TrainingError, explain_nonfinite
 from minimask.train.interrupt import StopRequest
 from minimask.train.pictures import draw_curves, draw_predictions
@@ -65,11 +65,14 @@ def train(
         TrainingError: a loss became NaN or infinite.
         DiskFull: no room to write.
         Interrupted: Ctrl-C; the run was saved first.
-        ValueError: model and data have different classes; a checkpoint of another model.
+        ValueError: model and data have different classes or keypoints; a checkpoint of another
+            model.
     """
     whole = settings if isinstance(settings, RunSettings) else RunSettings(train=settings)
     path = Path(out)
     check_classes(model, dataset, val)
+    stages.check(model, whole.train.stages, whole.train.checkpoint_stages)
+    check_keypoints(model, dataset, val)
     if whole.train.patience and val is None:
         raise ValueError(
             "--patience waits for a better AP, which needs validation data: add --val-annotations "
@@ -116,7 +119,8 @@ class Run:
             if self.trainer.step == 0:
                 self._save()  # a disk that is full or read-only shows now, not after an hour
             with contextlib.ExitStack() as stack:
-                self.log = stack.enter_context(log.CsvLog(self.out / "log.csv", log.STEP_COLUMNS))
+                columns = (*log.STEP_COLUMNS, *(["stage"] if self.settings.stages else []))
+                self.log = stack.enter_context(log.CsvLog(self.out / "log.csv", columns))
                 self._train(stack.enter_context(contextlib.closing(self._batches())))
             return self._finish()
 
@@ -127,6 +131,8 @@ class Run:
                 return
         before = time.monotonic()
         for batch in batches:
+            if stage := self.trainer.enter_stage():
+                self.progress.say(stage)
             row = self._advance(batch)
             now = time.monotonic()
             self._note(row, now - before)
@@ -191,6 +197,7 @@ class Run:
             "images_per_second": images / seconds,
             "memory_mb": memory_mb(),
             "seconds": self.seconds,
+            **({"stage": self.trainer.stages.name} if self.trainer.stages else {}),
         }
         self.log.write(record)
         self.progress.update(record)

@@ -14,6 +14,7 @@ from minimask.train.start import start_model
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
+    from minimask.data.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,21 @@ def open_run(path: str | Path) -> OpenedRun:
     return OpenedRun(model, settings, weights, step)
 
 
-def new_model(settings: RunSettings, classes: tuple[str, ...]) -> Any:
+def new_model(
+    settings: RunSettings, classes: tuple[str, ...], skeleton: Skeleton | None = None
+) -> Any:
     """The model that a run starts with: random weights, or those of a file.
+
+    Args:
+        settings: of the run.
+        classes: to learn.
+        skeleton: of the data, for a model that finds keypoints.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: unknown model, or weights of another one.
     """
-    return start_model(settings, classes).model
+    return start_model(settings, classes, skeleton=skeleton).model
 
 
 def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:

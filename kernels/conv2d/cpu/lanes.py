@@ -131,9 +131,7 @@ def _correlate(filters: int, taps: int) -> Callable[..., Any]:
                 offset(builder, x, builder.load(offset(builder, steps, index(s))))
                 for s in range(taps)
             ]
-            rows = [
-                offset(builder, grad, builder.mul(grad_step, index(f))) for f in range(filters)
-            ]
+            rows = [offset(builder, grad, builder.mul(grad_step, index(f))) for f in range(filters)]
             with cgutils.for_range(builder, count) as loop:
                 at = builder.mul(loop.index, index(vec.count))
                 # of both factors' vectors the fewer stay in registers: 12 + 3 + 1 are sixteen
@@ -163,7 +161,7 @@ def _correlate(filters: int, taps: int) -> Callable[..., Any]:
 
 
 def add_product(builder: Any, total: Any, a: Any, b: Any) -> None:
-    """total += a * b, in one instruction where the machine has it."""
+    """Total += a * b, in one instruction where the machine has it."""
     product = builder.fmul(a, b, flags=("contract",))
     builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
 
@@ -180,7 +178,7 @@ def added_up(vec: Vectors, value: Any) -> Any:
 
 @intrinsic
 def copy(typingctx: Any, x: Any, x_at: Any, out: Any, out_at: Any, count: Any) -> Any:
-    """A row's numbers: for short rows, most of the time of a loop would be its beginning and end."""
+    """A row's numbers, by the library's own loop."""
     n = types.intp
     signature = types.void(x, n, out, n, n)
 

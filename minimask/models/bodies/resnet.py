@@ -212,6 +212,9 @@ def residual_stage(
 class ResNet(Body):
     """The stem and four stages of residual blocks; parameter names are torchvision's."""
 
+    paper = "ResNet"
+    formula = "y = relu(F(x) + x), F: two or three convolutions"
+
     def __init__(
         self,
         layers: Sequence[int],  # blocks per stage: (3, 4, 6, 3) is ResNet-50 with bottlenecks

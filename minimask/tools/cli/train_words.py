@@ -61,14 +61,29 @@ class Beginning:
         self.said += [line] if line else []
         return settings
 
-    def model(self, settings: RunSettings, classes: tuple[str, ...]) -> Any:
-        """The model that training begins with; a checkpoint's weights come later."""
+    def model(self, settings: RunSettings, dataset: Any) -> Any:
+        """The model that training begins with; a checkpoint's weights come later.
+
+        Raises:
+            ValueError: it learns keypoints and the data has none.
+        """
+        from minimask.data.sample import skeleton_of
         from minimask.models import build
+        from minimask.train.agree import no_keypoints
         from minimask.train.start import start_model
 
+        classes, skeleton = dataset.classes, skeleton_of(dataset)
+        if settings.model.finds_keypoints and skeleton is None:
+            raise ValueError(no_keypoints(settings.model.model, dataset))
         if self.step is not None:
-            return build(settings.model.config(classes, settings.train.seed))
-        start = start_model(settings, classes, self.source)
+            named = None if skeleton is None else skeleton.as_dict()
+            return build(settings.model.config(classes, settings.train.seed, named))
+        start = start_model(settings, classes, self.source, skeleton)
+        if skeleton is not None and not settings.model.finds_keypoints:
+            self.said.append(
+                f"the data's {len(skeleton)} keypoints are not learned: {settings.model.model} "
+                "finds none; --model keypointrcnn_laptop does"
+            )
         self.said += start.said
         return start.model
 
