@@ -224,7 +224,7 @@ def page(results: dict[str, dict[str, dict[str, float]]], words: str, steps: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=200, help="of each network")
+    parser.add_argument("--steps", type=int, default=600, help="of each network")
     parser.add_argument("--images", type=int, default=40, help="held-out images of each set")
     parser.add_argument("--out", type=pathlib.Path, help="Markdown file; default: print only")
     options = parser.parse_args()

@@ -89,12 +89,15 @@ def histogram(image: np.ndarray, options: Options) -> np.ndarray:
 
 
 def kmeans(image: np.ndarray, options: Options) -> np.ndarray:
-    """Groups of color and place; that with most of the image's border is background."""
+    """Groups of color and place; that with most of the image's border is background.
+
+    The others are classes 1, 2, ...
+    """
     rng = np.random.default_rng(options.seed)
     group = color_and_position(image, options.groups, rng, options.position)
     border = np.concatenate([group[0], group[-1], group[1:-1, 0], group[1:-1, -1]])
     ground = np.bincount(border, minlength=options.groups).argmax()
-    return np.where(group == ground, 0, group + 1)
+    return np.where(group == ground, 0, group + (group < ground))
 
 
 def sobel_edges(image: np.ndarray, options: Options) -> np.ndarray:
