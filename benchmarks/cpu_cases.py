@@ -78,7 +78,7 @@ CONV_GROUPED = (  # x, groups, stride: ResNeXt-50 32x4d at 800 x 1216, one of 32
     ((1, 2048, 25, 38), 32, 1),
     ((1, 1024, 50, 76), 64, 1),
 )
-CONV_DEPTHWISE = (  # x, window, stride: EfficientNet and MobileNetV3, at 224 x 224 and at 800 x 1216
+CONV_DEPTHWISE = (  # x, window, stride: EfficientNet, MobileNetV3, at 224 x 224 and 800 x 1216
     ((1, 32, 112, 112), 3, 1),
     ((1, 96, 112, 112), 3, 2),
     ((1, 144, 56, 56), 5, 2),
