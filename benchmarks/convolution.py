@@ -112,13 +112,15 @@ def laptop_layers(batch: int = 8, rois: int = 128) -> list[Layer]:
 
 
 def grouped_layers() -> list[Layer]:
-    """Of ResNeXt-50 32x4d, ResNeXt-101 32x8d and 64x4d at 800 x 1216; depthwise, small and large."""
+    """Of ResNeXt-50 and -101 at 800 x 1216; depthwise ones, small and large."""
     layers = [
-        Layer(f"{groups} groups of {x[1] // groups}", x, x[1], 3, stride, groups=groups)
+        Layer(
+            f"{groups} groups of {x[1] // groups}, 3x3/{stride}", x, x[1], 3, stride, groups=groups
+        )
         for x, groups, stride in cases.CONV_GROUPED
     ]
     return layers + [
-        Layer("depthwise", x, x[1], window, stride, groups=x[1])
+        Layer(f"depthwise {window}x{window}/{stride}", x, x[1], window, stride, groups=x[1])
         for x, window, stride in cases.CONV_DEPTHWISE
     ]
 
@@ -283,10 +285,7 @@ def main() -> None:
     for layer, direction, best in rows(layers, names, args.seconds, args.cpu_time):
         rates = " | ".join(f"{layer.flop / best[n] / 1e9:.0f}" for n in names)
         ms = " / ".join(f"{1e3 * best[n]:.2f}" for n in names)
-        print(
-            f"| {layer.name}, {layer.window}x{layer.window}/{layer.stride} | {layer.x} | {direction} | {ms} | {rates} |",
-            flush=True,
-        )
+        print(f"| {layer.name} | {layer.x} | {direction} | {ms} | {rates} |", flush=True)
         for n in names:
             sums = total.setdefault(n, {})
             sums[direction] = sums.get(direction, 0.0) + layer.count * best[n]
