@@ -189,6 +189,18 @@ MODELS = [
     ),
     Case("ResNet-50-FPN inference, 800 x 1088", "resnet50_inference", model=True),
     Case("ResNet-50-FPN step, 800 x 1088", "resnet50_step", model=True),
+    Case(
+        "Mask R-CNN v2 inference, 800 x 1088",
+        "inference",
+        {"model": "maskrcnn_resnet50_fpn_v2"},
+        model=True,
+    ),
+    Case(
+        "ResNeXt-101-32x8d-FPN inference, 800 x 1088",
+        "inference",
+        {"model": "maskrcnn_resnext101_32x8d_fpn"},
+        model=True,
+    ),
 ]
 
 # (goal, floor) of a line, or of a group's geometric mean.  The goal is the ratio to reach against
@@ -218,6 +230,8 @@ RATIOS: dict[str, tuple[float | None, float | None]] = {
     "laptop preset step, 8 x 128 x 128": (1.3, 1.6),
     "ResNet-50-FPN inference, 800 x 1088": (1.2, 1.4),
     "ResNet-50-FPN step, 800 x 1088": (1.2, 1.25),
+    "Mask R-CNN v2 inference, 800 x 1088": (1.0, 1.0),
+    "ResNeXt-101-32x8d-FPN inference, 800 x 1088": (1.0, 1.0),
     # no goal, only a floor
     "nearest x2 upsampling, forward + backward": (None, 1.4),
     "linear 512 x 12544 -> 1024, forward": (None, 0.8),

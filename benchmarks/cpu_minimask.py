@@ -226,12 +226,24 @@ def _resnet50(files: Files) -> tuple[Any, list[np.ndarray], list[Any]]:
 def resnet50_inference(o: dict[str, Any], backward: bool, files: Files) -> Call:
     """One image through the network, masks pasted, as `predict` gives them."""
     model, images, _ = _resnet50(files)
+    return _predict(model, images)
 
+
+def _predict(model: Any, images: list[np.ndarray]) -> Call:
     def predict() -> Sequence[Any]:
         found = model.predict(images)[0]
         return [np.sort(found.scores)[::-1], found.soft_masks.mean(dtype=np.float64)]
 
     return predict
+
+
+def inference(o: dict[str, Any], backward: bool, files: Files) -> Call:
+    """One image through the network of this name."""
+    from minimask import models
+
+    model = getattr(models, o["model"])(91, min_size=None, max_size=None)
+    _load(model, files)
+    return _predict(model, [cases.large_image()[0]])
 
 
 def resnet50_step(o: dict[str, Any], backward: bool, files: Files) -> Call:

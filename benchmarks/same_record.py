@@ -79,7 +79,31 @@ def scene(name: str) -> list[tuple[np.ndarray, Target]]:
     return [first, (gray[:, :, 0], target), draw(5, 80, 64, [])]
 
 
+def with_keypoints(target: Target, count: int) -> Target:
+    """The target with `count` keypoints in each of its boxes, one in three of them unlabeled."""
+    shape = (len(target.boxes), count)
+    place = np.random.default_rng(count).uniform(0, 1, (*shape, 2))
+    corner, far = target.boxes[:, None, :2], target.boxes[:, None, 2:]
+    seen = np.arange(shape[0] * count).reshape(*shape, 1) % 3
+    keypoints = np.concatenate([corner + place * (far - corner), seen], axis=2)
+    return Target(target.boxes, target.labels, target.masks, keypoints.astype(np.float32))
+
+
 # ---- one network
+
+
+def lacks(case: Case) -> str | None:
+    """The factory or option of the case that this version of the code has not, if any."""
+    make = getattr(mm.models, case.factory, None)
+    if make is None:
+        return f"factory {case.factory}"
+    try:
+        make(classes=CLASSES, **case.options)
+    except ValueError as error:
+        if "no option" in str(error):
+            return str(error).split("  ")[0]
+        raise
+    return None
 
 
 def record(case: Case) -> Record:
@@ -88,7 +112,7 @@ def record(case: Case) -> Record:
     if case.convention is not None:
         options["convention"] = case.convention
     model = getattr(mm.models, case.factory)(classes=CLASSES, seed=3, **options)
-    images, targets = map(list, zip(*scene(case.scene), strict=True))
+    images, targets = map(list, zip(*scene_for(model, case.scene), strict=True))
     out: Record = {"inputs": digest_all([*((f"{i}", a) for i, a in enumerate(images))])}
     _weights(out, "start", model)
     out["start/config"] = json.dumps(model.config, sort_keys=True)
@@ -101,17 +125,28 @@ def record(case: Case) -> Record:
         _update(model)
     _weights(out, "end", model)
     _doubt_background(model, options.get("background") or case.convention)
-    proposals = model.propose(images)
-    out["propose"] = digest_all((str(i), p) for i, p in enumerate(proposals))
+    if hasattr(model, "propose"):
+        proposals = model.propose(images)
+        out["propose"] = digest_all((str(i), p) for i, p in enumerate(proposals))
     rng = np.random.default_rng(7)
-    _learn(out, "proposal_losses", model, model.proposal_losses(images, targets, rng=rng))
-    _learn(out, "region_losses", model, model.region_losses(images, targets, proposals, rng=rng))
+    if hasattr(model, "proposal_losses"):
+        _learn(out, "proposal_losses", model, model.proposal_losses(images, targets, rng=rng))
+        losses = model.region_losses(images, targets, proposals, rng=rng)
+        _learn(out, "region_losses", model, losses)
     _predictions(out, model, images)
     out["stages"] = {name: digest(a) for name, a in model.stages(images[1])}
     out["stages/order"] = list(out["stages"])
     out["training"] = model.training
     _saved(out, model, images)
     return out
+
+
+def scene_for(model: Any, name: str) -> list[tuple[np.ndarray, Target]]:
+    """The images with the objects that the model learns: with keypoints where it has any."""
+    skeleton = getattr(model, "skeleton", None)
+    if skeleton is None:
+        return scene(name)
+    return [(image, with_keypoints(target, len(skeleton))) for image, target in scene(name)]
 
 
 def _weights(out: Record, key: str, model: Any) -> None:
@@ -145,7 +180,9 @@ def _learn(out: Record, key: str, model: Any, losses: Mapping[str, Any]) -> floa
         total.backward()
     out[f"{key}/losses"] = {name: loss.item() for name, loss in losses.items()}
     grads = [(name, p.grad) for name, p in model.named_parameters()]
-    for part in ("backbone", "rpn", "roi_heads"):
+    for part in ("backbone", "rpn", "roi_heads", "head"):
+        if part == "head" and not hasattr(model, "head"):
+            continue
         out[f"{key}/grad/{part}"] = digest_all(g for g in grads if g[0].startswith(f"{part}."))
     assert all(np.isfinite(g).all() for _, g in grads if g is not None)
     return _length(model)
@@ -171,14 +208,18 @@ def _update(model: Any) -> None:
 def _doubt_background(model: Any, where: str | None) -> None:
     """Lower background's logit: after two steps it would win everywhere, and nothing be found."""
     parameters = dict(model.named_parameters())
+    if "roi_heads.box_predictor.cls_score.bias" not in parameters:
+        return
     bias = parameters["roi_heads.box_predictor.cls_score.bias"].data
     bias[-1 if where in ("last", "detectron2", "mmdet") else 0] -= 1
 
 
 def _recorded_draws(out: Record, model: Any) -> None:
     """The losses with draws made here: nothing in them hangs on a choice that rounding may turn."""
-    images, targets = map(list, zip(*scene("same"), strict=True))
+    images, targets = map(list, zip(*scene_for(model, "same"), strict=True))
     stages = dict(model.stages(images[0]))
+    if "rpn/anchors" not in stages or not hasattr(model, "roi_heads"):
+        return  # it draws nothing, or not in two stages
     if stages["transform/image"].shape[2:] != images[0].shape[:2]:
         return  # the draws below are made in pixels of the image
     model.train()
@@ -221,6 +262,8 @@ def _predictions(out: Record, model: Any, images: Sequence[np.ndarray]) -> None:
         named = [(name, getattr(found, name)) for name in fields]
         if found.mask_probs is not None:
             named += [("masks", found.masks), ("soft_masks", found.soft_masks)]
+        if getattr(found, "keypoints", None) is not None:
+            named += [("keypoints", found.keypoints)]
         out[f"predict/{i}"] = {"count": len(found), "all": digest_all(named)}
     (alone,) = model.predict([images[0]])
     out["predict/alone"] = digest_all([("boxes", alone.boxes), ("scores", alone.scores)])

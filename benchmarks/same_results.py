@@ -50,9 +50,13 @@ def record(only: str, core: bool, threads: int) -> dict[str, Any]:
     mm.runtime.prepare()
     import same_record
 
-    start, results = time.perf_counter(), {}
+    start, results, absent = time.perf_counter(), {}, {}
     for case in cases.all_cases():
-        if only in case.name and (case.core or not core):
+        if only not in case.name or (core and not case.core):
+            continue
+        if lacks := same_record.lacks(case):  # an older version
+            absent[case.name] = lacks
+        else:
             results[case.name] = same_record.record(case)
     for features in TRAININGS:
         if only in (name := f"training {features}") and not core:
@@ -62,6 +66,7 @@ def record(only: str, core: bool, threads: int) -> dict[str, Any]:
         "what": "results of benchmarks/same_results.py, which says how to renew this file",
         "commit": commit(root),
         "machine": fingerprint(threads),
+        "absent": absent,
     }
     seconds = time.perf_counter() - start
     print(f"{count(results)} results of {len(results)} cases in {seconds:.0f} s", file=sys.stderr)
@@ -143,7 +148,11 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 
 def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> int:
     """Print how much is the same and what is not; gives the exit code."""
-    first, second = a["results"], b["results"]
+    absent = a.get("about", {}).get("absent", {}) | b.get("about", {}).get("absent", {})
+    first, second = ({k: v for k, v in r["results"].items() if k not in absent} for r in (a, b))
+    if absent:
+        print(f"{len(absent)} cases that one of the two cannot build are left out:")
+        print("\n".join(f"  {reason}" for reason in sorted(set(absent.values()))))
     lines = differences(first, second)
     total = len({key for key, _ in flat(first)} | {key for key, _ in flat(second)})
     touched = {line.split(" > ")[0] for line in lines}
@@ -160,7 +169,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> int:
 def without_effect(results: Mapping[str, Any]) -> list[str]:
     """Cases whose switch changes nothing that is recorded, so that they prove nothing of it."""
     found = []
-    for factory in (cases.MASK, cases.FASTER):
+    for factory in (cases.MASK, cases.FASTER, cases.KEYPOINT):
         for switch, (_, values) in cases.SWITCHES.items():
             base = results.get(cases.base_of(factory, switch))
             for value in values:

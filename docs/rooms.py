@@ -46,13 +46,22 @@ ROOMS = (
         "cli",
         ("minimask.tools.cli", "minimask.tools"),
         "the command",
-        ("textbook", "profile", "kernel lab", "testing", "doctor", "import minimask", *USE),
+        (
+            "textbook",
+            "profile",
+            "kernel lab",
+            "testing",
+            "doctor",
+            "classical",
+            "import minimask",
+            *USE,
+        ),
     ),
     Room(
         "textbook",
         ("minimask.tools.textbook",),
         "trace, claims, explorer, ablations",
-        ("profile", "import minimask", *USE),
+        ("profile", "classical", "import minimask", *USE),
     ),
     Room("profile", ("minimask.tools.profile",), "time and memory of a step", USE),
     Room(
@@ -86,6 +95,7 @@ ROOMS = (
         "COCO metric, and why it is low",
         ("data", "models", "system"),
     ),
+    Room("classical", ("minimask.classical",), "segmentation before networks", ()),
     Room("data", ("minimask.data",), "images with their instances", ("boxes", "system", *GROUND)),
     Room(
         "weights", ("minimask.weights",), "weight files and their names", ("models", "nn", "system")

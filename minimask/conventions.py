@@ -7,7 +7,7 @@ default, the others are named after their systems, and any single field can be c
 
 What the instances do not reproduce: MATTERPORT's crop_and_resize instead of RoIAlign, its
 mini-masks and its crowd handling; DETECTRON2's and MMDET's polygon targets (theirs from bitmaps
-are used); MMDET's rounding of resized images to 8 bits.
+are used).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ HYPERPARAMETERS = (
     "rpn_post_nms_top_n_train",
     "rpn_post_nms_top_n_test",
     "rpn_nms_thresh",
+    "rpn_score_thresh",
     "roi_op",
     "roi_reduce",
     "box_fg_iou_thresh",
@@ -42,6 +43,7 @@ HYPERPARAMETERS = (
     "box_nms_thresh",
     "box_detections_per_img",
     "mask_batch_size_per_image",
+    "keypoint_batch_size_per_image",
     "mask_output",
     "mask_on",
 )
@@ -69,19 +71,25 @@ class Convention:
     channels: str = "rgb"  # the network's channel order: "rgb" or "bgr"
     pixel_mean: Three = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # in the network's order
     pixel_std: Three = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-    image_resize: str = "float"  # "float": bilinear on floats; "pillow": antialiased, on 8 bits
+    # "float": bilinear on floats; on 8 bits: "pillow", antialiased, or "opencv", which is not
+    image_resize: str = "float"
     size_rounding: str = "floor"  # "floor" or "nearest": of height and width after resizing
     pad_square: bool = False  # center the image in a square of max_size, which also limits it
     pad_with: str = "zero"  # "zero" after normalizing, or "black" pixels before it
     size_divisor: int = 32  # batches are padded to a multiple of this
+    single_map_divisor: int | None = None  # the same without a pyramid, where it is another
 
     # --- backbone --------------------------------------------------------------------------------
     stride_in_1x1: bool = False  # bottleneck: stride in the first 1x1 convolution, not the 3x3
     norm_eps: float = 1e-5
     stem_pool_padding: str = "both"  # "both" sides, or "after": only bottom and right (TF "SAME")
+    dilate_first_block: bool = False  # dilated C5: also the block that would halve the size
 
     # --- anchors and the region proposal network ------------------------------------------------
     round_anchors: bool = True  # corners of the anchor at cell (0, 0) rounded to whole pixels
+    # cells between anchors, where the padded image is no multiple of the stride: "measured", the
+    # image's pixels by the map's cells; "fixed", the network's stride
+    map_strides: str = "measured"
     anchor_offset: float = 0.0  # center of the first anchor, in strides: 0 or 0.5
     anchor_order: str = (
         "ratio"  # which runs slowest when a level has several sizes: "ratio", "size"
@@ -89,6 +97,8 @@ class Convention:
     rpn_box_weights: Four = (1.0, 1.0, 1.0, 1.0)
     delta_clamp: str = "upper"  # of ln(growth): "upper", "both", "none"
     rpn_best_iou_min: float = 0.0  # the best anchor of an object counts if its IoU is at least this
+    # a box that is best for an object stands for it even where it overlaps another object more
+    best_box_is_taken: bool = False
     rpn_loss_divisor: str = (
         "sampled"  # "sampled" anchors, "batch_size" (also where fewer), "positives"
     )
@@ -104,6 +114,8 @@ class Convention:
     # --- second stage ----------------------------------------------------------------------------
     background: str = "first"  # "first": class 0 is background; "last", without box and mask rows
     append_gt_boxes: bool = True  # ground-truth boxes join the proposals in training
+    # the best proposal of an object stands for it if its IoU is at least this; None: no such rule
+    box_best_iou_min: float | None = None
     box_weights: Four = (10.0, 10.0, 5.0, 5.0)
     box_loss_divisor: str = "sampled"  # "sampled" RoIs or "positives"
     box_loss_beta: float = 1 / 9
@@ -114,6 +126,12 @@ class Convention:
     mask_target: str = "soft"  # "soft": share of each cell; "hard": at least half
     mask_target_aligned: bool = False
     paste: str = "torchvision"  # see minimask.models.paste
+
+    # --- keypoints -------------------------------------------------------------------------------
+    # the loss is divided by the keypoints it is of, "visible" ones inside their RoIs, or by those
+    # of as many positives as a "batch_size" allows (also where fewer)
+    keypoint_loss_divisor: str = "visible"
+    keypoint_score: str = "logit"  # height of the heat map's peak; "probability": its share
 
     def __post_init__(self) -> None:
         for choice, allowed in _CHOICES.items():
@@ -129,10 +147,11 @@ class Convention:
 
 _CHOICES = {
     "channels": ("rgb", "bgr"),
-    "image_resize": ("float", "pillow"),
+    "image_resize": ("float", "pillow", "opencv"),
     "size_rounding": ("floor", "nearest"),
     "pad_with": ("zero", "black"),
     "stem_pool_padding": ("both", "after"),
+    "map_strides": ("measured", "fixed"),
     "anchor_order": ("ratio", "size"),
     "delta_clamp": ("upper", "both", "none"),
     "rpn_loss_divisor": ("sampled", "batch_size", "positives"),
@@ -141,15 +160,20 @@ _CHOICES = {
     "box_loss_divisor": ("sampled", "positives"),
     "mask_target": ("soft", "hard"),
     "paste": ("torchvision", "detectron2", "matterport"),
+    "keypoint_loss_divisor": ("visible", "batch_size"),
+    "keypoint_score": ("logit", "probability"),
 }
 
 TORCHVISION = Convention()
 
 EXACT = Convention(
-    name="exact",  # torchvision's choices with its half pixels put right: for your own training
+    # torchvision's choices with its half pixels put right, and keypoints with scores of 0 .. 1 as
+    # everything else has: for your own training
+    name="exact",
     roi_aligned=True,
     mask_target_aligned=True,
     paste="detectron2",
+    keypoint_score="probability",
 )
 
 DETECTRON2 = Convention(
@@ -159,8 +183,11 @@ DETECTRON2 = Convention(
     pixel_std=(1.0, 1.0, 1.0),
     image_resize="pillow",
     size_rounding="nearest",
+    single_map_divisor=1,
     stride_in_1x1=True,
+    dilate_first_block=True,
     round_anchors=False,
+    map_strides="fixed",
     anchor_order="size",
     rpn_loss_divisor="batch_size",
     rpn_loss_beta=0.0,
@@ -175,16 +202,21 @@ DETECTRON2 = Convention(
     mask_target="hard",
     mask_target_aligned=True,
     paste="detectron2",
+    keypoint_score="probability",
 )
 
 MMDET = Convention(
     name="mmdet",  # version 3, "pytorch" style
     pixel_mean=(123.675, 116.28, 103.53),
     pixel_std=(58.395, 57.12, 57.375),
+    image_resize="opencv",
     size_rounding="nearest",
+    dilate_first_block=True,
     round_anchors=False,
+    map_strides="fixed",
     delta_clamp="both",
     rpn_best_iou_min=0.3,
+    best_box_is_taken=True,
     rpn_loss_beta=0.0,
     hyperparameters={"rpn_post_nms_top_n_train": 1000},
     rpn_min_size=0.0,
@@ -192,6 +224,7 @@ MMDET = Convention(
     roi_aligned=True,
     sampling_ratio=0,
     background="last",
+    box_best_iou_min=0.5,
     box_loss_beta=0.0,
     box_min_size=0.0,
     mask_target="hard",
@@ -241,6 +274,7 @@ PAPER = Convention(
     name="paper",  # Mask R-CNN, FPN and Fast R-CNN as printed, where they are specific
     size_rounding="nearest",
     stride_in_1x1=True,  # ResNet's figure 5 and the text of section 3.4
+    dilate_first_block=True,  # Deformable ConvNets, section 3.1
     round_anchors=False,
     rpn_loss_beta=1.0,  # Fast R-CNN, equation 3
     rpn_min_size=0.0,

@@ -45,6 +45,15 @@ LABELS = np.array([2, 0, 1, 2])
 TARGETS = np.array([[0.0, 1.0, 0.3], [1.0, 0.0, 0.9]])
 MEAN, VAR = np.array([0.3, -0.2, 0.1]), np.array([0.5, 1.5, 0.9])
 
+YES = np.array([[1, 0, 0], [0, 1, 0]])
+PAIRS = np.array(
+    [
+        [[0, 0, 9, 9], [4, 4, 8, 8], [0, 0, 5, 5], [0, 0, 5, 5]],
+        [[4, 5, 15, 13], [0, 0, 12, 12], [10, 2, 16, 7], [11, 12, 18, 19]],
+    ],
+    np.float32,
+)
+
 CASES = [
     Case("Add", "same shape", ops.add, ((2, 3), (2, 3))),
     Case("Add", "vector to matrix", ops.add, ((2, 3), (3,))),
@@ -72,6 +81,10 @@ CASES = [
     Case("Tanh", "", ops.tanh, ((2, 3),)),
     Case("Sigmoid", "", ops.sigmoid, ((2, 3),)),
     Case("Sigmoid", "large", lambda x: ops.sigmoid(8 * x), ((2, 3),)),
+    Case("SiLU", "", F.silu, ((2, 3),)),
+    Case("SiLU", "large", lambda x: F.silu(20 * x), ((2, 3),)),
+    Case("HardSwish", "all three parts", lambda x: F.hard_swish(4 * x), ((5, 8),), "distinct"),
+    Case("HardSigmoid", "all three parts", lambda x: F.hard_sigmoid(4 * x), ((5, 8),), "distinct"),
     Case("Clip", "both sides", lambda x: ops.clip(x, -0.6, 0.7), ((4, 5),), "distinct"),
     Case("Clip", "below", lambda x: ops.clip(x, low=0.05), ((4, 5),), "distinct"),
     Case("AsType", "", lambda x: ops.astype(x, np.float64), ((2, 3),)),
@@ -250,6 +263,26 @@ CASES = [
     Case("SmoothL1", "sum", lambda x: F.smooth_l1(x, TARGETS, beta=0.4), ((2, 3),)),
     Case("SmoothL1", "L1", lambda x: F.smooth_l1(x, TARGETS, beta=0), ((2, 3),)),
     Case("SmoothL1", "mean", lambda x: F.smooth_l1(x, TARGETS, reduction="mean"), ((2, 3),)),
+    Case("SigmoidFocalLoss", "sum", lambda x: F.sigmoid_focal_loss(4 * x, YES), ((2, 3),)),
+    Case(
+        "SigmoidFocalLoss",
+        "other numbers",
+        lambda x: F.sigmoid_focal_loss(x, YES, alpha=-1, gamma=0.5, reduction="none"),
+        ((2, 3),),
+    ),
+    Case("SigmoidFocalLoss", "gamma 0", lambda x: F.sigmoid_focal_loss(x, YES, gamma=0), ((2, 3),)),
+    Case(
+        "GeneralizedIoU",
+        "overlapping, inside, beside, diagonal",
+        lambda x: F.generalized_iou_loss(PAIRS[0] + 0.3 * x, PAIRS[1], reduction="none"),
+        ((4, 4),),
+    ),
+    Case(
+        "GeneralizedIoU",
+        "mean",
+        lambda x: F.generalized_iou_loss(PAIRS[0] + x, PAIRS[1], reduction="mean"),
+        ((4, 4),),
+    ),
 ]
 
 

@@ -39,6 +39,11 @@ def no_grad() -> Iterator[None]:
         _recording.reset(token)
 
 
+def is_recording() -> bool:
+    """Whether operations record recipes now: everywhere but under `no_grad`."""
+    return _recording.get()
+
+
 class Context:
     """What one call of a Function leaves behind for `backward`."""
 
@@ -50,7 +55,8 @@ class Context:
         self.fn = fn
         self.parents = parents  # None for inputs that need no gradient
         self.needs_grad = needs_grad  # where this is False, backward may return None
-        self._saved: tuple[Any, ...] | None = ()
+        # None: freed; a function: a checkpoint computes it again
+        self._saved: tuple[Any, ...] | Callable[[], Any] | None = ()
         self.where: str | None = None  # the calling line of code, noted by detect_anomaly
 
     def save(self, *values: Any) -> None:
@@ -60,6 +66,8 @@ class Context:
     @property
     def saved(self) -> tuple[Any, ...]:
         """What `forward` saved."""
+        while callable(self._saved):  # a checkpoint inside another gives a function again
+            self._saved = self._saved()
         if self._saved is None:
             raise RuntimeError(
                 f"{self.fn.__name__}: the saved arrays were freed by an earlier backward(). "

@@ -19,9 +19,12 @@ from minimask.data.findings import Finding
 from minimask.data.formats import read_annotations
 from minimask.data.image_depth import White
 from minimask.data.images import missing_file, read_image
+from minimask.data.keypoint_values import category_entry, common_skeleton
+from minimask.data.keypoints import from_coco_keypoints
 from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.data.segmentation import rectangle, to_run_lengths
+from minimask.data.skeleton import Skeleton
 from minimask.data.soundness import examine, raise_errors
 
 
@@ -48,6 +51,8 @@ class AnnotatedImages:
 
     Attributes:
         notes: what was read otherwise than it is written, and what was left out.
+        skeleton: the keypoints of the kept classes; None: they have none.
+        why_no_keypoints: a sentence, where they have some that cannot be used.
 
     Raises:
         FileNotFoundError: an image is not there.
@@ -74,6 +79,7 @@ class AnnotatedImages:
         self.notes: list[Finding] = [*found.notes, *sound.left_out]
         self.images: list[dict[str, Any]] = self.found.images
         self.classes, self.category_ids = chosen_classes(self.found, classes, may_lack)
+        self.skeleton, self.why_no_keypoints = _skeleton(self.found, self.classes)
         label_of = {number: label for label, number in enumerate(self.category_ids)}
         self._label_of = _labels_by_name(self.found, self.classes) | label_of
         self._of_image: dict[Any, list[dict[str, Any]]] = {i["id"]: [] for i in self.images}
@@ -115,8 +121,27 @@ class AnnotatedImages:
             )
         masks, labels, crowd = self._instances(entry)
         return Sample(
-            image, boxes_of_masks(masks), labels, masks, crowd, entry["id"], entry["file_name"]
+            image,
+            boxes_of_masks(masks),
+            labels,
+            masks,
+            crowd,
+            entry["id"],
+            entry["file_name"],
+            self._keypoints(entry),
+            self.skeleton,
         )
+
+    def _keypoints(self, entry: dict[str, Any]) -> np.ndarray | None:
+        """(R, P, 3); 0 of objects that have none, None where no object has."""
+        if self.skeleton is None:
+            return None
+        count, annotations = len(self.skeleton), self._of_image[entry["id"]]
+        points = np.zeros((len(annotations), count, 3), np.float32)
+        for place, annotation in zip(points, annotations, strict=True):
+            if "keypoints" in annotation:
+                place[:] = from_coco_keypoints(annotation["keypoints"], count)
+        return points
 
     def _instances(self, entry: dict[str, Any]) -> tuple[ObjectMasks, np.ndarray, np.ndarray]:
         """Masks (R, H, W), labels (R,) and crowd flags (R,)."""
@@ -136,8 +161,10 @@ class AnnotatedImages:
                 runs = to_run_lengths(_mask_of(annotation), entry["height"], entry["width"])
                 category = self.category_ids[self._label_of[annotation["category_id"]]]
                 annotations.append(_complete(annotation | {"category_id": category}, runs))
+        points = category_entry(self.skeleton)
         categories = [
-            {"id": i, "name": n} for i, n in zip(self.category_ids, self.classes, strict=True)
+            {"id": i, "name": n, **points}
+            for i, n in zip(self.category_ids, self.classes, strict=True)
         ]
         return {
             "info": {},
@@ -244,6 +271,15 @@ def _by_id(category: dict[str, Any]) -> tuple[bool, Any]:
     return isinstance(category["id"], str), category["id"]
 
 
+def _skeleton(found: Annotations, classes: Sequence[str]) -> tuple[Skeleton | None, str | None]:
+    """The keypoints of the classes, or why there are none although some are written."""
+    try:
+        kept = (category for category in found.categories if category["name"] in classes)
+        return common_skeleton(kept), None
+    except ValueError as error:
+        return None, str(error)
+
+
 def _root(found: Annotations, used: set[Any]) -> Any:
     """Id of a category that no object has and that all others name as theirs; None: there is none.
 
@@ -290,4 +326,4 @@ def _complete(annotation: dict[str, Any], runs: dict[str, Any]) -> dict[str, Any
     given = annotation.get("area")
     result["area"] = float(rle.area(runs)) if given is None else given
     result["bbox"] = annotation.get("bbox") or rle.toBbox(runs).tolist()
-    return result
+    return result | {k: annotation[k] for k in ("keypoints", "num_keypoints") if k in annotation}

@@ -22,6 +22,7 @@ from minimask.data.findings import ORDER, Finding, Severity, errors_first
 from minimask.data.formats import read_annotations
 from minimask.data.image_depth import White
 from minimask.data.images import missing_file
+from minimask.data.keypoint_values import common_skeleton
 from minimask.data.soundness import Sound, examine
 
 Progress = Callable[[int, int], None]  # images looked at, of how many
@@ -120,6 +121,19 @@ def contents_line(images: int, empty: int, counts: Counter[str]) -> str:
     )
 
 
+def keypoints_phrase(categories: list[dict[str, Any]], objects: list[dict[str, Any]]) -> str:
+    """Such as "; 4 keypoints (top_left, top_right, ...) on 35 objects"; "" without any."""
+    try:
+        skeleton = common_skeleton(categories)
+    except ValueError:
+        skeleton = None
+    if skeleton is None:
+        return ""
+    names = ", ".join(skeleton.names[:4]) + (", ..." if len(skeleton) > 4 else "")
+    count = sum(bool(a.get("num_keypoints")) for a in objects)
+    return f"; {len(skeleton)} keypoints ({names}) on {count} objects"
+
+
 class _Search:
     """Annotations being searched; each method yields what it finds."""
 
@@ -149,7 +163,8 @@ class _Search:
         objects = [a for a in self.sound.annotations.annotations if not a["iscrowd"]]
         counts = Counter(names[a["category_id"]] for a in objects)
         empty = len(self.image_of.keys() - {a["image_id"] for a in objects})
-        return contents_line(len(self.found.images), empty, counts)
+        line = contents_line(len(self.found.images), empty, counts)
+        return line + keypoints_phrase(self.found.categories, objects)
 
     def all(self) -> Iterator[Finding]:
         yield from (finding for finding in self.found.notes if finding.severity != "error")

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from minimask.data.geometric import Affine
+from minimask.data.keypoints import at_places, hidden_by, without_outside
 from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Dataset, Sample
 from minimask.data.transforms import with_masks
@@ -20,20 +22,25 @@ WITHOUT_END = 2**16  # of generated images without end, so many are drawn from
 
 @dataclass(frozen=True)
 class Piece:
-    """An object cut out: pixels (h, w, 3) uint8, mask (h, w) bool, and where it is pasted."""
+    """An object cut out: pixels (h, w, 3) uint8, mask (h, w) bool, and where it is pasted.
+
+    Its keypoints (P, 3), if it has any, lie in the image that it is pasted into.
+    """
 
     pixels: np.ndarray
     mask: np.ndarray
     label: int
     y: int
     x: int
+    keypoints: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class CopyPaste:
     """Paste objects of another image of the data set, at random places and sizes.
 
-    What they cover is cut from the masks below; objects that are covered almost whole are gone.
+    What they cover is cut from the masks below, and keypoints there are hidden; objects that are
+    covered almost whole are gone.
     Crowds are never pasted, and of those below what is not covered stays a crowd.
 
     The other image is drawn from the same random generator as all else, so a sample depends on
@@ -108,7 +115,14 @@ class CopyPaste:
             int(rng.integers(most - size + 1))
             for most, size in zip(room, (height, width), strict=True)
         )
-        return Piece(pixels, mask, int(other.labels[i]), y, x)
+        keypoints = None
+        if other.keypoints is not None:
+            move = Affine.scaling(width / (x1 - x0), height / (y1 - y0), x, y)
+            move = move.after(Affine.scaling(1, 1, -x0, -y0))
+            one = other.keypoints[i : i + 1]
+            moved = at_places(one, move.points(one[:, :, :2]))
+            (keypoints,) = without_outside(moved, *room)
+        return Piece(pixels, mask, int(other.labels[i]), y, x, keypoints)
 
 
 def paste(sample: Sample, pieces: list[Piece], visible: float) -> Sample:
@@ -142,10 +156,40 @@ def paste(sample: Sample, pieces: list[Piece], visible: float) -> Sample:
     crowd = np.concatenate([sample.crowd, np.zeros(len(pieces), bool)])
     labels = np.concatenate([sample.labels, [piece.label for piece in pieces]]).astype(np.int64)
     result = replace(
-        sample, image=image, masks=masks, boxes=masks.boxes(), labels=labels, crowd=crowd
+        sample,
+        image=image,
+        masks=masks,
+        boxes=masks.boxes(),
+        labels=labels,
+        crowd=crowd,
+        keypoints=_keypoints(sample, pieces),
     )
     seen = crowd | (masks.areas() >= visible * areas)
     return with_masks(result if seen.all() else result.keep(seen))
+
+
+def _keypoints(sample: Sample, pieces: list[Piece]) -> np.ndarray | None:
+    """The keypoints of the objects below and of the pieces; those under a piece are hidden.
+
+    Raises:
+        ValueError: a piece has another number of keypoints.
+    """
+    below = sample.keypoints
+    if below is None:
+        return None
+    for piece in pieces:
+        new = np.zeros_like(below[:0], shape=below.shape[1:])
+        if piece.keypoints is not None:
+            if piece.keypoints.shape != new.shape:
+                raise ValueError(
+                    f"CopyPaste: the objects to paste have {len(piece.keypoints)} keypoints, "
+                    f"those of the image {len(new)}"
+                )
+            new = piece.keypoints
+        covered = np.zeros(sample.image.shape[:2], bool)
+        covered[_where(piece)] = piece.mask
+        below = np.concatenate([hidden_by(below, covered), new[None]])
+    return below
 
 
 def _where(piece: Piece) -> tuple[slice, slice]:

@@ -1,7 +1,7 @@
 """Changes that move every pixel by one map: large-scale jitter and rotation.
 
-`Affine` says where a place of the image goes, and is asked for the image, the masks and, one day,
-the keypoints alike.
+`Affine` says where a place of the image goes, and is asked for the image, the masks and the
+keypoints alike.
 
 Letters: R instances, H W height and width of the image.
 """
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from minimask.data.keypoints import at_places, without_outside
 from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Sample
 from minimask.data.transforms import with_masks
@@ -118,7 +119,11 @@ class Affine:
 def warp(sample: Sample, move: Affine, height: int, width: int) -> Sample:
     """The sample moved to a canvas of height x width; what leaves it is gone."""
     image, masks = move.image(sample.image, height, width), move.masks(sample.masks, height, width)
-    return with_masks(replace(sample, image=image, masks=masks))
+    keypoints = sample.keypoints
+    if keypoints is not None:
+        moved = at_places(keypoints, move.points(keypoints[:, :, :2]))
+        keypoints = without_outside(moved, height, width)
+    return with_masks(replace(sample, image=image, masks=masks, keypoints=keypoints))
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,30 @@ def _shapes(
     return Shapes(count, size, seed, classes or DEFAULT_CLASSES)
 
 
+def _sticks(
+    count: int | None = None,
+    size: int = 128,
+    seed: int = 0,
+    figures: Sequence[int] = (1, 3),
+    figure_size: Sequence[float] = (0.5, 0.95),
+    behind: float = 0.25,
+    lean: float = 15.0,
+    boards: float = 0.3,
+) -> Dataset:
+    from minimask.data.sticks import Sticks
+
+    return Sticks(
+        count,
+        size,
+        seed,
+        figures=figures,
+        figure_size=figure_size,
+        behind=behind,
+        lean=lean,
+        boards=boards,
+    )
+
+
 def _files(
     annotations: str | None = None,
     images: str | None = None,
@@ -131,6 +155,7 @@ def _check_folder(
 DATASETS: dict[str, Entry] = {
     "files": Entry(_files, format=""),
     "shapes": Entry(_shapes, generated=True),
+    "sticks": Entry(_sticks, generated=True),
     "folder": Entry(_folder, names_classes=False, check=_check_folder),
 }
 
@@ -214,8 +239,8 @@ def open_dataset(name: str, **options: Any) -> Dataset:
     """The data set of that name.
 
     Args:
-        name: "files" (the format is recognised), "shapes", "folder", a format such as "coco", or
-            one that was registered.
+        name: "files" (the format is recognised), "shapes", "sticks", "folder", a format such as
+            "coco", or one that was registered.
         **options: what it takes, e.g. `annotations`, `images`, `classes`; None: not given.
 
     Raises:

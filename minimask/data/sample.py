@@ -1,6 +1,6 @@
 """What a data set hands out and a model learns from, and the COCO form of many images.
 
-Letters: R instances, H W height and width of the image, K classes.
+Letters: R instances, H W height and width of the image, K classes, P keypoints of an instance.
 """
 
 from __future__ import annotations
@@ -12,22 +12,27 @@ from typing import Any, Protocol
 import numpy as np
 
 from minimask import boxes as box_ops
+from minimask.data.keypoint_values import category_entry
+from minimask.data.keypoints import check_keypoints, coco_entry
 from minimask.data.mask_values import as_bool, as_masks
 from minimask.data.masks import ObjectMasks
 from minimask.data.run_lengths import encode_crop
+from minimask.data.skeleton import Skeleton
 
 
 @dataclass
 class Target:
     """The objects of one training image.
 
-    ======  ============  ===========  ============================================
-    name    shape         dtype        format
-    ======  ============  ===========  ============================================
-    boxes   (R, 4)        float32      x0 y0 x1 y1 in pixels, positive width and height
-    labels  (R,)          int64        0 .. K - 1, indices into the model's classes
-    masks   (R, H, W)     uint8, bool  1 where the object is; None for boxes only
-    ======  ============  ===========  ============================================
+    =========  ============  ===========  ============================================
+    name       shape         dtype        format
+    =========  ============  ===========  ============================================
+    boxes      (R, 4)        float32      x0 y0 x1 y1 in pixels, positive width and height
+    labels     (R,)          int64        0 .. K - 1, indices into the model's classes
+    masks      (R, H, W)     uint8, bool  1 where the object is; None for boxes only
+    keypoints  (R, P, 3)     float32      x y in pixels, visibility 0, 1, 2 as in
+                                          `skeleton`; None for data without
+    =========  ============  ===========  ============================================
 
     Masks may be `ObjectMasks`, or whole numbers such as 0 and 255, which become bool.
 
@@ -39,6 +44,7 @@ class Target:
     boxes: np.ndarray
     labels: np.ndarray
     masks: np.ndarray | ObjectMasks | None = None
+    keypoints: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.masks is not None:
@@ -79,7 +85,7 @@ def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) 
     Raises:
         TypeError: masks of a type that says nothing about inside and outside.
         ValueError: shapes that disagree, boxes without area or not finite, unknown labels, masks
-            with several values.
+            with several values, keypoints that are none.
     """
     boxes, labels, masks = target.boxes, target.labels, target.masks
     box_ops.check_boxes(f"{name}.boxes", np.asarray(boxes))
@@ -97,6 +103,8 @@ def check_target(target: Target, image: np.ndarray, num_labels: int, name: str) 
             f"{name}.labels: expected 0 .. {num_labels - 1}, got {np.min(labels)} .. "
             f"{np.max(labels)}; background is no class outside the network"
         )
+    if target.keypoints is not None:
+        check_keypoints(target.keypoints, len(boxes), f"{name}.keypoints")
     if masks is None:
         return
     masks = as_masks(masks, f"{name}.masks")  # whoever puts other ones into a target is told here
@@ -119,6 +127,9 @@ class Sample:
         crowd: (R,) bool, True where one mask covers a whole group; default: none.
         image_id: the number results are reported under.
         file_name: where the image came from, None for generated ones.
+        keypoints: (R, P, 3) float32, x y in pixels and visibility 0, 1, 2, see `data.skeleton`;
+            None in a data set without.
+        skeleton: which keypoints these are: flips need to know left from right.
     """
 
     image: np.ndarray
@@ -128,6 +139,8 @@ class Sample:
     crowd: np.ndarray = field(default_factory=lambda: np.zeros(0, bool))
     image_id: int = 0
     file_name: str | None = None
+    keypoints: np.ndarray | None = None
+    skeleton: Skeleton | None = None
 
     def __post_init__(self) -> None:
         self.masks = as_bool(self.masks, "Sample.masks")
@@ -142,6 +155,8 @@ class Sample:
                     f"Sample.{name}: expected shape {shape} for {count} labels and an image of "
                     f"{height} x {width}, got {getattr(self, name).shape}"
                 )
+        if self.keypoints is not None:
+            check_keypoints(self.keypoints, count, "Sample.keypoints", self.skeleton)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -155,7 +170,7 @@ class Sample:
     def target(self) -> Target:
         """What a model learns from: the objects without crowds, whose masks cover many objects."""
         one = self.keep(~self.crowd) if self.crowd.any() else self
-        return Target(one.boxes, one.labels, one.masks)
+        return Target(one.boxes, one.labels, one.masks, one.keypoints)
 
     def keep(self, index: np.ndarray) -> Sample:
         """The same image with some of its instances.
@@ -169,6 +184,7 @@ class Sample:
             labels=self.labels[index],
             masks=self.masks[index],
             crowd=self.crowd[index],
+            keypoints=None if self.keypoints is None else self.keypoints[index],
         )
 
     def contiguous(self) -> Sample:
@@ -185,6 +201,7 @@ class Dataset(Protocol):
 
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]  # the COCO category id of each class
+    # A data set with keypoints also has `skeleton`, see `skeleton_of`.
 
     def __len__(self) -> int:
         """Number of images; TypeError where there is no end."""
@@ -197,6 +214,11 @@ class Dataset(Protocol):
 
     def coco(self) -> dict[str, Any]:
         """The ground truth as COCO JSON, masks as compressed RLE."""
+
+
+def skeleton_of(data: Any) -> Skeleton | None:
+    """What the keypoints of a data set or model are; None where it has none."""
+    return getattr(data, "skeleton", None)
 
 
 def boxes_of_masks(masks: np.ndarray | ObjectMasks) -> np.ndarray:
@@ -245,7 +267,10 @@ def encode_masks(masks: np.ndarray | ObjectMasks) -> list[dict[str, Any]]:
 
 
 def coco_ground_truth(
-    samples: Iterable[Sample], classes: Sequence[str], category_ids: Sequence[int]
+    samples: Iterable[Sample],
+    classes: Sequence[str],
+    category_ids: Sequence[int],
+    skeleton: Skeleton | None = None,
 ) -> dict[str, Any]:
     """COCO JSON that says what `samples` hold, for pycocotools or for a file.
 
@@ -253,6 +278,7 @@ def coco_ground_truth(
         samples: images with instances; their image_id must differ.
         classes: K names.
         category_ids: K ids, the COCO id of each class.
+        skeleton: of the classes; default: the samples'.
     """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
@@ -274,5 +300,9 @@ def coco_ground_truth(
                     "iscrowd": int(sample.crowd[i]),
                 }
             )
-    categories = [{"id": i, "name": n} for i, n in zip(category_ids, classes, strict=True)]
+            if sample.keypoints is not None:
+                annotations[-1] |= coco_entry(sample.keypoints[i])
+                skeleton = skeleton or sample.skeleton
+    named = category_entry(skeleton)
+    categories = [{"id": i, "name": n, **named} for i, n in zip(category_ids, classes, strict=True)]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}

@@ -20,6 +20,9 @@ GRID = 8  # sample points along a pixel's side
 ALL = np.uint64(0xFFFFFFFFFFFFFFFF)  # every sample point of a pixel
 HALF_DIAGONAL = 0.7072  # from a pixel's center to its corner
 
+STEP = (np.arange(GRID, dtype=np.float32) + np.float32(0.5)) / GRID - np.float32(0.5)
+STEP_X, STEP_Y = np.tile(STEP, GRID), np.repeat(STEP, GRID)  # of the sample points, from the center
+
 Field = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -162,16 +165,39 @@ def rasterize(shape: str, x: float, y: float, radius: float, angle: float) -> Pa
     value = field(u, v)
     bits = np.where(value < 0, ALL, np.uint64(0))
     cut = np.nonzero(np.abs(value) < np.float32(HALF_DIAGONAL / radius))
-    step = (np.arange(GRID, dtype=np.float32) + np.float32(0.5)) / GRID - np.float32(0.5)
-    step_x, step_y = np.tile(step, GRID), np.repeat(step, GRID)
     inside = (
         field(
-            u[cut][:, None] + (cos * step_x + sin * step_y),
-            v[cut][:, None] + (cos * step_y - sin * step_x),
+            u[cut][:, None] + (cos * STEP_X + sin * STEP_Y),
+            v[cut][:, None] + (cos * STEP_Y - sin * STEP_X),
         )
         < 0
     )
     bits[cut] = np.packbits(inside, axis=1).view(np.uint64)[:, 0]
+    return Patch(top, left, bits)
+
+
+def rasterize_field(field: Field, x0: float, y0: float, x1: float, y1: float) -> Patch:
+    """Which sample points a field covers, given in the image's pixels.
+
+    Args:
+        field: negative inside; changes by at most the distance moved.
+        x0: left border of what holds everything inside.
+        y0: upper border.
+        x1: right border.
+        y1: lower border.
+
+    Returns:
+        A patch that may reach outside the image.
+    """
+    left, top = int(np.floor(x0)) - 1, int(np.floor(y0)) - 1
+    right, bottom = int(np.ceil(x1)) + 1, int(np.ceil(y1)) + 1
+    x = np.arange(left, right, dtype=np.float32) + np.float32(0.5)
+    y = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5))[:, None]
+    value = field(x, y)
+    bits = np.where(value < 0, ALL, np.uint64(0))
+    rows, columns = np.nonzero(np.abs(value) < np.float32(HALF_DIAGONAL))
+    inside = field(x[columns][:, None] + STEP_X, y[rows] + STEP_Y) < 0
+    bits[rows, columns] = np.packbits(inside, axis=1).view(np.uint64)[:, 0]
     return Patch(top, left, bits)
 
 

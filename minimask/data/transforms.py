@@ -2,7 +2,8 @@
 
 A transform is called with a sample and a random generator and returns a new sample; the one it
 got stays as it is, except that arrays may be shared.  After each, the boxes are the tight boxes
-of the masks, and instances without a pixel left are gone.
+of the masks, and instances without a pixel left are gone.  Keypoints go with their objects; those
+that a crop cuts off are not labeled any more.
 
 Letters: R instances, H W height and width of the image.
 """
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from minimask.data import keypoints as keypoint_ops
 from minimask.data.photometric import Photometric as Photometric  # can be found here too
 from minimask.data.sample import Dataset, Sample, boxes_of_masks
 
@@ -64,7 +66,11 @@ class Flip:
         boxes = sample.boxes.copy()
         boxes[:, [0, 2]] = width - sample.boxes[:, [2, 0]]
         return replace(
-            sample, image=sample.image[:, ::-1], masks=sample.masks[:, :, ::-1], boxes=boxes
+            sample,
+            image=sample.image[:, ::-1],
+            masks=sample.masks[:, :, ::-1],
+            boxes=boxes,
+            keypoints=_reflected(sample, lambda places: places * (-1, 1) + (width, 0)),
         )
 
 
@@ -81,7 +87,13 @@ class VerticalFlip:
         height = sample.image.shape[0]
         boxes = sample.boxes.copy()
         boxes[:, [1, 3]] = height - sample.boxes[:, [3, 1]]
-        return replace(sample, image=sample.image[::-1], masks=sample.masks[:, ::-1], boxes=boxes)
+        return replace(
+            sample,
+            image=sample.image[::-1],
+            masks=sample.masks[:, ::-1],
+            boxes=boxes,
+            keypoints=_reflected(sample, lambda places: places * (1, -1) + (0, height)),
+        )
 
 
 @dataclass(frozen=True)
@@ -103,7 +115,16 @@ class Transpose:
             image=sample.image.transpose(1, 0, 2),
             masks=sample.masks.transpose(0, 2, 1),
             boxes=sample.boxes[:, [1, 0, 3, 2]],
+            keypoints=_reflected(sample, lambda places: places[..., ::-1]),
         )
+
+
+def _reflected(sample: Sample, places: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | None:
+    """Keypoints of the mirrored image: moved, and left and right exchanged."""
+    if sample.keypoints is None:
+        return None
+    moved = keypoint_ops.at_places(sample.keypoints, places(sample.keypoints[:, :, :2]))
+    return keypoint_ops.mirrored(moved, sample.skeleton)
 
 
 def resize(sample: Sample, height: int, width: int, *, antialias: bool = True) -> Sample:
@@ -130,7 +151,10 @@ def resize(sample: Sample, height: int, width: int, *, antialias: bool = True) -
         image = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
     else:
         image = _bilinear(sample.image, rows - 0.5, columns - 0.5)
-    return with_masks(replace(sample, image=image, masks=masks, boxes=sample.boxes))
+    keypoints = sample.keypoints
+    if keypoints is not None:
+        keypoints = keypoint_ops.scaled(keypoints, width / old_width, height / old_height)
+    return with_masks(replace(sample, image=image, masks=masks, keypoints=keypoints))
 
 
 def _centers(old: int, new: int) -> np.ndarray:
@@ -230,9 +254,14 @@ class RandomCrop:
             slice(start := int(rng.integers(max(old - new, 0) + 1)), start + min(new, old))
             for old, new in zip(sample.image.shape[:2], size, strict=True)
         )
-        return with_masks(
-            replace(sample, image=sample.image[rows, columns], masks=sample.masks[:, rows, columns])
-        )
+        image = sample.image[rows, columns]
+        keypoints = sample.keypoints
+        if keypoints is not None:
+            places = keypoints[:, :, :2] - (columns.start, rows.start)
+            moved = keypoint_ops.at_places(keypoints, places)
+            keypoints = keypoint_ops.without_outside(moved, *image.shape[:2])
+        masks = sample.masks[:, rows, columns]
+        return with_masks(replace(sample, image=image, masks=masks, keypoints=keypoints))
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from minimask.data.formats.coco_spelling import LARGEST, entries
+from minimask.data.keypoint_values import (
+    category_entry,
+    keypoints_problem,
+    plain_keypoints,
+    skeleton_of_category,
+)
 from minimask.data.packed_masks import sound_masks
 from minimask.data.segmentation import FAR, segmentation_problem
+from minimask.data.skeleton import Skeleton
 from minimask.data.spellings import (
     Id,
     Ids,
@@ -39,9 +46,10 @@ def check_ground_truth(content: Any, name: str = "ground_truth") -> dict[str, An
 
     Returns:
         The same three lists.  Images have id, height and width; categories id and a name that no
-        other has; annotations `place` (their index in the given list), image_id and category_id
-        as the lists write them, iscrowd 0 or 1, and where they have them `bbox` (x y width height
-        in pixels, with an area), `segmentation` (checked polygons or run lengths) and `area`.
+        other has, and where they have them `keypoints`, `skeleton` and `sigmas`; annotations
+        `place` (their index in the given list), image_id and category_id as the lists write them,
+        iscrowd 0 or 1, and where they have them `bbox` (x y width height in pixels, with an area),
+        `segmentation` (checked polygons or run lengths), `area` and `keypoints` (3 P numbers).
 
     Raises:
         ValueError: something is wrong; the message has name, place (`annotations[3].bbox`) and
@@ -65,6 +73,7 @@ def check_ground_truth(content: Any, name: str = "ground_truth") -> dict[str, An
 class _Check:
     def __init__(self, name: str) -> None:
         self.name = name
+        self.skeletons: dict[Id, Skeleton | None] = {}
 
     def error(self, where: str, problem: str) -> ValueError:
         return ValueError(f"{self.name}: {where}: {problem}")
@@ -117,7 +126,12 @@ class _Check:
         name = category.get("name", f"category {number}")
         if not isinstance(name, str | int):
             raise self.error(f"{where}.name", f"expected text, got {shown(name)}")
-        return {"id": number, "name": str(name)}
+        clean: dict[str, Any] = {"id": number, "name": str(name)}
+        try:
+            self.skeletons[number] = skeleton_of_category(category)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {where}.{error}") from None
+        return clean | category_entry(self.skeletons[number])
 
     def _annotation(self, i: int, annotation: Any) -> dict[str, Any]:
         where = f"annotations[{i}]"
@@ -146,6 +160,13 @@ class _Check:
         if mask is not None:
             clean["segmentation"] = mask
         self._measures(where, annotation, clean, height, width)
+        if not is_nothing(points := annotation.get("keypoints")):
+            flat, skeleton = plain_keypoints(points), self.skeletons[clean["category_id"]]
+            count = None if skeleton is None else len(skeleton)
+            wrong = keypoints_problem(flat, count, height, width)
+            if wrong:
+                raise self.error(f"{where}.keypoints", wrong)
+            clean["keypoints"] = flat
         return clean
 
     def _segmentation(self, where: str, value: Any, height: int, width: int) -> Any:

@@ -25,6 +25,8 @@ LOSSES = {
     "loss_classifier": ("class", 3),
     "loss_box_reg": ("final boxes", 4),
     "loss_mask": ("mask", 5),
+    "loss_keypoint": ("keypoints", 6),
+    "loss_pixels": ("pixels' classes", 6),
 }
 LONGEST = 22  # characters of a class's name in a legend
 # Okabe and Ito as they are, for lines on white; black first
@@ -73,7 +75,7 @@ def loss_curves(
 
 
 def ap_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
-    """Draw AP, AP50 and AP75 of masks and boxes over the steps of a run.
+    """Draw AP, AP50 and AP75 of keypoints, masks and boxes over the steps of a run.
 
     Args:
         csv_path: the run's evaluations, with columns such as step, mask_AP, box_AP50.
@@ -82,12 +84,14 @@ def ap_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]
     table = _read(csv_path)
     figure = _figure(9, 4.6)
     axes = figure.add_subplot()
-    for kind, style in (("mask", "-"), ("box", "--")):
+    for kind, style in (("keypoints", ":"), ("mask", "-"), ("box", "--")):
         for metric, color in (("AP", LINES[0]), ("AP50", LINES[1]), ("AP75", LINES[5])):
             values = table.get(f"{kind}_{metric}")
             if values is None:
                 continue
             values = np.where(values < 0, np.nan, values)  # -1: nothing to measure
+            if kind == "keypoints" and not np.isfinite(values).any():
+                continue
             label = f"{kind} {metric}"
             if np.isfinite(values).any():
                 label += f" ({values[np.isfinite(values)][-1]:.3f})"
@@ -96,6 +100,32 @@ def ap_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]
             )
     axes.set_xlabel("step")
     axes.set_ylabel("average precision")
+    axes.set_ylim(0, 1)
+    axes.set_xlim(left=0)
+    _finish(axes, legend=True)
+    _save(figure, png_path)
+
+
+def iou_curves(csv_path: str | os.PathLike[str], png_path: str | os.PathLike[str]) -> None:
+    """Draw the pixel measures of a semantic segmenter over the steps of a run.
+
+    Args:
+        csv_path: the run's evaluations: step, mean_iou, foreground_iou, pixel_accuracy.
+        png_path: the picture; replaced when it exists.
+    """
+    table = _read(csv_path)
+    figure = _figure(9, 4.6)
+    axes = figure.add_subplot()
+    for column, color in (("mean_iou", 0), ("foreground_iou", 1), ("pixel_accuracy", 5)):
+        values = np.where(table[column] < 0, np.nan, table[column])  # -1: nothing to measure
+        label = column.replace("_", " ").replace("iou", "IoU")
+        if np.isfinite(values).any():
+            label += f" ({values[np.isfinite(values)][-1]:.3f})"
+        axes.plot(
+            table["step"], values, color=LINES[color], marker="o", markersize=3.5, label=label
+        )
+    axes.set_xlabel("step")
+    axes.set_ylabel("share of pixels")
     axes.set_ylim(0, 1)
     axes.set_xlim(left=0)
     _finish(axes, legend=True)
@@ -116,18 +146,19 @@ def pr_curves(results: Results, png_path: str | os.PathLike[str]) -> None:
     grid = figure.add_gridspec(rows, max(len(kinds), 1))
     for column, kind in enumerate(kinds):
         curve = results.curves[kind]
-        title = {"box": "boxes", "mask": "masks"}[kind]
+        title = {"box": "boxes", "mask": "masks", "keypoints": "keypoints"}[kind]
         axes = figure.add_subplot(grid[0, column])
-        _by_threshold(axes, curve)
+        measure = "OKS" if kind == "keypoints" else "IoU"
+        _by_threshold(axes, curve, measure)
         _precision_axes(axes, f"{title}, mean over classes" if rows == 2 else title)
         if rows == 2:
             axes = figure.add_subplot(grid[1, column])
             _by_class(axes, curve)
-            _precision_axes(axes, f"{title}, each class at IoU 0.5")
+            _precision_axes(axes, f"{title}, each class at {measure} 0.5")
     _save(figure, png_path)
 
 
-def _by_threshold(axes: Any, curve: Curve) -> None:
+def _by_threshold(axes: Any, curve: Curve, measure: str) -> None:
     from matplotlib import colormaps
 
     shades = colormaps["viridis"]
@@ -137,7 +168,7 @@ def _by_threshold(axes: Any, curve: Curve) -> None:
         precision = _mean(curve.precision[t])
         if precision is not None:
             color = shades(0.9 * t / (len(curve.ious) - 1))
-            label = f"IoU {iou:.2f}: AP {precision.mean():.3f}"
+            label = f"{measure} {iou:.2f}: AP {precision.mean():.3f}"
             axes.plot(curve.recall, precision, color=color, label=label)
 
 

@@ -16,9 +16,11 @@ from minimask.draw.colors import Color
 from minimask.draw.fonts import announce
 from minimask.draw.labels import write_labels
 from minimask.draw.outlines import crops_of_masks, mask_paths
+from minimask.draw.skeletons import SCORE, draw_skeleton
 
 if TYPE_CHECKING:
     from minimask.data.sample import Sample, Target
+    from minimask.data.skeleton import Skeleton
     from minimask.models.detections import Detections
 
 SMALL = 512  # images with a longer side below this are enlarged for drawing
@@ -27,13 +29,20 @@ CROWDED = 40  # with more objects than this, labels and boxes hide what they nam
 
 @dataclasses.dataclass(frozen=True)
 class Objects:
-    """What is drawn: boxes (R, 4), a class index and a text for each, cropped masks or None."""
+    """What is drawn: boxes (R, 4), a class index and a text for each, cropped masks or None.
+
+    Keypoints (R, P, 3), of which those with a third number above `least` are drawn.
+    """
 
     boxes: np.ndarray
     labels: np.ndarray
     texts: list[str]
     crops: list[tuple[np.ndarray, tuple[int, int]]] | None
     one_class: bool
+    keypoints: np.ndarray | None = None
+    skeleton: Skeleton | None = None
+    least: float = 0.0
+    visibility: bool = False
 
 
 def overlay(
@@ -47,6 +56,7 @@ def overlay(
     color_by: str | None = None,
     colors: Sequence[Color] | None = None,
     size: int = SMALL,
+    min_keypoint_score: float = SCORE,
 ) -> np.ndarray:
     """Draw detections over their image.
 
@@ -60,6 +70,7 @@ def overlay(
         color_by: "class" or "instance"; None: by instance where the model has but one class.
         colors: RGB 0 to 255 of each class (or in turn); default: a colorblind-safe palette.
         size: an image whose longer side is smaller is enlarged, by a whole factor, to at least it.
+        min_keypoint_score: keypoints of no higher score are left out, with their limbs.
 
     Returns:
         (H * factor, W * factor, 3) uint8, factor 1 unless the image is small.
@@ -83,7 +94,16 @@ def overlay(
     crops = None
     if kept.mask_probs is not None:
         crops = [kept.soft_crop(i) for i in range(len(kept))]
-    objects = Objects(kept.boxes, kept.labels, texts, crops, not named)
+    objects = Objects(
+        kept.boxes,
+        kept.labels,
+        texts,
+        crops,
+        not named,
+        kept.keypoints,
+        kept.skeleton,
+        min_keypoint_score,
+    )
     return _draw(image, objects, alpha, labels, boxes, color_by, colors, size)
 
 
@@ -101,12 +121,13 @@ def draw_target(
     color_by: str | None = None,
     colors: Sequence[Color] | None = None,
     size: int = SMALL,
+    skeleton: Skeleton | None = None,
 ) -> np.ndarray:
     """Draw the annotated objects of an image, in the colors and the size of `overlay`.
 
     Args:
         image: (H, W, 3) uint8 RGB; grey (H, W) and RGBA are taken too.
-        target: boxes, labels and masks; a `Sample` is taken too.
+        target: boxes, labels, masks and keypoints; a `Sample` is taken too.
         classes: the K names.
         alpha: as in `overlay`, like all that follow.
         labels: write the class name.
@@ -114,6 +135,7 @@ def draw_target(
         color_by: "class" or "instance".
         colors: of each class.
         size: least longer side of the picture.
+        skeleton: of the keypoints; default: the sample's own.
     """
     image = as_rgb(image)
     if target.masks is not None and tuple(target.masks.shape[1:]) != image.shape[:2]:
@@ -130,7 +152,12 @@ def draw_target(
         f"{text} (crowd)".strip() if i < len(crowd) and crowd[i] else text
         for i, text in enumerate(texts)
     ]
-    objects = Objects(target.boxes, target.labels, texts, crops, not named)
+    skeleton = skeleton or getattr(target, "skeleton", None)
+    keypoints = getattr(target, "keypoints", None)
+    objects = Objects(
+        *(target.boxes, target.labels, texts, crops, not named, keypoints, skeleton),
+        visibility=True,
+    )
     return _draw(image, objects, alpha, labels, boxes, color_by, colors, size)
 
 
@@ -184,7 +211,7 @@ def _draw(
         chosen = palettes.of_neighbors(objects.boxes, colors)
     else:
         chosen = palettes.of_classes(objects.labels, colors)
-    picture, _ = enlarged(image, size)
+    picture, factor = enlarged(image, size)
     canvas, axes = open_canvas(picture, image.shape[:2])
     unit = max(1.0, max(picture.shape[:2]) / 1200)  # lines grow with large pictures
     # large objects first, so that small ones stay visible on top of them
@@ -194,6 +221,17 @@ def _draw(
     with_boxes = boxes if boxes is not None else (objects.crops is None or not crowded)
     for i in order:
         _draw_object(axes, objects, i, chosen[i], alpha, with_boxes, unit)
+    if objects.keypoints is not None:
+        for i in order:
+            draw_skeleton(
+                axes,
+                objects.keypoints[i],
+                objects.skeleton,
+                least=objects.least,
+                visibility=objects.visibility,
+                size=factor * float(sides[i].max()),
+                unit=unit,
+            )
     if labels or (labels is None and not crowded):
         ranked = order[::-1]
         write_labels(

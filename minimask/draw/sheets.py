@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minimask.draw.fonts import drawable, runs
+from minimask.draw.label_maps import draw_labels, label_overlay
 from minimask.draw.overlay import SMALL, as_rgb, draw_target, enlarged, overlay
 from minimask.system.files import write_whole
 
 if TYPE_CHECKING:
     from minimask.data.sample import Sample, Target
     from minimask.models.detections import Detections
+    from minimask.models.label_map import LabelMap
 
 GAP = 8  # pixels between pictures
 FONT = 14  # pixels
@@ -29,7 +31,7 @@ TITLE = 24  # pixels above a picture that has a title
 def compare(
     image: np.ndarray,
     target: Target | Sample,
-    detections: Detections,
+    detections: Detections | LabelMap,
     *,
     min_score: float = 0.5,
     classes: Sequence[str] | None = None,
@@ -40,7 +42,7 @@ def compare(
     Args:
         image: (H, W, 3) uint8 RGB.
         target: the annotated objects; a `Sample` is taken too.
-        detections: the found ones.
+        detections: the found ones, or the label map of a semantic segmenter.
         min_score: weaker detections are left out; the title says how many.
         classes: names of the target's labels, where they are not those of the detections.
         size: small images are enlarged to at least this longer side.
@@ -48,6 +50,10 @@ def compare(
     Returns:
         (height, width, 3) uint8.
     """
+    from minimask.models.label_map import LabelMap
+
+    if isinstance(detections, LabelMap):
+        return _compare_labels(image, target, detections, classes or detections.classes, size)
     image = as_rgb(image)
     shown = int((detections.scores >= min_score).sum())
     hidden = len(detections) - shown
@@ -58,6 +64,30 @@ def compare(
     ]
     found = f"found: {shown}" + (f" (and {hidden} below score {min_score:g})" if hidden else "")
     return contact_sheet(pictures, ["image", f"annotated: {len(target.boxes)}", found], columns=3)
+
+
+def _compare_labels(
+    image: np.ndarray,
+    target: Target | Sample,
+    found: LabelMap,
+    classes: Sequence[str],
+    size: int,
+) -> np.ndarray:
+    """The same for the classes of pixels."""
+    from minimask.models.label_map import paint_label_map
+
+    image = as_rgb(image)
+    order = [found.classes.index(n) if n in found.classes else -1 for n in classes]
+    labels = [order[int(label)] for label in target.labels]
+    true = paint_label_map(target.masks, labels, image.shape[:2])
+    right = float((true == found.labels).mean())
+    pictures = [
+        enlarged(image, size)[0],
+        draw_labels(image, true, found.classes, size=size),
+        label_overlay(image, found, size=size),
+    ]
+    titles = ["image", "annotated", f"found: {right:.1%} of the pixels right"]
+    return contact_sheet(pictures, titles, columns=3)
 
 
 def contact_sheet(
@@ -148,13 +178,25 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> None:
     from PIL import Image
 
     target = pathlib.Path(path)
-    Image.init()
-    kind = Image.EXTENSION.get(target.suffix.lower())
-    if kind is None:
-        raise ValueError(f"{target}: unknown image format {target.suffix!r}; use .png or .jpg")
+    kind = check_format(target)
     content = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(image)).save(content, kind)
     write_whole(target, content.getvalue())
+
+
+def check_format(path: pathlib.Path) -> str:
+    """Pillow's name of the format that a file's suffix says.
+
+    Raises:
+        ValueError: it says none that is known.
+    """
+    from PIL import Image
+
+    Image.init()
+    kind = Image.EXTENSION.get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"{path}: unknown image format {path.suffix!r}; use .png or .jpg")
+    return kind
 
 
 def _box_pixels(box: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:

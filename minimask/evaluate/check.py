@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from minimask.data.formats.coco_spelling import LARGEST
+from minimask.data.keypoint_values import plain_keypoints
 from minimask.data.packed_masks import sound_masks
 from minimask.data.segmentation import segmentation_problem
 from minimask.data.spellings import (
@@ -24,7 +25,10 @@ ANY_SIZE = (2**15, 2**16)  # of an image that is not known
 
 
 def check_results(
-    results: Any, name: str = "", size_of: Callable[[Any], Size | None] | None = None
+    results: Any,
+    name: str = "",
+    size_of: Callable[[Any], Size | None] | None = None,
+    keypoints: int | None = None,
 ) -> list[dict[str, Any]]:
     """Detections whose values are all sound, in COCO's way; the input stays as it is.
 
@@ -35,10 +39,12 @@ def check_results(
         results: a list of COCO result dictionaries.
         name: where they come from, for messages: the file.
         size_of: gives height and width of the image of an id, None for one that is unknown.
+        keypoints: how many the ground truth's objects have; None: any number, the same for all.
 
     Returns:
         For each of them image_id, category_id, score, and where there are such, `bbox` (four
-        floats, x y width height in pixels) and `segmentation` (checked polygons or run lengths).
+        floats, x y width height in pixels), `segmentation` (checked polygons or run lengths) and
+        `keypoints` (3 numbers for each).
 
     Raises:
         ValueError: it names the entry, such as `results[3].bbox`, and says what is wrong.
@@ -49,10 +55,17 @@ def check_results(
             f"{before}results: expected a list of COCO result dictionaries, "
             f"got {type(results).__name__}"
         )
-    clean = []
+    clean, truth = [], keypoints is not None
     for i, (result, sound) in enumerate(zip(results, sound_masks(results), strict=True)):
         try:
-            clean.append(_checked(result, sound, size_of))
+            entry = _checked(result, sound, size_of)
+            clean.append(entry)
+            if "keypoints" in entry:
+                count = len(entry["keypoints"]) // 3
+                if keypoints not in (None, count):
+                    whose = "the ground truth's objects have" if truth else "those before have"
+                    raise _Wrong(f".keypoints: {count} keypoints, but {whose} {keypoints}")
+                keypoints = count
         except _Wrong as wrong:
             raise ValueError(f"{before}results[{i}]{wrong}") from None
     return clean
@@ -91,9 +104,24 @@ def _checked(
         clean["segmentation"] = mask if sound_mask else _mask(mask, *size)
     if clean.get("segmentation") is None:
         clean.pop("segmentation", None)
-        if "bbox" not in clean:
-            raise _Wrong(": has neither `bbox` nor `segmentation`")
+        if "bbox" not in clean and is_nothing(result.get("keypoints")):
+            raise _Wrong(": has neither `bbox` nor `segmentation` nor `keypoints`")
+    if not is_nothing(result.get("keypoints")):
+        clean["keypoints"] = _keypoints(result["keypoints"])
     return clean
+
+
+def _keypoints(value: Any) -> list[float]:
+    """x, y and a third number, which is not looked at, of each keypoint."""
+    flat = plain_keypoints(value)
+    if flat is None:
+        raise _Wrong(
+            f".keypoints: expected a list of finite numbers, x, y and score of each keypoint, got "
+            f"{shown(value)}"
+        )
+    if len(flat) % 3:
+        raise _Wrong(f".keypoints: {len(flat)} numbers; expected three for each keypoint")
+    return flat
 
 
 def _mask(mask: Any, height: int, width: int) -> Any:

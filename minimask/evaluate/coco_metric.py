@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,14 @@ from minimask.evaluate.cocoeval import (
     run_cocoeval,
 )
 from minimask.evaluate.explain import explain_low_ap
+from minimask.evaluate.keypoints import (
+    KEYPOINT_LIMIT,
+    keypoint_count,
+    keypoint_notes,
+    labeled_objects,
+    refuse_lacking,
+    sigmas_of,
+)
 from minimask.evaluate.notes import left_out, notes
 from minimask.evaluate.results import Curve, Results
 
@@ -36,24 +45,30 @@ def evaluate_detections(
     max_detections: int = 100,
     kinds: tuple[str, ...] | None = None,
     names: tuple[str, str] = ("ground_truth", ""),
+    sigmas: Sequence[float] | None = None,
 ) -> Results:
     """The COCO metric of detections against annotations.
 
     Small, medium and large objects are told apart by mask area for mask AP and by box area of the
     detection for box AP; the official script takes the box for both when results carry one.
-    Objects without a mask do not count for mask AP, nor do detections inside their boxes.
+    Objects without a mask do not count for mask AP, nor do detections inside their boxes; objects
+    without a labeled keypoint do not count for keypoint AP.
 
     Args:
         ground_truth: a COCO dictionary with `images`, `annotations` and `categories`; ids may be
             numbers or text.
-        results: COCO results: image_id, category_id, score, bbox (xywh) and segmentation (RLE).
-        max_detections: best-scored detections per image and class that count; COCO takes 100.
-        kinds: "box", "mask" or both; by default what the results hold.
+        results: COCO results: image_id, category_id, score, bbox (xywh), segmentation (RLE) and
+            keypoints (x, y and score of each).
+        max_detections: best-scored detections per image and class that count; COCO takes 100,
+            and of keypoints 20, which is the most that count here.
+        kinds: some of "box", "mask" and "keypoints"; by default what both sides hold.
         names: where the two come from, for messages: the files.
+        sigmas: of the keypoints; default: of the ground truth, see `keypoints.sigmas_of`.
 
     Raises:
         ValueError: a value of the ground truth or of the results is missing or wrong: the message
-            says where; or max_detections is below 1.
+            says where; max_detections is below 1; keypoints are asked for and not there, or of
+            another number.
     """
     if max_detections < 1:
         raise ValueError(f"max_detections: expected at least 1, got {max_detections}")
@@ -66,14 +81,21 @@ def evaluate_detections(
         number = truth.image_ids.find(value)
         return None if number is None else truth.size(number)
 
-    checked = check_results(results, names[1], size_of)
+    count = None
+    if kinds is None or "keypoints" in kinds:
+        count = keypoint_count(truth, names[0])
+    checked = check_results(results, names[1], size_of, count)
     known = number_results(truth, checked)
     asked = kinds is not None
+    if kinds is not None and "keypoints" in kinds:
+        refuse_lacking(truth, checked, names)
     kinds = kinds or _kinds_of(truth, checked)
+    sigmas = sigmas_of(truth, count, sigmas) if count else ()
     classes = tuple(category["name"] for category in truth.categories)
     metrics, curves = {}, {}
     for kind in kinds:
-        precision, recall, scores, params = run_cocoeval(truth, known, kind, max_detections)
+        limit = min(max_detections, KEYPOINT_LIMIT) if kind == "keypoints" else max_detections
+        precision, recall, scores, params = run_cocoeval(truth, known, kind, limit, sigmas=sigmas)
         metrics[kind] = (_summary(precision, recall), precision, recall)
         recalls, ious = np.asarray(params.recThrs), np.asarray(params.iouThrs)
         curves[kind] = Curve(recalls, ious, precision[..., 0], scores, classes)
@@ -90,17 +112,25 @@ def evaluate_detections(
         mask_objects=len(truth.objects(masks=True)),
         left_out=sum(cut.values()),
         left_out_images=len({image for image, _ in cut}),
-        notes=tuple(notes(truth, checked, known, kinds, cut, max_detections, asked)),
+        keypoints=metrics["keypoints"][0] if "keypoints" in metrics else None,
+        keypoint_objects=len(labeled_objects(truth)),
+        notes=(
+            *notes(truth, checked, known, kinds, cut, max_detections, asked),
+            *keypoint_notes(truth, known, kinds, sigmas, asked),
+        ),
         coco_results=results,
     )
     return dataclasses.replace(outcome, explanation=explain_low_ap(truth, checked, known, outcome))
 
 
 def _kinds_of(truth: Truth, results: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Boxes, which every mask has too, and masks if both sides have some."""
+    """Boxes, which every mask has too, masks and keypoints if both sides have some."""
     drawn = not truth.annotations or any(a["rle"] is not None for a in truth.annotations)
     found = not results or any("segmentation" in result for result in results)
-    return ("box", "mask") if drawn and found else ("box",)
+    placed = any("keypoints" in result for result in results) and bool(labeled_objects(truth))
+    boxes = not results or any("bbox" in r or "segmentation" in r for r in results)
+    kinds = [("box", boxes or not placed), ("mask", drawn and found), ("keypoints", placed)]
+    return tuple(kind for kind, there in kinds if there)
 
 
 def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
@@ -125,9 +155,14 @@ def _summary(precision: np.ndarray, recall: np.ndarray) -> dict[str, float]:
 def _per_class(
     truth: Truth, results: list[dict[str, Any]], metrics: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    objects, masks, detections = (
+    objects, masks, keypoints, detections = (
         collections.Counter(entry["category_id"] for entry in entries)
-        for entries in (truth.objects(), truth.objects(masks=True), results)
+        for entries in (
+            truth.objects(),
+            truth.objects(masks=True),
+            labeled_objects(truth),
+            results,
+        )
     )
     per_class = {}
     for k, category in enumerate(truth.categories):
@@ -135,6 +170,7 @@ def _per_class(
         entry: dict[str, Any] = {
             "objects": objects[number],
             "mask_objects": masks[number],
+            "keypoint_objects": keypoints[number],
             "detections": detections[number],
         }
         for kind, (_, precision, recall) in metrics.items():

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,9 @@ import numpy as np
 from minimask.data.segmentation import to_run_lengths
 from minimask.data.spellings import Ids
 from minimask.data.truth import check_ground_truth
+from minimask.evaluate.keypoints import extent
 
-KINDS = {"box": "bbox", "mask": "segm"}
+KINDS = {"box": "bbox", "mask": "segm", "keypoints": "keypoints"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +32,9 @@ class Truth:
 
     Attributes:
         images: `id` (1, 2, ...), `height` and `width`.
-        annotations: `id`, `image_id`, `category_id`, `iscrowd`, `area`, `bbox`, and `rle`, None
-            where nobody drew a mask.
-        categories: `id` (1, 2, ...) and `name`.
+        annotations: `id`, `image_id`, `category_id`, `iscrowd`, `area`, `bbox`, `rle`, None
+            where nobody drew a mask, and `keypoints` where somebody placed some.
+        categories: `id` (1, 2, ...) and `name`, perhaps what they say of keypoints.
         image_ids: the images' own ids, by number.
         category_ids: those of the categories.
     """
@@ -119,8 +121,9 @@ def number_results(truth: Truth, results: list[dict[str, Any]]) -> list[dict[str
         results: from `check_results`.
 
     Returns:
-        Each with image_id, category_id, score, `given` (whether it has a box of its own), `bbox`,
-        `rle` (None without a mask) and `index` in `results`.
+        Each with image_id, category_id, score, `given` (whether it has a box of its own), `bbox`
+        (else around its mask or keypoints), `rle` (None without a mask), perhaps `keypoints`, and
+        `index` in `results`.
     """
     known = []
     for i, result in enumerate(results):
@@ -134,7 +137,9 @@ def number_results(truth: Truth, results: list[dict[str, Any]]) -> list[dict[str
         size = tuple(mask["size"]) if isinstance(mask, dict) else truth.size(image)
         entry["bbox"] = entry.get("bbox")
         entry["rle"] = None if mask is None else to_run_lengths(entry.pop("segmentation"), *size)
-        if entry["bbox"] is None:
+        if entry["bbox"] is None and mask is None:
+            entry["bbox"] = extent(entry["keypoints"])
+        elif entry["bbox"] is None:
             from pycocotools import mask as rle_tools
 
             entry["bbox"] = rle_tools.toBbox(entry["rle"]).tolist()
@@ -168,11 +173,34 @@ def _sides(
     for r in results:
         if kind == "mask" and r["rle"] is None:
             continue
+        if kind == "box" and r["rle"] is None and not r["given"]:
+            continue
         entry = {"id": len(detections) + 1, "iscrowd": 0, "score": r["score"]}
         entry |= {"image_id": r["image_id"], "category_id": r["category_id"]}
         entry[key] = r["bbox"] if kind == "box" else r["rle"]
         box = r["bbox"]
         entry["area"] = box[2] * box[3] if kind == "box" else float(rle_tools.area(r["rle"]))
+        detections.append(entry)
+    return annotations, detections
+
+
+def _keypoint_sides(
+    truth: Truth, results: list[dict[str, Any]], count: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The same for keypoints: objects without any have `num_keypoints` 0 and do not count."""
+    annotations: list[dict[str, Any]] = []
+    for a in truth.annotations:
+        entry = {k: a[k] for k in ("id", "image_id", "category_id", "iscrowd", "area", "bbox")}
+        entry["keypoints"] = a.get("keypoints") or [0] * (3 * count)
+        entry["num_keypoints"] = sum(v > 0 for v in entry["keypoints"][2::3])
+        annotations.append(entry)
+    detections: list[dict[str, Any]] = []
+    for r in results:
+        if "keypoints" not in r:
+            continue
+        entry = {k: r[k] for k in ("image_id", "category_id", "score", "keypoints")}
+        _, _, width, height = extent(r["keypoints"])
+        entry |= {"id": len(detections) + 1, "iscrowd": 0, "area": width * height}
         detections.append(entry)
     return annotations, detections
 
@@ -183,15 +211,17 @@ def run_cocoeval(
     kind: str,
     max_detections: int,
     use_classes: bool = True,
+    sigmas: Sequence[float] = (),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
     """What pycocotools finds.
 
     Args:
         truth: from `clean_ground_truth`.
         results: from `number_results`.
-        kind: "box" or "mask".
+        kind: "box", "mask" or "keypoints".
         max_detections: best-scored detections per image and class that count.
         use_classes: whether a detection must have its object's class.
+        sigmas: of the keypoints.
 
     Returns:
         precision (T, Q, K, A), recall (T, K, A), scores (T, Q, K), and the settings used.
@@ -202,20 +232,29 @@ def run_cocoeval(
     lists = {"info": {}, "images": truth.images, "categories": truth.categories}
     with contextlib.redirect_stdout(io.StringIO()):
         sides = []
-        for annotations in _sides(truth, results, kind):
+        if kind == "keypoints":
+            both = _keypoint_sides(truth, results, len(sigmas))
+        else:
+            both = _sides(truth, results, kind)
+        for annotations in both:
             side = COCO()
             side.dataset = {**lists, "annotations": annotations}
             side.createIndex()
             sides.append(side)
         scorer = COCOeval(*sides, iouType=KINDS[kind])
         scorer.params.maxDets = [max_detections]
+        if kind == "keypoints":
+            scorer.params.kpt_oks_sigmas = np.asarray(sigmas, float)
         scorer.params.useCats = int(use_classes)
         scorer.evaluate()
         scorer.accumulate()
     found = scorer.eval
+    precision, recall = found["precision"][..., 0], found["recall"][..., 0]
+    if kind == "keypoints":  # no small objects there: COCO labels none
+        precision, recall = (np.insert(a, 1, -1.0, axis=-1) for a in (precision, recall))
     return (
-        found["precision"][..., 0],
-        found["recall"][..., 0],
+        precision,
+        recall,
         found["scores"][:, :, :, 0, 0],
         scorer.params,
     )

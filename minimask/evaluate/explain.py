@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from minimask.evaluate.cocoeval import Truth, run_cocoeval
+from minimask.evaluate.keypoint_readings import keypoint_hint
 from minimask.evaluate.mixups import (
     class_hints,
     id_hints,
@@ -86,6 +87,7 @@ def _places(truth: Truth, known: list[dict[str, Any]], found: Results) -> Iterat
     hints += filter(None, [box_hint(scenes) if found.box else None])
     if not hints:
         hints += class_hints(truth, scenes, _blind_ap50(truth, known, found, scenes))
+    hints += keypoint_hint(truth, known, found)
     if not hints:
         hints += filter(None, [score_hint(scenes)])
     yield from hints
@@ -160,7 +162,7 @@ def _overlap(scenes: list[Scene]) -> str:
 
 def _low_classes(found: Results) -> Iterator[str]:
     """Classes at 0 while others are not."""
-    kind = "box" if found.box else "mask"
+    kind = next(iter(found.kinds), "box")
     if len(found.per_class) < 2 or found.box.get("AP", 1) <= LOW:
         return
     silent = [

@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
+COUNTS = {"box": "objects", "mask": "mask_objects", "keypoints": "keypoint_objects"}
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
+LOGGED = METRICS[:6]  # in the log of a run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +41,9 @@ class Results:
     Attributes:
         box: AP, AP50, AP75, APs, APm, APl and AR of the boxes, 0 to 1; -1 where no object counts.
         mask: the same for masks; None when the detections have no masks.
-        per_class: class name to {"box": ..., "mask": ..., "objects": n, "mask_objects": n,
-            "detections": n}.
-        curves: "box" and "mask" to a `Curve`.
+        per_class: class name to {"box": ..., "mask": ..., "keypoints": ..., "objects": n,
+            "mask_objects": n, "keypoint_objects": n, "detections": n}.
+        curves: "box", "mask" and "keypoints" to a `Curve`.
         images: number of images evaluated.
         objects: number of annotated objects in them, crowds not counted.
         detections: number of detections used.
@@ -51,7 +54,11 @@ class Results:
         notes: sentences on what was measured and how: objects without masks, the limit, ids that
             differ in type.
         explanation: sentences on why a number is 0 or -1; None when none is.
+        keypoints: the same as `box` with OKS for IoU; None without keypoints.  COCO has no APs.
+        keypoint_objects: those of the objects that have a labeled keypoint.
         seconds_per_image: time the model took; None when only detections were given.
+        average_recall: AR of an RPN's proposals, as `evaluate.average_recall` gives it; None of a
+            detector that tells classes apart.
         coco_results: the detections as COCO result dictionaries (RLE masks, xywh boxes).
     """
 
@@ -68,8 +75,43 @@ class Results:
     left_out_images: int = 0
     notes: tuple[str, ...] = ()
     explanation: str | None = None
+    keypoints: dict[str, float] | None = None
+    keypoint_objects: int = 0
     seconds_per_image: float | None = None
+    average_recall: dict[str, float] | None = None
     coco_results: list[dict[str, Any]] = dataclasses.field(default_factory=list, repr=False)
+
+    log_file: ClassVar[str] = "ap.csv"  # of a run, with these columns
+    columns: ClassVar[tuple[str, ...]] = (
+        "step",
+        *(f"{kind}_{metric}" for kind in ("box", "mask", "keypoints") for metric in LOGGED),
+    )
+
+    @property
+    def kinds(self) -> dict[str, dict[str, float]]:
+        """The metrics of every kind that was measured, the easiest first."""
+        every = {"box": self.box, "mask": self.mask, "keypoints": self.keypoints}
+        return {kind: values for kind, values in every.items() if values}
+
+    @property
+    def hardest(self) -> tuple[str, dict[str, float]]:
+        """The last of `kinds`: by it the weights of a run are compared."""
+        return list(self.kinds.items())[-1]
+
+    def row(self) -> dict[str, float]:
+        """The numbers that the log of a run keeps."""
+        found = self.kinds.items()
+        return {f"{kind}_{m}": values[m] for kind, values in found for m in LOGGED}
+
+    @property
+    def score(self) -> tuple[str, float]:
+        """What the best weights of a run are chosen by."""
+        return "AP", self.hardest[1]["AP"]
+
+    def summary(self) -> str:
+        """One line."""
+        kind, values = self.hardest
+        return f"{kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}"
 
     def to_json(self) -> dict[str, Any]:
         """All numbers as plain JSON; without the curves and the detections."""
@@ -81,23 +123,37 @@ class Results:
         """The numbers as aligned text for a terminal; a dash where there is nothing to measure."""
         rows: list[tuple[str, ...]] = [("", "objects", *METRICS)]
         rows += [
-            (f"all, {kind}", str(count), *_cells(values))
-            for kind, count, values in (
-                ("box", self.objects, self.box),
-                ("mask", self.mask_objects, self.mask),
-            )
-            if values
+            (f"all, {kind}", str(getattr(self, COUNTS[kind])), *_cells(values))
+            for kind, values in self.kinds.items()
         ]
         if per_class and len(self.per_class) > 1:
             for name, entry in self.per_class.items():
                 for kind in self.curves:
-                    shown = f"{name!r}" if name in ("box", "mask", "all") else name
-                    count = entry["mask_objects" if kind == "mask" else "objects"]
+                    shown = f"{name!r}" if name in ("all", *COUNTS) else name
+                    count = entry[COUNTS[kind]]
                     rows.append((f"{shown}, {kind}", str(count), *_cells(entry[kind])))
-        first = max(len(row[0]) for row in rows)
-        lines = [row[0].ljust(first) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows]
+        lines = _aligned(rows)
+        if self.average_recall:
+            lines += ["", *_aligned(_recall_rows(self.average_recall))]
         return "\n".join(lines)
 
 
-def _cells(values: dict[str, float]) -> list[str]:
-    return ["-" if values[name] < 0 else f"{values[name]:.3f}" for name in METRICS]
+def _recall_rows(recall: dict[str, float]) -> list[tuple[str, ...]]:
+    """A row for each number of proposals, a column for each size of objects."""
+    limits = [name.partition("@")[2] for name in recall if name.startswith("AR@")]
+    sizes = ("AR", "ARs", "ARm", "ARl")
+    cells = [
+        (f"{limit} proposals", *_cells({s: recall[f"{s}@{limit}"] for s in sizes}, sizes))
+        for limit in limits
+    ]
+    return [("", *sizes), *cells]
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """The first column to the left, the others to the right."""
+    first = max(len(row[0]) for row in rows)
+    return [row[0].ljust(first) + "".join(cell.rjust(8) for cell in row[1:]) for row in rows]
+
+
+def _cells(values: dict[str, float], names: Sequence[str] = METRICS) -> list[str]:
+    return ["-" if values[name] < 0 else f"{values[name]:.3f}" for name in names]

@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from minimask.data.sample import skeleton_of
+from minimask.evaluate.average_recall import OBJECT, as_objects, average_recall
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.notes import COCO_LIMIT
-from minimask.evaluate.results import Results
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset, Sample
     from minimask.models.detections import Detections
 
-Seen = Callable[["Sample", "Detections"], None]
+Seen = Callable[["Sample", Any], None]
 
 
 def evaluate(
@@ -28,13 +29,15 @@ def evaluate(
     progress: bool = True,
     max_detections: int | None = None,
     on_image: Seen | None = None,
-) -> Results:
-    """Box and mask AP of a model on a data set.
+) -> Any:
+    """Box, mask and keypoint AP of a model on a data set; of a semantic segmenter, pixel IoU.
 
     Images are read, predicted and forgotten a batch at a time; masks are kept as run lengths.
 
     Args:
-        model: anything with `classes` and `predict(list of images) -> list of Detections`.
+        model: anything with `classes` and `predict(list of images) -> list of Detections`; of one
+            with `class_agnostic`, such as an RPN, the classes do not count, and average recall is
+            measured too.
         dataset: images and ground truth; classes are matched with the model's by name.
         batch_size: images per call of `predict`.
         limit: only the first so many images; needed for a data set without end.
@@ -43,42 +46,67 @@ def evaluate(
             100, or as many as the model keeps of an image if those are more.
         on_image: called with every sample and its detections, e.g. to draw some.
 
+    Returns:
+        `Results`; of a model whose `task` is "semantic", `SemanticResults`.
+
     Raises:
-        ValueError: no images, a data set without end and no limit, or no class in common.
+        ValueError: no images, a data set without end and no limit, no class in common, or other
+            keypoints.
     """
-    indices = _indices(dataset, limit)
-    ids = category_ids(model.classes, dataset)
+    if getattr(model, "task", None) == "semantic":
+        from minimask.evaluate.semantic import evaluate_label_maps
+
+        return evaluate_label_maps(
+            model,
+            dataset,
+            batch_size=batch_size,
+            limit=limit,
+            progress=progress,
+            on_image=on_image,
+        )
+    indices = indices_of(dataset, limit)
+    anything = bool(getattr(model, "class_agnostic", False))
+    ids = [OBJECT] if anything else category_ids(model.classes, dataset)
+    _check_keypoints(model, dataset)
     results: list[dict[str, Any]] = []
     gt = _GroundTruth(dataset, indices)
-    seconds, has_masks = 0.0, False
+    seconds, has_masks, has_keypoints = 0.0, False, False
     for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
         seconds += spent
         for sample, detections in zip(samples, found, strict=True):
             gt.add(sample)
             results += detections.to_coco(sample.image_id, ids)
             has_masks |= detections.mask_probs is not None
+            has_keypoints |= detections.keypoints is not None
             if on_image is not None:
                 on_image(sample, detections)
     if max_detections is None:
         max_detections = detections_limit(model)
     known = [result for result in results if result["category_id"] != UNKNOWN]
-    outcome = evaluate_detections(
-        gt.coco(),
-        known,
-        max_detections=max_detections,
-        kinds=None if has_masks else ("box",),
-    )
-    notes = [_class_note(model.classes, dataset.classes), outcome.explanation]
+    truth = as_objects(gt.coco()) if anything else gt.coco()
+    kinds: tuple[str, ...] | None = None if has_masks else ("box",)
+    if has_keypoints and any(a.get("num_keypoints") for a in truth["annotations"]):
+        kinds = ("box", "mask", "keypoints") if has_masks else ("box", "keypoints")
+    outcome = evaluate_detections(truth, known, max_detections=max_detections, kinds=kinds)
+    notes = [None if anything else _class_note(model.classes, dataset.classes)]
+    notes.append(outcome.explanation)
     return dataclasses.replace(
         outcome,
+        average_recall=average_recall(truth, known) if anything else None,
         explanation=" ".join(note for note in notes if note) or None,
         seconds_per_image=seconds / len(indices),
     )
 
 
+def _check_keypoints(model: Any, dataset: Dataset) -> None:
+    own, theirs = skeleton_of(model), skeleton_of(dataset)
+    if own is not None and theirs is not None and (problem := own.problem(theirs)):
+        raise ValueError(f"the model has {problem}: they cannot be compared")
+
+
 def detections_limit(model: Any) -> int:
     """COCO's limit, or the number of detections that a model keeps of an image if it is higher."""
-    kept = getattr(getattr(model, "roi_heads", None), "detections_per_img", COCO_LIMIT)
+    kept = getattr(getattr(model, "selection", None), "detections_per_img", COCO_LIMIT)
     return max(COCO_LIMIT, int(kept))
 
 
@@ -133,7 +161,7 @@ def ground_truth(dataset: Dataset, limit: int | None = None) -> dict[str, Any]:
     Raises:
         ValueError: no images, or a data set without end and no limit.
     """
-    indices = _indices(dataset, limit)
+    indices = indices_of(dataset, limit)
     gt = _GroundTruth(dataset, indices)
     if gt.finite:
         gt.seen = {image["id"] for image in dataset.coco()["images"][: len(indices)]}
@@ -181,7 +209,12 @@ class _GroundTruth:
         }
 
 
-def _indices(dataset: Dataset, limit: int | None) -> range:
+def indices_of(dataset: Dataset, limit: int | None) -> range:
+    """The images that an evaluation is about.
+
+    Raises:
+        ValueError: none, or a data set without end and no limit.
+    """
     if limit is not None and limit < 1:
         raise ValueError(f"limit: expected at least 1, got {limit}")
     try:

@@ -10,10 +10,13 @@ from minimask.functional.convolution import conv2d, conv_transpose2d, linear, ma
 from minimask.functional.losses import (
     binary_cross_entropy_with_logits,
     cross_entropy,
+    generalized_iou_loss,
+    sigmoid_focal_loss,
     smooth_l1,
 )
 from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
 from minimask.functional.roi_ops import roi_align, roi_align_levels, roi_pool, roi_warp
+from minimask.functional.smooth_activation import hard_sigmoid, hard_swish, silu
 
 __all__ = [
     "batch_norm",
@@ -22,7 +25,10 @@ __all__ = [
     "conv2d",
     "conv_transpose2d",
     "cross_entropy",
+    "generalized_iou_loss",
     "group_norm",
+    "hard_sigmoid",
+    "hard_swish",
     "linear",
     "log_softmax",
     "max_pool2d",
@@ -33,6 +39,8 @@ __all__ = [
     "roi_pool",
     "roi_warp",
     "sigmoid",
+    "sigmoid_focal_loss",
+    "silu",
     "smooth_l1",
     "softmax",
 ]

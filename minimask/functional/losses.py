@@ -1,4 +1,4 @@
-"""The losses of Mask R-CNN, stable for logits of any size.
+"""The losses of detectors, stable for logits of any size.
 
 R rows (boxes, anchors)   K classes
 """
@@ -58,6 +58,74 @@ class BinaryCrossEntropyWithLogits(Function):
         # s(x) is 1 / (1 + z) for x >= 0 and z / (1 + z) for x < 0
         probabilities = array_module(z).where(logits >= 0, 1, z) / (1 + z)
         return grad * (probabilities - targets), None
+
+
+class SigmoidFocalLoss(Function):
+    """a_t (1 - p_t)^gamma times the cross-entropy of yes or no, for every element.
+
+    p_t is the probability of the right answer, a_t is alpha for yes and 1 - alpha for no.
+    """
+
+    @staticmethod
+    def forward(ctx: Context, logits: Array, yes: Array, *, alpha: float, gamma: float) -> Array:
+        # with s = x for yes and -x for no: p_t = sigmoid(s), and log p_t = min(s, 0) - log1p(z)
+        xp = array_module(logits, yes)
+        signed = xp.where(yes, logits, -logits)
+        z = xp.exp(-xp.abs(logits))
+        wrong = xp.where(signed >= 0, z, 1) / (1 + z)  # 1 - p_t, without cancellation
+        entropy = xp.log1p(z)
+        entropy -= xp.minimum(signed, 0)
+        factor = wrong**gamma
+        if alpha >= 0:
+            factor *= xp.where(yes, logits.dtype.type(alpha), logits.dtype.type(1 - alpha))
+        ctx.save(yes, wrong, entropy, factor, gamma)
+        return factor * entropy
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:  # ds = -factor ((1 - p_t) + gamma p_t entropy)
+        yes, wrong, entropy, factor, gamma = ctx.saved
+        xp = array_module(wrong)
+        slope = factor * (wrong + gamma * (1 - wrong) * entropy)
+        return grad * xp.where(yes, -slope, slope), None
+
+
+class GeneralizedIoU(Function):
+    """1 - IoU + the share of the smallest box around both that neither covers, for every pair."""
+
+    @staticmethod
+    def forward(ctx: Context, pred: Array, target: Array, *, eps: float) -> Array:
+        xp = array_module(pred, target)
+        size, target_size = pred[:, 2:] - pred[:, :2], target[:, 2:] - target[:, :2]
+        low, high = xp.maximum(pred[:, :2], target[:, :2]), xp.minimum(pred[:, 2:], target[:, 2:])
+        both = high - low
+        both = both * (both > 0).all(axis=1)[:, None]  # those that only touch share nothing
+        around = xp.maximum(pred[:, 2:], target[:, 2:]) - xp.minimum(pred[:, :2], target[:, :2])
+        shared, hull = both.prod(axis=1), around.prod(axis=1)
+        union = size.prod(axis=1) + target_size.prod(axis=1) - shared
+        ctx.save(pred, target, size, both, around, shared, union, hull, eps)
+        return 1 - shared / (union + eps) + (hull - union) / (hull + eps)
+
+    @staticmethod
+    def backward(ctx: Context, grad: Array) -> Any:
+        # of each area first; then an area's slope along a side is the length of the other one
+        pred, target, size, both, around, shared, union, hull, eps = ctx.saved
+        xp = array_module(pred)
+        of_shared, of_union = -1 / (union + eps), shared / (union + eps) ** 2 - 1 / (hull + eps)
+        of_hull = (union + eps) / (hull + eps) ** 2
+        of_shared -= of_union  # the union is both areas without what they share
+        own = of_union[:, None] * size[:, ::-1]
+        common = of_shared[:, None] * both[:, ::-1]
+        outer = of_hull[:, None] * around[:, ::-1]
+        low = -own - _share(pred[:, :2], target[:, :2]) * common
+        low -= _share(target[:, :2], pred[:, :2]) * outer
+        high = own + _share(target[:, 2:], pred[:, 2:]) * common
+        high += _share(pred[:, 2:], target[:, 2:]) * outer
+        return grad[:, None] * xp.concatenate([low, high], axis=1), None
+
+
+def _share(larger: Array, smaller: Array) -> Array:
+    """How much of a maximum's gradient the first gets: 1 where it is larger, half in a tie."""
+    return (larger > smaller) + (larger == smaller) * larger.dtype.type(0.5)
 
 
 class SmoothL1(Function):
@@ -163,3 +231,51 @@ def smooth_l1(pred: Any, target: Any, *, beta: float = 1.0, reduction: str = "su
         raise ValueError(f"smooth_l1: `beta` must be at least 0, got {beta}")
     target = _constant("smooth_l1", "target", target, pred)
     return _reduce("smooth_l1", SmoothL1.apply(pred, target, beta=float(beta)), reduction)
+
+
+def sigmoid_focal_loss(
+    logits: Any, targets: Any, *, alpha: float = 0.25, gamma: float = 2.0, reduction: str = "sum"
+) -> Tensor:
+    """Cross-entropy of yes/no targets that fades where the answer is right (RetinaNet, eq. 5).
+
+    Among a hundred thousand anchors nearly all are background, and nearly all of those easy: their
+    small losses would add up to more than the objects'.
+
+    Args:
+        logits: any shape, any numbers; sigmoid(logits) is the probability of yes.
+        targets: the same shape, 0 or 1 (or bool).
+        alpha: weight of yes; of no it is 1 - alpha. Negative: both count 1.
+        gamma: how fast the loss fades; 0 is cross-entropy.
+        reduction: "sum", "mean" (0 for no elements), or "none" for one loss per element.
+
+    Raises:
+        ValueError: the shapes do not fit, alpha is above 1, or gamma below 0.
+    """
+    op = "sigmoid_focal_loss"
+    if alpha > 1 or gamma < 0:
+        raise ValueError(
+            f"{op}: `alpha` must be at most 1 and `gamma` at least 0, got {alpha} and {gamma}"
+        )
+    yes = _constant(op, "targets", targets, logits) > 0.5
+    losses = SigmoidFocalLoss.apply(logits, yes, alpha=float(alpha), gamma=float(gamma))
+    return _reduce(op, losses, reduction)
+
+
+def generalized_iou_loss(
+    pred: Any, target: Any, *, eps: float = 1e-7, reduction: str = "sum"
+) -> Tensor:
+    """1 - the generalized IoU of pairs of boxes (Rezatofighi et al. 2019): 0 where they are equal.
+
+    Unlike 1 - IoU it tells boxes that do not overlap in which direction the other one is.
+
+    Args:
+        pred: (R, 4) x0 y0 x1 y1, of positive size.
+        target: (R, 4) likewise.
+        eps: added to the areas that are divided by.
+        reduction: "sum", "mean" (0 for no boxes), or "none" for one loss per pair.
+    """
+    op = "generalized_iou_loss"
+    if len(pred.shape) != 2 or pred.shape[1] != 4:
+        raise ValueError(f"{op}: expected `pred` (R, 4), got {tuple(pred.shape)}")
+    target = _constant(op, "target", target, pred)
+    return _reduce(op, GeneralizedIoU.apply(pred, target, eps=float(eps)), reduction)

@@ -5,8 +5,10 @@ Letters: A anchors per cell, B anchors of all levels, H W height and width of a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import floordiv
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,14 @@ def cell_anchors(
     return np.round(cell) if round_corners else cell
 
 
+def network_stride(pixels: int, cells: int) -> int:
+    """The power of two that makes `cells` of so many pixels, each halving rounded up.
+
+    Of a single cell, which any large one makes, the smallest: its place is the same.
+    """
+    return 1 << max(0, math.ceil(math.log2(pixels / cells)))
+
+
 @dataclass(frozen=True)
 class Anchors:
     """The anchors of all levels of an image, B in all; float32."""
@@ -66,6 +76,7 @@ class AnchorGenerator:
     ):
         """One entry of `sizes` per level of the pyramid: a size, or several, in pixels."""
         self.offset = convention.anchor_offset  # of the first anchor's center, in strides
+        self.fixed_strides = convention.map_strides == "fixed"
         per_level = [s if isinstance(s, Sequence) else (s,) for s in sizes]
         how: dict[str, Any] = {
             "round_corners": convention.round_anchors,
@@ -132,7 +143,8 @@ class AnchorGenerator:
         self, cell: np.ndarray, shape: tuple[int, int], image_shape: tuple[int, int]
     ) -> np.ndarray:
         """Shift the anchors of one cell over a whole level."""
-        stride_y, stride_x = image_shape[0] // shape[0], image_shape[1] // shape[1]
+        stride_of = network_stride if self.fixed_strides else floordiv
+        stride_y, stride_x = map(stride_of, image_shape, shape)
         y = (np.arange(shape[0], dtype=np.float32) + self.offset) * stride_y
         x = (np.arange(shape[1], dtype=np.float32) + self.offset) * stride_x
         grid_y, grid_x = np.meshgrid(y, x, indexing="ij")

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +19,7 @@ from minimask.autograd import Tensor, ops, zero_like
 from minimask.autograd.arrays import softmax
 from minimask.autograd.hooks import record, stage
 from minimask.kernels.nms import batched_nms
+from minimask.models.conv_layer import ConvLayer
 from minimask.models.detections import Instances
 from minimask.models.initialization import linear
 from minimask.models.transform import ImageTransform
@@ -39,6 +42,41 @@ class BoxHead(Module):
         """(R, C, 7, 7) -> (R, width)."""
         flat = ops.reshape(pooled, (pooled.shape[0], -1))
         return F.relu(self.fc7(F.relu(self.fc6(flat))))
+
+
+class ConvBoxHead(Sequential):
+    """3x3 convolutions and one fully connected layer (Group Normalization, section 4.2).
+
+    Parameters are named as in torchvision, where flattening has a number: 0 .. 3 are the usual
+    four convolutions, 5 is the fully connected layer.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: Sequence[int],
+        width: int,
+        rng: np.random.Generator,
+        **norm: Any,  # norm and norm_eps of a `ConvLayer`
+    ):
+        sizes = [in_channels, *channels]
+        super().__init__(
+            *(ConvLayer(before, after, 3, rng, **norm) for before, after in pairwise(sizes)),
+            Flatten(),
+            linear(sizes[-1] * POOLED_SIZE**2, width, rng),
+        )
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(R, C, 7, 7) -> (R, width)."""
+        return F.relu(super().forward(pooled))
+
+
+class Flatten(Module):
+    """The values of every RoI as one row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(R, ...) -> (R, all of them)."""
+        return ops.reshape(x, (x.shape[0], -1))
 
 
 class C4BoxHead(Module):

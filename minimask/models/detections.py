@@ -1,6 +1,6 @@
 """What the model says about an image.
 
-Letters: R objects in an image, H W its height and width, M side of a predicted mask.
+Letters: R objects in an image, H W its height and width, M side of a predicted mask, P keypoints.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from minimask.data.keypoints import to_coco_keypoints
 from minimask.data.sample import Target as Target  # was at home here: old imports go on working
 from minimask.data.sample import encode_masks
+from minimask.data.skeleton import Skeleton
 from minimask.models.paste import THRESHOLD, paste_crop
 
 
@@ -29,6 +31,7 @@ class Instances:
     scores       (R,)          float32  0 .. 1
     proposals    (R, 4)        float32  what each box was refined from
     mask_probs   (R, M, M)     float32  0 .. 1 over the box, from the mask head; None: no masks
+    keypoints    (R, P, 3)     float32  x y and score, from the keypoint head; None: no keypoints
     ===========  ============  =======  ===============================================
     """
 
@@ -37,6 +40,7 @@ class Instances:
     scores: np.ndarray
     proposals: np.ndarray
     mask_probs: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
 
     @classmethod
     def empty(cls) -> Instances:
@@ -57,6 +61,7 @@ class Detections:
     scores       (R,)          float32  0 .. 1
     mask_probs   (R, M, M)     float32  0 .. 1 over the mask box; None for boxes only
     mask_boxes   (R, 4)        float32  the box each mask lies in; None: `boxes`
+    keypoints    (R, P, 3)     float32  x y in pixels, score; None: the model finds none
     ===========  ============  =======  ============================================
 
     Full-size masks are drawn when asked for (`masks`, `soft_masks`, `mask`) and not kept.
@@ -70,6 +75,8 @@ class Detections:
     classes: tuple[str, ...]
     paste: str = "torchvision"  # how small masks are drawn, see `minimask.models.paste`
     mask_boxes: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
+    skeleton: Skeleton | None = None  # names and limbs of the keypoints
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -81,12 +88,23 @@ class Detections:
             for name, score in zip(self.names[:5], self.scores[:5], strict=True)
         )
         more = ", ..." if len(self) > 5 else ""
+        if self.keypoints is not None:
+            more += f"; {self.keypoints.shape[1]} keypoints each"
         return f"Detections({len(self)} in {width} x {height} pixels: {found}{more})"
 
     @property
     def names(self) -> list[str]:
         """The class name of each detection."""
         return [self.classes[label] for label in self.labels]
+
+    @property
+    def keypoint_names(self) -> tuple[str, ...]:
+        """What the P keypoints are called."""
+        if self.keypoints is None:
+            raise ValueError("these detections have no keypoints: the model has no keypoint head")
+        if self.skeleton is None:
+            return tuple(str(k + 1) for k in range(self.keypoints.shape[1]))
+        return self.skeleton.names
 
     @property
     def masks(self) -> np.ndarray:
@@ -136,12 +154,15 @@ class Detections:
             scores=self.scores[index],
             mask_probs=probs,
             mask_boxes=around,
+            keypoints=None if self.keypoints is None else self.keypoints[index],
         )
 
     def to_coco(
         self, image_id: int | str, category_ids: Sequence[int | str] | None = None
     ) -> list[dict[str, Any]]:
         """The detections as COCO results: one JSON-able dict each, boxes as x y width height.
+
+        Keypoints are written as COCO counts them: the center of the first pixel is 0, not 0.5.
 
         Args:
             image_id: the image's id in the annotation file.
@@ -163,6 +184,8 @@ class Detections:
             }
             if self.mask_probs is not None:
                 (result["segmentation"],) = encode_masks(self.mask(i)[None])
+            if self.keypoints is not None:
+                result["keypoints"] = to_coco_keypoints(self.keypoints[i], scores=True)
             results.append(result)
         return results
 

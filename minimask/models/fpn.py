@@ -6,6 +6,7 @@ Letters: N images, C channels of the pyramid, H W height and width of the input.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,24 +14,33 @@ from minimask import functional as F
 from minimask.autograd import Tensor
 from minimask.autograd.hooks import record
 from minimask.models.backbone import Backbone
+from minimask.models.bodies import Body
+from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, uniform_fan_in
-from minimask.models.resnet import ResNet
-from minimask.nn import Module, Sequential
+from minimask.nn import Module
 
 
 class FPN(Module):
     """From the top down, each level adds what the coarser one knows (FPN, figure 3)."""
 
-    def __init__(self, in_channels: Sequence[int], channels: int, rng: np.random.Generator):
-        self.inner_blocks = [
-            Sequential(conv(c, channels, 1, rng, draw=uniform_fan_in)) for c in in_channels
-        ]
-        self.layer_blocks = [
-            Sequential(conv(channels, channels, 3, rng, draw=uniform_fan_in)) for _ in in_channels
-        ]
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        rng: np.random.Generator,
+        **norm: Any,  # norm and norm_eps of a `ConvLayer`
+    ):
+        how = {"relu": False, "draw": uniform_fan_in, **norm}
+        self.inner_blocks = [ConvLayer(c, channels, 1, rng, **how) for c in in_channels]
+        self.layer_blocks = [ConvLayer(channels, channels, 3, rng, **how) for _ in in_channels]
 
     def forward(self, features: Sequence[Tensor]) -> list[Tensor]:
         """C2 .. C5 -> P2 .. P5 with equal channels, and P6, which is every other cell of P5."""
+        pyramid = self.top_down(features)
+        return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
+
+    def top_down(self, features: Sequence[Tensor]) -> list[Tensor]:
+        """The same without P6."""
         merged = self.inner_blocks[-1](features[-1])
         pyramid = [self.layer_blocks[-1](merged)]
         steps = zip(features, self.inner_blocks, self.layer_blocks, strict=True)
@@ -38,15 +48,15 @@ class FPN(Module):
             above = F.resize(merged, c.shape[2:], mode="nearest")
             merged = lateral(c, residual=above)
             pyramid.insert(0, block(merged))
-        return [*pyramid, F.max_pool2d(pyramid[-1], 1, stride=2, padding=0)]
+        return pyramid
 
 
-class ResNetFPN(Backbone):
-    """A residual network and its pyramid."""
+class FPNBackbone(Backbone):
+    """A body and its pyramid."""
 
-    def __init__(self, body: ResNet, channels: int, rng: np.random.Generator):
+    def __init__(self, body: Body, channels: int, rng: np.random.Generator, **norm: Any):
         self.body = body
-        self.fpn = FPN(body.out_channels, channels, rng)
+        self.fpn = FPN(body.out_channels, channels, rng, **norm)
         self.channels = channels
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -62,13 +72,13 @@ class ResNetFPN(Backbone):
 
 
 class SingleScaleBackbone(Backbone):
-    """A residual network whose last map alone is used, as before the pyramid (Faster R-CNN).
+    """A body whose last map alone is used, as before the pyramid (Faster R-CNN).
 
-    C4, stride 16, is used as it is; C5, stride 32, with `channels` given, goes through a 1x1
-    convolution to that many, so that heads made for a pyramid fit.
+    C4, stride 16, is used as it is, and so is dilated C5; C5, stride 32, with `channels` given,
+    goes through a 1x1 convolution to that many, so that heads made for a pyramid fit.
     """
 
-    def __init__(self, body: ResNet, rng: np.random.Generator, channels: int | None = None):
+    def __init__(self, body: Body, rng: np.random.Generator, channels: int | None = None):
         self.body = body
         last = body.out_channels[-1]
         self.reduce = None

@@ -38,6 +38,8 @@ def conv(
     rng: np.random.Generator,
     *,
     stride: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
     bias: bool = True,
     draw: Draw = fan_out_normal,
 ) -> Conv2d:
@@ -47,7 +49,9 @@ def conv(
         out_channels,
         kernel_size,
         stride=stride,
-        padding=kernel_size // 2,
+        padding=kernel_size // 2 * dilation,
+        dilation=dilation,
+        groups=groups,
         bias=bias,
         rng=rng,
     )
@@ -64,9 +68,12 @@ def conv_transpose(
     rng: np.random.Generator,
     *,
     stride: int,
+    padding: int = 0,
 ) -> ConvTranspose2d:
     """A transposed convolution for a relu after it; its bias starts at 0."""
-    layer = ConvTranspose2d(in_channels, out_channels, kernel_size, stride=stride, rng=rng)
+    layer = ConvTranspose2d(
+        in_channels, out_channels, kernel_size, stride=stride, padding=padding, rng=rng
+    )
     layer.weight.data[...] = fan_out_normal(layer.weight.shape, rng)
     if layer.bias is not None:
         layer.bias.data[...] = 0

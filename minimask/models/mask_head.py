@@ -21,6 +21,7 @@ from minimask.conventions import check_choice
 from minimask.data.masks import ObjectMasks
 from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import C4BoxHead, SampledRoIs, background_class
+from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, conv_transpose, linear, tiny_normal
 from minimask.nn import Module, Sequential
 from minimask.system.device import download, upload
@@ -30,21 +31,19 @@ TOGETHER = 2**26  # pixels of ground-truth masks cut at once: as float32 256 MB
 OUTPUTS = ("sigmoid", "softmax", "agnostic")
 
 
-class ConvReLU(Sequential):
-    """A convolution, and ReLU in the same pass; parameters 0.weight and 0.bias."""
-
-    def forward(self, x: Tensor, **after: Any) -> Tensor:
-        """(R, C, H, W) -> (R, C_out, H, W)."""
-        return super().forward(x, relu=True, **after)
-
-
 class MaskHead(Sequential):
     """3x3 convolutions that keep the 14 x 14 layout (Mask R-CNN, figure 4 right)."""
 
-    def __init__(self, in_channels: int, channels: Sequence[int], rng: np.random.Generator):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: Sequence[int],
+        rng: np.random.Generator,
+        **norm: Any,  # norm and norm_eps of a `ConvLayer`
+    ):
         sizes = [in_channels, *channels]
         super().__init__(
-            *(ConvReLU(conv(before, after, 3, rng)) for before, after in pairwise(sizes))
+            *(ConvLayer(before, after, 3, rng, **norm) for before, after in pairwise(sizes))
         )
 
 

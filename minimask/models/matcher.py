@@ -28,7 +28,8 @@ class Matcher:
 
     With `best_iou_min` the box (or, in a tie, the boxes) closest to each object is a match
     whatever the thresholds say, provided its IoU is positive and at least this.  It then stands
-    for the object *it* overlaps most (Faster R-CNN, section 3.1.2, rule i).
+    for the object *it* overlaps most (Faster R-CNN, section 3.1.2, rule i); with `best_is_taken`
+    for the object that it is closest to of all boxes, of several such objects the last.
 
     Raises:
         ValueError: `bg_iou_thresh` is above `fg_iou_thresh`.
@@ -37,6 +38,7 @@ class Matcher:
     fg_iou_thresh: float
     bg_iou_thresh: float
     best_iou_min: float | None = None
+    best_is_taken: bool = False
 
     def __post_init__(self) -> None:
         if self.bg_iou_thresh > self.fg_iou_thresh:
@@ -55,7 +57,7 @@ class Matcher:
         Returns:
             (B,) int64 where the boxes are: 0 .. G - 1, or BACKGROUND, or IGNORED.
         """
-        if on_gpu(boxes) or emulating():
+        if on_gpu(boxes) or emulating() or self.best_is_taken:
             return self.match_iou(box_iou(gt_boxes, boxes))
         if len(gt_boxes) == 0:
             return np.full(len(boxes), BACKGROUND, np.int64)
@@ -75,7 +77,12 @@ class Matcher:
         if self.best_iou_min is not None and boxes:
             best = iou.max(axis=1, keepdims=True)
             # an object nothing overlaps has IoU 0 with every box: none of them is its match
-            forced = ((iou == best) & (best >= self.best_iou_min) & (best > 0)).any(axis=0)
+            closest = (iou == best) & (best >= self.best_iou_min) & (best > 0)
+            forced = closest.any(axis=0)
+            if self.best_is_taken:
+                xp = array_module(iou)
+                last = objects - 1 - closest[::-1].argmax(axis=0)
+                nearest = xp.where(forced, last, nearest)
         return self._decide(nearest, overlap, forced)
 
     def _decide(self, nearest: Array, overlap: Array, forced: Array | None) -> Array:

@@ -19,6 +19,7 @@ from minimask.autograd.hooks import record, stage
 from minimask.conventions import TORCHVISION, Convention
 from minimask.data.sample import Target
 from minimask.models.anchors import AnchorGenerator, Anchors
+from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, small_normal
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
 from minimask.models.proposals import Four, filter_proposals
@@ -31,15 +32,19 @@ from minimask.system.device import download, on_gpu, upload
 class RPNHead(Module):
     """One small network that slides over every level of the pyramid."""
 
-    def __init__(self, channels: int, anchors_per_cell: int, rng: np.random.Generator):
+    def __init__(
+        self, channels: int, anchors_per_cell: int, rng: np.random.Generator, *, depth: int = 1
+    ):
         a = anchors_per_cell
-        self.conv = Sequential(Sequential(conv(channels, channels, 3, rng, draw=small_normal)))
+        self.conv = Sequential(
+            *(ConvLayer(channels, channels, 3, rng, draw=small_normal) for _ in range(depth))
+        )
         self.cls_logits = conv(channels, a, 1, rng, draw=small_normal)
         self.bbox_pred = conv(channels, 4 * a, 1, rng, draw=small_normal)
 
     def forward(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """For each level: objectness logits (N, A, H, W) and box deltas (N, 4 A, H, W)."""
-        hidden = [self.conv(level, relu=True) for level in pyramid]
+        hidden = [self.conv(level) for level in pyramid]
         return [self.cls_logits(h) for h in hidden], [self.bbox_pred(h) for h in hidden]
 
 
@@ -59,16 +64,18 @@ class RPN(Sealed):
         pre_nms_top_n_train: int = 2000,  # of each level
         pre_nms_top_n_test: int = 1000,
         nms_thresh: float = 0.7,  # section 3.3
+        score_thresh: float = 0.0,  # proposals must be as probable
         post_nms_top_n_train: int = 2000,  # of an image; Faster R-CNN, section 3.3
         post_nms_top_n_test: int = 1000,  # Mask R-CNN, section 3.1
     ):
         """Options of a factory are these names with `rpn_` before them."""
         self.head = head
         self.anchor_generator = anchor_generator
-        self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, convention.rpn_best_iou_min)
+        taken = convention.best_box_is_taken
+        self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, convention.rpn_best_iou_min, taken)
         self.sampler = BalancedSampler(batch_size_per_image, positive_fraction)
         self.pre_nms_top_n_train, self.pre_nms_top_n_test = pre_nms_top_n_train, pre_nms_top_n_test
-        self.nms_thresh = nms_thresh
+        self.nms_thresh, self.score_thresh = nms_thresh, score_thresh
         self.post_nms_top_n_train = post_nms_top_n_train
         self.post_nms_top_n_test = post_nms_top_n_test
         self.min_size = convention.rpn_min_size
@@ -102,13 +109,7 @@ class RPN(Sealed):
             Of each image the proposals (R, 4) in the network's input, best first, on the CPU; and
             with targets loss_objectness and loss_rpn_box_reg.
         """
-        objectness, deltas = self.head(pyramid)
-        for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
-            record(f"rpn/objectness/{i}", level_logits)
-            record(f"rpn/deltas/{i}", level_deltas)
-        shapes = [level.shape[2:] for level in pyramid]
-        anchors = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
-        record("rpn/anchors", anchors.on_cpu)
+        objectness, deltas, anchors = self.judge(pyramid, batch)
         losses = {}
         if targets is not None:
             losses = self.losses(objectness, deltas, anchors, targets, rng, samples)
@@ -116,9 +117,20 @@ class RPN(Sealed):
             return list(samples.proposals), losses
         training = training or targets is not None
         found = self.propose(objectness, deltas, anchors.levels, batch.transforms, training)
-        record("rpn/proposals", [boxes for boxes, _ in found])
-        record("rpn/scores", [scores for _, scores in found])
         return [boxes for boxes, _ in found], losses
+
+    def judge(
+        self, pyramid: Sequence[Tensor], batch: Batch
+    ) -> tuple[list[Tensor], list[Tensor], Anchors]:
+        """Of every level objectness logits (N, A, H, W) and deltas (N, 4 A, H, W); the anchors."""
+        objectness, deltas = self.head(pyramid)
+        for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
+            record(f"rpn/objectness/{i}", level_logits)
+            record(f"rpn/deltas/{i}", level_deltas)
+        shapes = [level.shape[2:] for level in pyramid]
+        anchors = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
+        record("rpn/anchors", anchors.on_cpu)
+        return objectness, deltas, anchors
 
     def losses(
         self,
@@ -157,18 +169,8 @@ class RPN(Sealed):
 
     @stage("anchors, matching")
     def match(self, anchors: Array, gt_boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The object of each anchor (B,) in each image, on the CPU, where chance decides.
-
-        Computed where the anchors (B, 4) are.
-        """
-        matches = [
-            self.matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), anchors)
-            for b in gt_boxes
-        ]
-        if not on_gpu(anchors):
-            return matches
-        stacked = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
-        return [m.astype(np.int64) for m in download(stacked, "matched anchors")]
+        """The object of each anchor (B,) in each image, on the CPU, where chance decides."""
+        return match_anchors(self.matcher, anchors, gt_boxes)
 
     @stage("proposals")
     def propose(
@@ -191,7 +193,7 @@ class RPN(Sealed):
             xp = array_module(*anchors)
             logits, flat_deltas = [xp.concatenate(logits, 1)], [xp.concatenate(flat_deltas, 1)]
             anchors = [xp.concatenate(anchors)]
-        return filter_proposals(
+        found = filter_proposals(
             logits,
             flat_deltas,
             anchors,
@@ -199,10 +201,31 @@ class RPN(Sealed):
             pre_nms_top_n=self.pre_nms_top_n_train if training else self.pre_nms_top_n_test,
             post_nms_top_n=self.post_nms_top_n_train if training else self.post_nms_top_n_test,
             nms_thresh=self.nms_thresh,
+            score_thresh=self.score_thresh,
             min_size=self.min_size,
             box_weights=self.box_weights,
             delta_clamp=self.delta_clamp,
         )
+        record("rpn/proposals", [boxes for boxes, _ in found])
+        record("rpn/scores", [scores for _, scores in found])
+        return found
+
+
+def match_anchors(
+    matcher: Matcher, anchors: Array, gt_boxes: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """The object of each anchor (B,) in each image, on the CPU.
+
+    Computed where the anchors (B, 4) are.
+    """
+    matches = [
+        matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), anchors)
+        for b in gt_boxes
+    ]
+    if not on_gpu(anchors):
+        return matches
+    stacked = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
+    return [m.astype(np.int64) for m in download(stacked, "matched anchors")]
 
 
 def flatten_level(level: Array, values: int) -> Array:

@@ -19,6 +19,7 @@ from minimask.data.mask_values import as_masks
 from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Target, as_rgb
 from minimask.kernels.resize import resize
+from minimask.models.opencv import resize_bytes
 from minimask.system.device import upload
 
 
@@ -43,6 +44,27 @@ class ImageTransform:
     def clip(self, boxes: np.ndarray) -> np.ndarray:
         """Cut boxes of the network's input off at the borders of the image. (R, 4) -> (R, 4)."""
         return self._shift(box_ops.clip(self._shift(boxes, -1), *self.resized), 1)
+
+    def keypoints_to_network(self, keypoints: np.ndarray) -> np.ndarray:
+        """Keypoints of the image as those of the network's input. (R, P, 3) -> the same float32.
+
+        The third number, visibility or score, stays as it is.
+        """
+        y, x = self.resized[0] / self.original[0], self.resized[1] / self.original[1]
+        return self._move_keypoints(keypoints, (x, y), self.offset[::-1])
+
+    def keypoints_to_image(self, keypoints: np.ndarray) -> np.ndarray:
+        """The way back. (R, P, 3) -> (R, P, 3) float32."""
+        y, x = self.original[0] / self.resized[0], self.original[1] / self.resized[1]
+        right, down = self.offset[::-1]
+        return self._move_keypoints(keypoints, (x, y), (-right * x, -down * y))
+
+    @staticmethod
+    def _move_keypoints(
+        keypoints: np.ndarray, factor: tuple[float, float], way: tuple[float, float]
+    ) -> np.ndarray:
+        moved = np.asarray(keypoints, np.float32) * constant((*factor, 1.0), keypoints)
+        return moved + constant((*way, 0.0), keypoints) if any(way) else moved
 
     def _shift(self, boxes: np.ndarray, sign: int) -> np.ndarray:
         if self.offset == (0, 0):
@@ -136,6 +158,8 @@ def _content(
         small = Image.fromarray(np.ascontiguousarray(image))
         small = small.resize(size[::-1], Image.Resampling.BILINEAR)
         return _normalize(upload(np.asarray(small), like, "image"), convention)
+    if convention.image_resize == "opencv":
+        return _normalize(upload(resize_bytes(image, *size), like, "image"), convention)
     image = upload(image, like, "image")  # as bytes: a quarter of what floats would be
     return resize(_normalize(image, convention)[None], size, mode="bilinear")[0]
 
@@ -151,7 +175,7 @@ def _normalize(image: Array, convention: Convention) -> Array:
 
 @stage("image transform")
 def resize_target(target: Target, transform: ImageTransform, size: tuple[int, int]) -> Target:
-    """The target in the network's input: boxes moved, masks resized to the nearest pixel.
+    """The target in the network's input: boxes and keypoints moved, masks of the nearest pixels.
 
     Masks become uint8, ObjectMasks remain what they are.  They are of the padded `size` only where
     the image was moved inside it; otherwise they keep the content's size, which is all that boxes
@@ -169,7 +193,11 @@ def resize_target(target: Target, transform: ImageTransform, size: tuple[int, in
             masks = masks[:, rows[:, None], columns]
         if transform.offset != (0, 0):
             masks = _placed(masks, size, transform)
-    return Target(transform.to_network(target.boxes), np.asarray(target.labels, np.int64), masks)
+    keypoints = target.keypoints
+    if keypoints is not None:
+        keypoints = transform.keypoints_to_network(keypoints)
+    labels = np.asarray(target.labels, np.int64)
+    return Target(transform.to_network(target.boxes), labels, masks, keypoints)
 
 
 def _placed(

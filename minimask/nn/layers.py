@@ -14,6 +14,7 @@ import numpy as np
 from minimask import functional as F
 from minimask.autograd import Tensor
 from minimask.autograd.arrays import array_module
+from minimask.autograd.checkpoint import recomputing
 from minimask.functional.convolution import Pair
 from minimask.nn import init
 from minimask.nn.module import Module
@@ -173,6 +174,8 @@ class BatchNorm2d(Module):
             mean, var = self.running_mean, self.running_var
             return F.batch_norm(x, self.weight, self.bias, mean, var, eps=self.eps, **after)
         y, mean, var = F.batch_norm_train(x, self.weight, self.bias, eps=self.eps, **after)
+        if recomputing():  # this batch was counted the first time
+            return y
         count = x.size // x.shape[1]
         var = var * var.dtype.type(count / (count - 1))  # what is collected estimates new images
         for running, batch in ((self.running_mean, mean), (self.running_var, var)):
@@ -256,6 +259,17 @@ class ReLU(Module):
     def forward(self, x: Any) -> Tensor:
         """Any shape -> the same shape."""
         return F.relu(x)
+
+
+class MaxPool2d(Module):
+    """The largest value of every window; windows touch each other unless a stride is given."""
+
+    def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Any) -> Tensor:
+        """(N, C, H, W) -> (N, C, H / stride, W / stride), rounded down."""
+        return F.max_pool2d(x, self.kernel_size, stride=self.stride, padding=self.padding)
 
 
 class Identity(Module):

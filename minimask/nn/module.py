@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 
-from minimask.autograd import Tensor, hooks
+from minimask.autograd import Tensor, checkpoint, hooks
 from minimask.autograd.arrays import Array
 from minimask.system.device import download, find, move, on_gpu, upload
 
@@ -25,16 +26,21 @@ class Module:
     """
 
     training: bool = True
+    recomputed: bool = False  # keep nothing inside for the backward pass: see `checkpoint`
     forward: Callable[..., Any]
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run `forward`."""
+        forward: Callable[..., Any] = self.forward
+        if self.recomputed:
+            forward = functools.partial(checkpoint, functools.partial(forward, **options))
+            options = {}
         hook = hooks.active.get()
         if hook is None:
-            return self.forward(*args, **options)
+            return forward(*args, **options)
         hook.enter(None, self)
         try:
-            return self.forward(*args, **options)
+            return forward(*args, **options)
         finally:
             hook.leave()
 

@@ -24,6 +24,7 @@ NEW_NAME = {
     "minimask.functional.regions": "minimask.functional.roi_ops",
     "minimask.graph": "minimask.autograd.graph",
     "minimask.kernel_lab": "minimask.tools.kernel_lab",
+    "minimask.models.resnet": "minimask.models.bodies.resnet",
     "minimask.ops": "minimask.autograd.ops",
     "minimask.profile": "minimask.tools.profile",
     "minimask.runtime": "minimask.system.runtime",

@@ -16,6 +16,8 @@ LOSSES = (
     "loss_classifier",
     "loss_box_reg",
     "loss_mask",
+    "loss_keypoint",
+    "loss_pixels",  # of semantic segmenters, which have no other
 )
 STEP_COLUMNS = (
     "step",
@@ -28,8 +30,6 @@ STEP_COLUMNS = (
     "seconds",
 )
 VALIDATION_COLUMNS = ("step", "loss", *LOSSES)
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-EVALUATION_COLUMNS = ("step", *(f"{kind}_{m}" for kind in ("box", "mask") for m in METRICS))
 
 
 class CsvLog:
@@ -39,13 +39,16 @@ class CsvLog:
 
     Args:
         path: the file; created with a header line if it is not there.
-        columns: the names; the first must be "step".
+        columns: the names; the first must be "step".  A file that is there keeps its own, so that
+            the run of an older version can go on.
     """
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path, self.columns = path, tuple(columns)
+        self.path = path
         if not path.exists() or path.stat().st_size == 0:
             path.write_text(",".join(columns) + "\n")
+        with open(path, newline="") as file:
+            self.columns = tuple(next(csv.reader(file)))
         self._file = open(path, "a", newline="")
 
     def write(self, row: Mapping[str, float | int | str]) -> None:

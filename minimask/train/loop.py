@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minimask.system.device import count_transfers, on_gpu
-from minimask.train import checkpoint, folder, log
-from minimask.train.agree import check_classes, check_model
+from minimask.train import checkpoint, folder, log, stages
+from minimask.train.agree import check_classes, check_keypoints, check_model
 from minimask.train.diagnose import TrainingError, explain_nonfinite
 from minimask.train.interrupt import StopRequest
 from minimask.train.pictures import draw_curves, draw_predictions
@@ -22,7 +22,7 @@ from minimask.train.validation import validation_losses
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset, Sample
-    from minimask.evaluate import Results
+    from minimask.evaluate import Results, SemanticResults
 
 
 class Interrupted(KeyboardInterrupt):
@@ -45,7 +45,7 @@ def train(
     goes through at once or is killed and resumed any number of times.
 
     Args:
-        model: a detector of `minimask.models`, with the weights to start from.
+        model: of `minimask.models`, with the weights to start from.
         dataset: images to learn from.
         settings: how.
         out: a folder that does not exist yet; with `resume`, that of a run with these settings.
@@ -57,19 +57,22 @@ def train(
     Returns:
         What metrics.json holds: step, seconds, images_per_second, memory_mb, and with `val` the
         metrics of the final weights, then also as a `table` for a terminal.  `best` is the
-        evaluation with the highest AP; a run that `patience` ended has its weights, and says
-        with `stopped_after` how far it went.
+        evaluation with the highest AP or mean IoU; a run that `patience` ended has its weights,
+        and says with `stopped_after` how far it went.
 
     Raises:
         FolderInUse: `out` holds another run, or other files.
         TrainingError: a loss became NaN or infinite.
         DiskFull: no room to write.
         Interrupted: Ctrl-C; the run was saved first.
-        ValueError: model and data have different classes; a checkpoint of another model.
+        ValueError: model and data have different classes or keypoints; a checkpoint of another
+            model.
     """
     whole = settings if isinstance(settings, RunSettings) else RunSettings(train=settings)
     path = Path(out)
     check_classes(model, dataset, val)
+    stages.check(model, whole.train.stages, whole.train.checkpoint_stages)
+    check_keypoints(model, dataset, val)
     if whole.train.patience and val is None:
         raise ValueError(
             "--patience waits for a better AP, which needs validation data: add --val-annotations "
@@ -100,7 +103,7 @@ class Run:
         self.evaluated = 0  # step of the last evaluation
         self.on_gpu = on_gpu(next(iter(model.named_parameters()))[1].data)
         self.advanced = 0  # steps this process has done
-        self.best: dict[str, Any] | None = None  # {"step", "AP"}
+        self.best: dict[str, Any] | None = None  # {"step", "AP" or "mean IoU"}
         self.stopped_after: int | None = None  # the step at which patience ended
         self.done = self._finished()
         self._restore()
@@ -116,7 +119,8 @@ class Run:
             if self.trainer.step == 0:
                 self._save()  # a disk that is full or read-only shows now, not after an hour
             with contextlib.ExitStack() as stack:
-                self.log = stack.enter_context(log.CsvLog(self.out / "log.csv", log.STEP_COLUMNS))
+                columns = (*log.STEP_COLUMNS, *(["stage"] if self.settings.stages else []))
+                self.log = stack.enter_context(log.CsvLog(self.out / "log.csv", columns))
                 self._train(stack.enter_context(contextlib.closing(self._batches())))
             return self._finish()
 
@@ -127,6 +131,8 @@ class Run:
                 return
         before = time.monotonic()
         for batch in batches:
+            if stage := self.trainer.enter_stage():
+                self.progress.say(stage)
             row = self._advance(batch)
             now = time.monotonic()
             self._note(row, now - before)
@@ -191,6 +197,7 @@ class Run:
             "images_per_second": images / seconds,
             "memory_mb": memory_mb(),
             "seconds": self.seconds,
+            **({"stage": self.trainer.stages.name} if self.trainer.stages else {}),
         }
         self.log.write(record)
         self.progress.update(record)
@@ -227,7 +234,7 @@ class Run:
             self.best = saved.state["best"]
         if self.done is None:
             log.cut_after(self.out / "log.csv", self.trainer.step)
-            for name in ("ap.csv", "val_losses.csv"):
+            for name in ("ap.csv", "iou.csv", "val_losses.csv"):
                 log.cut_after(self.out / name, self.evaluated)
 
     def _interrupted(self) -> None:
@@ -247,22 +254,22 @@ class Run:
             and step % every == 0
         )
 
-    def _evaluate(self, limit: int) -> Results:
+    def _evaluate(self, limit: int) -> Results | SemanticResults:
         """Measure the present weights: a line in ap.csv and val_losses.csv, pictures, curves."""
         step = self.trainer.step
         results, losses = self._measure(limit, pictures=True)
-        kinds = {"box": results.box, **({"mask": results.mask} if results.mask else {})}
-        row = {f"{kind}_{m}": values[m] for kind, values in kinds.items() for m in log.METRICS}
         if losses:
             with log.CsvLog(self.out / "val_losses.csv", log.VALIDATION_COLUMNS) as table:
                 table.write({"step": step, **losses})
-        with log.CsvLog(self.out / "ap.csv", log.EVALUATION_COLUMNS) as table:
-            table.write({"step": step, **row})
+        with log.CsvLog(self.out / results.log_file, results.columns) as table:
+            table.write({"step": step, **results.row()})
         draw_curves(self.out)
         self._remember(step, results)
         return results
 
-    def _measure(self, limit: int, pictures: bool) -> tuple[Results, dict[str, float]]:
+    def _measure(
+        self, limit: int, pictures: bool
+    ) -> tuple[Results | SemanticResults, dict[str, float]]:
         """Metrics and losses of the present weights on the validation data."""
         from minimask.evaluate import evaluate
 
@@ -287,12 +294,12 @@ class Run:
                 f"stopped while evaluating step {step}, which is saved; continue with --resume"
             ) from None
 
-    def _remember(self, step: int, results: Results) -> None:
+    def _remember(self, step: int, results: Results | SemanticResults) -> None:
         self.evaluated = step
-        kind, values = ("mask", results.mask) if results.mask else ("box", results.box)
-        if self.best is None or values["AP"] > self.best["AP"]:
-            self.best = {"step": step, "AP": values["AP"]}
-        self.progress.say(f"step {step}: {kind} AP {values['AP']:.3f}, AP50 {values['AP50']:.3f}")
+        metric, value = results.score
+        if self.best is None or value > self.best[metric]:
+            self.best = {"step": step, metric: value}
+        self.progress.say(f"step {step}: {results.summary()}")
 
     def _out_of_patience(self) -> bool:
         """Whether so many evaluations brought no better AP; the best weights are then back."""

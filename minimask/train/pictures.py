@@ -11,7 +11,7 @@ from minimask.system.files import write_whole
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
 
-LOSSES, VALIDATION, METRICS = "log.csv", "val_losses.csv", "ap.csv"
+LOSSES, VALIDATION = "log.csv", "val_losses.csv"
 
 
 def draw_predictions(model: Any, val: Dataset, count: int, folder: Path, step: int) -> None:
@@ -35,5 +35,6 @@ def draw_curves(run: Path) -> None:
 
     validation = run / VALIDATION
     draw.loss_curves(run / LOSSES, run / "losses.png", validation if validation.is_file() else None)
-    if (run / METRICS).is_file():
-        draw.ap_curves(run / METRICS, run / "ap.png")
+    for name, curves in (("ap", draw.ap_curves), ("iou", draw.iou_curves)):
+        if (run / f"{name}.csv").is_file():
+            curves(run / f"{name}.csv", run / f"{name}.png")

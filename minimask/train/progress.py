@@ -10,7 +10,7 @@ from typing import Any, Self, TextIO
 
 from minimask.train.log import LOSSES
 
-SHORT = dict(zip(LOSSES, ("obj", "rpn", "cls", "box", "mask"), strict=True))
+SHORT = dict(zip(LOSSES, ("obj", "rpn", "cls", "box", "mask", "kp", "pixels"), strict=True))
 EVERY = 10.0  # seconds between two plain lines
 
 
@@ -92,7 +92,7 @@ class Progress:
 
 
 def describe(row: Mapping[str, Any]) -> tuple[str, str]:
-    """One step in words: the total loss and its five parts; rate, speed, memory."""
+    """One step in words: the total loss and its parts; rate, speed, memory."""
     parts = " ".join(f"{SHORT[n]} {row[n]:.3f}" for n in LOSSES if n in row)
     losses = f"loss {row['loss']:.3f} = {parts}"
     speed = f"{row['images_per_second']:.1f} images/s"

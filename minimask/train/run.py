@@ -14,6 +14,7 @@ from minimask.train.start import start_model
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
+    from minimask.data.skeleton import Skeleton
 
 
 @dataclass(frozen=True)
@@ -73,14 +74,21 @@ def open_run(path: str | Path) -> OpenedRun:
     return OpenedRun(model, settings, weights, step)
 
 
-def new_model(settings: RunSettings, classes: tuple[str, ...]) -> Any:
+def new_model(
+    settings: RunSettings, classes: tuple[str, ...], skeleton: Skeleton | None = None
+) -> Any:
     """The model that a run starts with: random weights, or those of a file.
+
+    Args:
+        settings: of the run.
+        classes: to learn.
+        skeleton: of the data, for a model that finds keypoints.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: unknown model, or weights of another one.
     """
-    return start_model(settings, classes).model
+    return start_model(settings, classes, skeleton=skeleton).model
 
 
 def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
@@ -95,8 +103,10 @@ def open_data(settings: RunSettings) -> tuple[Dataset, Dataset | None]:
         raise ValueError("the data of this run was given from Python; name the files to use")
     data.check()
     entry = registry.find(data.data)
+    from minimask.models.factory import learns_masks
+
     about = {
-        "boxes_only": settings.model.model.startswith(("fasterrcnn", "faster_rcnn")),
+        "boxes_only": not learns_masks(settings.model.model),
         "size": data.shapes_size,
     }
     images = {"count": data.shapes_count, "seed": settings.train.seed}

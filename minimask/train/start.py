@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from minimask.train.settings import RunSettings
 
 if TYPE_CHECKING:
+    from minimask.data.skeleton import Skeleton
     from minimask.weights import Source
 
 # option of a model -> setting; others become --option NAME=VALUE
@@ -26,7 +27,7 @@ NAMED = {
     "box_detections_per_img": "detections",
     "norm": "norm",
 }
-NOT_TAKEN = ("model", "classes", "num_classes", "seed", "trainable_layers")
+NOT_TAKEN = ("model", "classes", "num_classes", "seed", "trainable_layers", "skeleton")
 STRONGER_THAN_RECIPES = ("model", "norm")  # the weights would mean nothing with others
 
 
@@ -118,7 +119,10 @@ def adopt(
 
 
 def start_model(
-    settings: RunSettings, classes: tuple[str, ...], source: Source | None = None
+    settings: RunSettings,
+    classes: tuple[str, ...],
+    source: Source | None = None,
+    skeleton: Skeleton | None = None,
 ) -> Start:
     """Build the model of a run, with the weights that the settings name.
 
@@ -126,6 +130,7 @@ def start_model(
         settings: of the run.
         classes: to learn.
         source: the weights, if they were read already.
+        skeleton: of the data, for a model that finds keypoints.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -133,7 +138,8 @@ def start_model(
     """
     from minimask.models import build
 
-    model = build(settings.model.config(classes, settings.train.seed))
+    named = None if skeleton is None else skeleton.as_dict()
+    model = build(settings.model.config(classes, settings.train.seed, named))
     source = source or read_start(settings)
     if source is None:
         return Start(model)

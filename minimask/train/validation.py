@@ -26,7 +26,7 @@ def validation_losses(
     a third of a training step for each batch.
 
     Args:
-        model: a detector.
+        model: as training takes it.
         val: the validation data.
         batch: images at once.
         seed: of the anchors and boxes that are sampled.
@@ -37,14 +37,13 @@ def validation_losses(
         what the losses need (a mask branch needs masks).
     """
     count = min(len(val), limit or MOST, MOST)
-    needs_masks = getattr(getattr(model, "roi_heads", None), "mask_head", None) is not None
+    needs = getattr(model, "needs", ())
     sums: dict[str, float] = {}
     seen = 0
     with _as_it_is(model), no_grad():
         for index, start in enumerate(range(0, count, batch)):
             samples = [val[i] for i in range(start, min(start + batch, count))]
-            if needs_masks:
-                samples = [s for s in samples if s.target.masks is not None]
+            samples = [s for s in samples if all(getattr(s.target, n) is not None for n in needs)]
             if not samples:
                 continue
             total, parts = batch_losses(model, samples, index, seed)

@@ -239,6 +239,8 @@ def test_losses_of_nothing_are_zero_with_zero_gradient() -> None:
         (lambda x: F.binary_cross_entropy_with_logits(x, np.zeros((0, 3))), (0, 3)),
         (lambda x: F.smooth_l1(x, np.zeros((0, 4))), (0, 4)),
         (lambda x: F.smooth_l1(x, np.zeros((0, 4)), reduction="mean"), (0, 4)),
+        (lambda x: F.sigmoid_focal_loss(x, np.zeros((0, 4))), (0, 4)),
+        (lambda x: F.generalized_iou_loss(x, np.zeros((0, 4)), reduction="mean"), (0, 4)),
     ]
     for loss, shape in losses:
         x = Tensor(np.zeros(shape, np.float32), requires_grad=True)
@@ -471,3 +473,47 @@ def test_value_and_gradients_are_pytorchs(ours, theirs, shapes) -> None:
     assert_close(out, want.detach().numpy(), rtol=2e-5)
     for a, b in zip(mine, other, strict=True):
         assert_close(a.grad, b.grad.numpy(), rtol=5e-5)
+
+
+def test_focal_loss_by_hand_and_at_extremes() -> None:
+    logit = math.log(0.8 / 0.2)
+    each = F.sigmoid_focal_loss(np.array([logit, logit]), np.array([1, 0]), reduction="none")
+    wanted = [-0.25 * 0.2**2 * math.log(0.8), -0.75 * 0.8**2 * math.log(0.2)]
+    assert each.data.tolist() == pytest.approx(wanted)
+    x = leaf([-1e4, 1e4, -1e4, 1e4], np.float32)
+    loss = F.sigmoid_focal_loss(x, np.array([0, 1, 1, 0]))
+    loss.backward()
+    assert loss.item() == 0.25 * 1e4 + 0.75 * 1e4
+    assert x.grad.tolist() == [0, 0, -0.25, 0.75]
+
+
+def test_focal_loss_without_focus_is_cross_entropy() -> None:
+    x, yes = np.linspace(-30, 30, 24), np.arange(24) % 2
+    wanted = F.binary_cross_entropy_with_logits(x, yes, reduction="none")
+    found = F.sigmoid_focal_loss(x, yes, alpha=-1, gamma=0, reduction="none")
+    np.testing.assert_allclose(found.data, wanted.data, rtol=1e-12, atol=1e-13)
+
+
+def test_focal_loss_of_sure_answers_keeps_its_digits() -> None:
+    """1 - p is computed without cancellation: at 20, float32's sigmoid is exactly 1."""
+    found = F.sigmoid_focal_loss(np.float32([20.0]), np.array([1]), reduction="none")
+    wrong = 1 / (1 + math.exp(20))
+    assert found.data[0] == pytest.approx(0.25 * wrong**2 * -math.log1p(-wrong), rel=1e-5)
+
+
+def test_focal_loss_refuses_what_means_nothing() -> None:
+    for options in ({"alpha": 1.5}, {"gamma": -1}):
+        with pytest.raises(ValueError, match="sigmoid_focal_loss: `alpha` must be at most 1"):
+            F.sigmoid_focal_loss(np.zeros(2), np.zeros(2), **options)
+    with pytest.raises(ValueError, match="must have the prediction's shape"):
+        F.sigmoid_focal_loss(np.zeros(2), np.zeros(3))
+
+
+def test_generalized_iou_by_hand() -> None:
+    boxes = np.array([[0, 0, 2, 2], [0, 0, 2, 2], [0, 0, 1, 1], [0, 0, 1, 1.0]])
+    other = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [1, 0, 2, 1], [2, 0, 3, 1.0]])
+    each = F.generalized_iou_loss(boxes, other, reduction="none")
+    # equal; a third in common; touching, hull full; a gap of a third of the hull
+    assert each.data.tolist() == pytest.approx([0, 2 / 3, 1, 1 + 1 / 3], abs=1e-6)
+    with pytest.raises(ValueError, match=r"generalized_iou_loss: expected `pred` \(R, 4\)"):
+        F.generalized_iou_loss(np.zeros((2, 3)), np.zeros((2, 3)))

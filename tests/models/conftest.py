@@ -1,12 +1,21 @@
 """The recorded network, and what torchvision computed with it."""
 
 import json
+import os
 import pathlib
 
 import numpy as np
 import pytest
 
-GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "goldens"
+COPIES = pathlib.Path(__file__).resolve().parent.parent / "goldens"
+
+
+@pytest.fixture(scope="session")
+def goldens():
+    """The folder of the recordings: the copies in tests/goldens, or those in MINIMASK_GOLDENS."""
+    folder = pathlib.Path(os.environ.get("MINIMASK_GOLDENS") or COPIES)
+    assert folder.is_dir(), f"MINIMASK_GOLDENS: {folder} is no folder"
+    return folder
 
 
 def narrow_options(meta):
@@ -29,27 +38,27 @@ def narrow_options(meta):
 
 
 @pytest.fixture(scope="session")
-def meta():
-    return json.loads((GOLDENS / "maskrcnn_meta.json").read_text())
+def meta(goldens):
+    return json.loads((goldens / "maskrcnn_meta.json").read_text())
 
 
 @pytest.fixture(scope="session")
-def recorded_forward():
-    with np.load(GOLDENS / "maskrcnn_forward.npz") as archive:
+def recorded_forward(goldens):
+    with np.load(goldens / "maskrcnn_forward.npz") as archive:
         return dict(archive)
 
 
 @pytest.fixture(scope="session")
-def recorded_step():
-    with np.load(GOLDENS / "maskrcnn_train.npz") as archive:
+def recorded_step(goldens):
+    with np.load(goldens / "maskrcnn_train.npz") as archive:
         return dict(archive)
 
 
 @pytest.fixture(scope="session")
-def golden_model(meta):
+def golden_model(meta, goldens):
     """The recorded network with the recorded weights, in eval mode; tests must not change it."""
     import minimask as mm
 
     model = mm.models.mask_rcnn(**narrow_options(meta))
-    mm.load_weights(model, GOLDENS / "maskrcnn.safetensors")
+    mm.load_weights(model, goldens / "maskrcnn.safetensors")
     return model.eval()

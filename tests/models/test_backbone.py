@@ -157,7 +157,9 @@ def test_a_run_is_opened_where_the_name_is_registered_and_nowhere_else(
     assert elsewhere.stdout.strip() == str(found.scores.tolist())
 
     monkeypatch.setattr(backbone, "BACKBONES", {})
-    with pytest.raises(ValueError, match=r"'own' is none of resnet; if it is your own, import the"):
+    with pytest.raises(
+        ValueError, match=r"'own' is none of resnet, vgg.*; if it is your own, import the"
+    ):
         open_run(out)
 
 
@@ -237,7 +239,7 @@ def test_what_one_put_in_by_hand_lacks_is_said_too(made, message):
 def test_maps_and_anchor_sizes_must_be_as_many(registered):
     with pytest.raises(ValueError, match="gives 2 feature maps, but anchor_sizes has 3 entries"):
         own_model(anchor_sizes=[8, 16, 32])
-    with pytest.raises(ValueError, match="'c4' is of ResNets, not of 'own'"):
+    with pytest.raises(ValueError, match="'c4' is of bodies, not of 'own'"):
         own_model(features="c4")
 
 

@@ -20,6 +20,7 @@ NARROW = {
     "mask_head_channels": (8,),
     "mask_predictor_channels": 8,
 }
+NARROW_KEYPOINTS = {"keypoint_head_channels": (8,), "num_keypoints": 2}
 
 # What every system's hyperparameters are unless it says otherwise, and where a model has them
 DEFAULTS = {
@@ -45,6 +46,7 @@ DEFAULTS = {
     "mask_batch_size_per_image": None,
     "mask_output": "sigmoid",
     "mask_on": "detections",
+    "keypoint_batch_size_per_image": None,
 }
 OTHERWISE = {
     "detectron2": {"rpn_post_nms_top_n_train": 1000},
@@ -87,6 +89,7 @@ def of_the_parts(model):
         "mask_batch_size_per_image": heads.mask_batch_size_per_image,
         "mask_output": heads.mask_output,
         "mask_on": heads.mask_on,
+        "keypoint_batch_size_per_image": heads.keypoint_batch_size_per_image,
     }
 
 
@@ -129,9 +132,10 @@ def test_every_option_reaches_its_part_alone_and_from_the_file(convention, name)
         others = {"box_fg_iou_thresh": 0.6}
     elif name == "box_fg_iou_thresh":
         others = {"box_bg_iou_thresh": 0.1}
-    model = mm.models.mask_rcnn(
-        classes=["a"], convention=convention, **NARROW, **{name: value}, **others
-    )
+    make, sizes = mm.models.mask_rcnn, NARROW
+    if name.startswith("keypoint_"):
+        make, sizes = mm.models.keypoint_rcnn, NARROW | NARROW_KEYPOINTS
+    model = make(classes=["a"], convention=convention, **sizes, **{name: value}, **others)
     expected = DEFAULTS | OTHERWISE.get(convention, {}) | {name: value} | others
     assert of_the_parts(model) == expected
     assert of_the_parts(models.build(json.loads(json.dumps(model.config)))) == expected
@@ -170,7 +174,10 @@ def test_an_old_runs_convention_opens_with_every_value_it_had():
     choices = dataclasses.asdict(model.convention)
     del choices["hyperparameters"]
     tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in FLAT.items()}
-    assert choices == {k: v for k, v in tuples.items() if k not in HYPERPARAMETERS}
+    old = {k: v for k, v in tuples.items() if k not in HYPERPARAMETERS}
+    since = {k: v for k, v in dataclasses.asdict(TORCHVISION).items() if k not in old}
+    del since["hyperparameters"]  # choices that did not exist then
+    assert choices == {**since, **old}
     again = models.build(json.loads(json.dumps(model.config)))  # as such a run is saved today
     assert of_the_parts(again) == expected and again.convention == model.convention
 

@@ -11,6 +11,7 @@ from typing import Any
 from minimask.data.annotations import Annotations
 from minimask.data.findings import Finding, Severity
 from minimask.data.formats import coco_spelling as spelling
+from minimask.data.formats.coco_keypoints import Keypoints
 from minimask.data.formats.coco_spelling import UNCLEAR
 from minimask.data.image_files import ImageFiles, image_size
 from minimask.data.spellings import shown
@@ -71,12 +72,14 @@ class Reading:
 
     def done(self) -> Annotations:
         """Everything that has a plain meaning, and findings on the rest."""
+        self.keypoints = Keypoints(self.note)
         categories = list(self._categories())
-        self.category_ids = {spelling.same_id(c["id"]): c["id"] for c in categories}
+        self.category_of = {spelling.same_id(c["id"]): c for c in categories}
         self.images = list(self._images())
         self.image_of = {spelling.same_id(i["id"]): i for i in self.images}
         self._shared_files()
         numbered = list(self._annotations())
+        self.keypoints.done(categories)
         annotations = self._own_ids([annotation for _, annotation in numbered])
         for what, count in self.read_as.items():
             more = f" ({count} such places)" if count > 1 else ""
@@ -133,7 +136,7 @@ class Reading:
                 message = f"{where}.id: {number!r} is also that of categories[{before}]"
                 self.note("error", message, "give every entry of categories its own id")
                 continue
-            yield entry | {"id": number, "name": name}
+            yield self.keypoints.category(where, entry | {"id": number, "name": name})
 
     def _images(self) -> Iterator[dict[str, Any]]:
         seen: dict[str, tuple[int, dict[str, Any]]] = {}
@@ -236,13 +239,16 @@ class Reading:
         for i, where, entry in self._dictionaries("annotations"):
             image = self._refers(where, entry, "image_id", self.image_of, self.lost_images)
             category = self._refers(
-                where, entry, "category_id", self.category_ids, self.lost_categories
+                where, entry, "category_id", self.category_of, self.lost_categories
             )
             if image is None or category is None:
                 continue
-            plain = self._values(where, entry, (image["height"], image["width"]))
-            if plain is not None:
-                yield i, plain | {"image_id": image["id"], "category_id": category}
+            size = image["height"], image["width"]
+            plain = self._values(where, entry, size)
+            points = self.keypoints.annotation(where, entry, category, size)
+            if plain is not None and points is not False:
+                ids = {"image_id": image["id"], "category_id": category["id"]}
+                yield i, plain | ids | points
 
     def _refers(
         self, where: str, entry: dict[str, Any], name: str, known: dict[str, Any], lost: int
@@ -266,7 +272,8 @@ class Reading:
         self, where: str, entry: dict[str, Any], size: tuple[int, int]
     ) -> dict[str, Any] | None:
         """The entry with flag, area, box and mask in the official spelling; None with a finding."""
-        plain = {key: value for key, value in entry.items() if key not in ("bbox", "area")}
+        checked = ("bbox", "area", "keypoints", "num_keypoints")
+        plain = {key: value for key, value in entry.items() if key not in checked}
         problems = []
         plain["iscrowd"] = spelling.flag(entry.get("iscrowd"))
         if plain["iscrowd"] is UNCLEAR:

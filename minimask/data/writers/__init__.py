@@ -49,5 +49,7 @@ def convert(
         return writer.write(data, out)
     with target.new_folder(out) as folder:
         written: Written = writer.write(data, folder, copy)
+        if data.skeleton is not None:
+            written.remarks.append(f"{to} has no form for keypoints: they are left out")
         target.sign(folder, data, to, written)
     return written

@@ -28,7 +28,11 @@ def write(data: AnnotatedImages, path: pathlib.Path) -> Written:
             entry = _complete(annotation, image["height"], image["width"])
             annotations.append(entry | {"category_id": id_of[name]})
             written.objects[name] += 1
-    categories = [{"id": number, "name": name} for name, number in id_of.items()]
+    points = {
+        c["name"]: {key: c[key] for key in ("keypoints", "skeleton", "sigmas") if key in c}
+        for c in data.found.categories
+    }
+    categories = [{"id": i, "name": name, **points.get(name, {})} for name, i in id_of.items()]
     content = {
         "info": {"description": f"converted from {data.path} by minimask data convert"},
         "images": data.images,

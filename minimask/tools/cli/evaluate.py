@@ -20,23 +20,25 @@ from minimask.tools.cli.sources import (
     files_of,
     is_folder,
     is_positive,
+    is_semantic,
     keep_existing,
     open_dataset,
     open_model,
     reading,
+    refuse_options,
     refuse_overwriting,
     remarks_said,
 )
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
-    from minimask.evaluate import Results
+    from minimask.evaluate import Results, SemanticResults
 
 EPILOG = """
 [bold]The numbers[/bold]: AP is the mean of the average precision at IoU 0.50, 0.55 ... 0.95 and
 over the classes; AP50 and AP75 at one IoU; APs, APm, APl of objects below 32x32, below 96x96 and
 above; AR the share of objects found. A dash: no such object. Why a number is 0 or missing is
-said below the table.
+said below the table. Of a semantic segmenter (FCN, U-Net): IoU of the pixels of each class.
 
 [bold]Examples[/bold]
 
@@ -139,7 +141,7 @@ def evaluate(
         bool, typer.Option("--quiet", help="No progress bar.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Measure a model with the official COCO metric, for boxes and for masks."""
+    """Measure a model: the official COCO metric for boxes and masks; of label maps pixel IoU."""
     files = {"annotations": annotations, "images": images}
     _check(run, files, data, detections, classes)
     for option, value in (
@@ -167,6 +169,8 @@ def evaluate(
     assert run is not None
     find(device)
     opened = open_model(run, model)
+    if is_semantic(opened.model):
+        refuse_options(opened, {"--results": results, "--max-detections": max_detections})
     opened.model.to(device)
     offered = {"count": count, "size": size, **reading(white, page, opened.settings)}
     dataset = _dataset(opened, files, data, classes, offered)
@@ -229,7 +233,7 @@ def _dataset(
     """The data that the options name, else the run's own validation data."""
     if data is not None or any(files.values()):
         name = data or "files"
-        boxes_only = type(opened.model).__name__ == "FasterRCNN"
+        boxes_only = "masks" not in opened.model.needs
         offered = {**offered, "seed": registry.VALIDATION_SEED, "boxes_only": boxes_only}
         offered["unnamed"] = opened.model.classes
         if not registry.find(name).names_classes:
@@ -269,7 +273,7 @@ def _evaluate(
     max_detections: int | None,
     pictures: int,
     progress: bool,
-) -> Results:
+) -> Results | SemanticResults:
     """Run the model over the data; draw the first images on the way."""
     from minimask import draw, evaluate
 
@@ -284,7 +288,7 @@ def _evaluate(
         draw.save_image(folder / "pictures" / name, sheet)
         drawn += 1
 
-    return evaluate.evaluate(
+    found: Results | SemanticResults = evaluate.evaluate(
         opened.model,
         dataset,
         batch_size=batch,
@@ -293,6 +297,7 @@ def _evaluate(
         max_detections=max_detections,
         on_image=show,
     )
+    return found
 
 
 def _truth(annotations: Path, images: Path | None) -> Any:
@@ -331,14 +336,35 @@ def _measure(
     )
 
 
-def _finish(found: Results, folder: Path | None, results: Path | None) -> None:
+def _finish_label_maps(found: SemanticResults, folder: Path | None) -> None:
+    """Print the table of pixel IoU, write the files, say where they are."""
+    import json
+
+    from minimask.system.files import write_whole
+
+    typer.echo(f"{found.images} images")
+    typer.echo(found.table())
+    if found.explanation:
+        typer.echo(found.explanation)
+    if found.seconds_per_image is not None:
+        typer.echo(f"{found.seconds_per_image * 1000:.0f} ms per image")
+    if folder is not None:
+        text = json.dumps(found.to_json(), indent=2) + "\n"
+        write_whole(folder / "metrics.json", text.encode())
+        also = "; pictures: " + str(folder / "pictures") if (folder / "pictures").is_dir() else ""
+        typer.echo(f"metrics: {folder / 'metrics.json'}{also}")
+
+
+def _finish(found: Results | SemanticResults, folder: Path | None, results: Path | None) -> None:
     """Print the table, write the files, say where they are."""
     import json
 
     from minimask import draw
-    from minimask.evaluate import write_results
+    from minimask.evaluate import SemanticResults, write_results
     from minimask.system.files import write_whole
 
+    if isinstance(found, SemanticResults):
+        return _finish_label_maps(found, folder)
     typer.echo(f"{found.images} images, {found.objects} objects, {found.detections} detections")
     typer.echo(found.table())
     for sentence in (*found.notes, found.explanation):

@@ -13,15 +13,18 @@ import typer
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.image_list import Ids, ImageList, find_images
+from minimask.tools.cli.predict_labels import LabelWriter
 from minimask.tools.cli.sources import (
     PageOption,
     WhiteOption,
     files_of,
     is_folder,
     is_positive,
+    is_semantic,
     keep_existing,
     open_model,
     reading,
+    refuse_options,
     refuse_pictures,
     remarks_said,
 )
@@ -31,15 +34,21 @@ if TYPE_CHECKING:
 
     from minimask.models.detections import Detections
 
+SCORE = 0.5  # of the weakest detection, unless --score says another
+KEYPOINT_SCORE = 0.05  # as `draw.overlay`; not imported for --help
+
 EPILOG = """
 [bold]What is in --out[/bold]
 
 NAME.png for each image: the objects drawn over it.
 
 predictions.json: for each image its file, size and objects: class, score, box (x0 y0 x1 y1 in
-pixels), area in pixels, mask (run-length code as in COCO files).
+pixels), area in pixels, mask (run-length code as in COCO files), keypoints (x, y, score by name).
 
 cutouts/NAME-00-CLASS.png with --cutouts: each object by itself, transparent around it.
+
+Of a semantic segmenter (FCN, U-Net) NAME.png shows the class of every pixel, NAME-labels.png holds
+it as a number (0 background, 1 the first class), and predictions.json counts pixels.
 
 [bold]Examples[/bold]
 
@@ -61,7 +70,14 @@ def predict(
         Path, typer.Option(help="Folder of a run, one of its checkpoints, or a file of weights.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for everything found.")],
-    score: Annotated[float, typer.Option(help="Weaker detections are left out.")] = 0.5,
+    score: Annotated[
+        float | None,
+        typer.Option(help="Weaker detections are left out.", show_default=str(SCORE)),
+    ] = None,
+    keypoint_score: Annotated[
+        float | None,
+        typer.Option(help="Keypoints of no higher score are not drawn.", show_default="0.05"),
+    ] = None,
     cutouts: Annotated[
         bool, typer.Option("--cutouts", help="Also save each object by itself.")
     ] = False,
@@ -105,7 +121,7 @@ def predict(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Find the objects in images."""
-    if not 0 <= score <= 1:
+    if score is not None and not 0 <= score <= 1:
         raise WrongUse(f"--score: expected 0 to 1, got {score}")
     if annotations is not None and results is None:
         raise WrongUse("--annotations gives --results its ids: add --results FILE")
@@ -123,10 +139,20 @@ def predict(
     keep_existing((out, results), force)
     find(device)
     opened = open_model(weights, model)
+    if is_semantic(opened.model):
+        given = {"--score": score, "--cutouts": cutouts, "--results": results}
+        given["--keypoint-score"] = keypoint_score
+        refuse_options(opened, given)
     opened.model.to(device)
-    ids = Ids(files, opened.model.classes, annotations)
+    ids = Ids(files, opened.model.found_classes, annotations)
     _say(found, ids)
-    writer = Writer(out, score, pictures, cutouts, ids, names, results is not None)
+    writer: Writer | LabelWriter
+    if is_semantic(opened.model):
+        writer = LabelWriter(out, pictures, ids, names)
+    else:
+        least = SCORE if score is None else score
+        writer = Writer(out, least, pictures, cutouts, ids, names, results is not None)
+        writer.keypoint_score = _keypoint_score(opened.model, keypoint_score)
     read = reading(white, page, opened.settings)
     try:
         with remarks_said():
@@ -140,6 +166,15 @@ def predict(
     if failed:
         typer.echo(f"minimask: {len(failed)} of {len(files)} images failed, see above", err=True)
         raise typer.Exit(1)
+
+
+def _keypoint_score(model: Any, score: float | None) -> float:
+    """The score above which keypoints are drawn."""
+    if score is None:
+        return KEYPOINT_SCORE
+    if getattr(model, "skeleton", None) is None:
+        raise WrongUse("--keypoint-score: this model finds no keypoints")
+    return score
 
 
 def output_names(files: dict[Path, Path]) -> dict[Path, str]:
@@ -161,6 +196,7 @@ def _refuse(
 ) -> None:
     """Raise if something would be written onto what is read, with --force too."""
     written = [out / f"{name}.png" for name in names.values()]
+    written += [out / f"{name}-labels.png" for name in names.values()]
     written += [out / "predictions.json"] + ([] if results is None else [results])
     refuse_pictures(written, [path for path in inputs if path is not None])
     if out.is_dir():  # names of cut-outs are not known yet
@@ -185,7 +221,7 @@ def _say(found: ImageList, ids: Ids) -> None:
 
 
 def _run(
-    model: Any, files: list[Path], writer: Writer, batch: int, read: dict[str, Any], progress: bool
+    model: Any, files: list[Path], writer: Any, batch: int, read: dict[str, Any], progress: bool
 ) -> list[Path]:
     """Read, predict and write a batch at a time; returns the files that could not be done."""
     from tqdm import tqdm
@@ -260,6 +296,7 @@ class Writer:
         self.entries: list[dict[str, Any]] = []
         self.results: list[dict[str, Any]] = []
         self.names, self.all = names, all
+        self.keypoint_score = KEYPOINT_SCORE
 
     def add(self, path: Path, image: np.ndarray, detections: Detections) -> None:
         """Draw one image's objects, save them, and remember them for the JSON files."""
@@ -284,12 +321,17 @@ class Writer:
             }
         )
         if self.pictures:
-            draw.save_image(self.out / f"{name}.png", draw.overlay(image, kept))
+            draw.save_image(self.out / f"{name}.png", self._drawn(image, kept))
         if self.cutouts:
             for i, piece in enumerate(draw.cutouts(image, kept)):
                 if piece.size:
                     file = f"{name}-{i:02d}-{_file_name(kept.names[i])}.png"
                     draw.save_image(self.out / "cutouts" / file, piece)
+
+    def _drawn(self, image: np.ndarray, kept: Detections) -> np.ndarray:
+        from minimask import draw
+
+        return draw.overlay(image, kept, min_keypoint_score=self.keypoint_score)
 
     def finish(self, results: Path | None) -> None:
         """Write the JSON files and say what was found."""
@@ -321,6 +363,11 @@ def _entry(detections: Detections, i: int, segmentation: Any) -> dict[str, Any]:
         from pycocotools import mask as rle_tools
 
         entry |= {"area": int(rle_tools.area(segmentation)), "mask": segmentation}
+    if detections.keypoints is not None:
+        points = [[round(float(v), 3) for v in point] for point in detections.keypoints[i]]
+        skeleton = detections.skeleton
+        names = [str(k + 1) for k in range(len(points))] if skeleton is None else skeleton.names
+        entry["keypoints"] = dict(zip(names, points, strict=True))
     return entry
 
 

@@ -117,6 +117,27 @@ def _open_file(path: Path, architecture: str | None) -> Any:
     return model
 
 
+def is_semantic(model: Any) -> bool:
+    """Whether a model gives label maps, not objects."""
+    return getattr(model, "task", None) == "semantic"
+
+
+def refuse_options(opened: Opened, given: Mapping[str, Any]) -> None:
+    """Raise if an option is given that only means something for objects, not for label maps.
+
+    Args:
+        opened: a semantic segmenter.
+        given: option to its value; None or False: not given.
+    """
+    for option, value in given.items():
+        if value is not None and value is not False:
+            name = opened.model.config.get("model", "this network")
+            raise WrongUse(
+                f"{option} is for objects, and {opened.source} is a semantic segmenter ({name}), "
+                "which labels pixels: leave it out"
+            )
+
+
 def check_data(name: str, files: Mapping[str, Path | None], classes: str | None = None) -> None:
     """Raise unless these options fit the data set that --data names.
 

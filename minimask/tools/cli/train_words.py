@@ -61,14 +61,29 @@ class Beginning:
         self.said += [line] if line else []
         return settings
 
-    def model(self, settings: RunSettings, classes: tuple[str, ...]) -> Any:
-        """The model that training begins with; a checkpoint's weights come later."""
+    def model(self, settings: RunSettings, dataset: Any) -> Any:
+        """The model that training begins with; a checkpoint's weights come later.
+
+        Raises:
+            ValueError: it learns keypoints and the data has none.
+        """
+        from minimask.data.sample import skeleton_of
         from minimask.models import build
+        from minimask.train.agree import no_keypoints
         from minimask.train.start import start_model
 
+        classes, skeleton = dataset.classes, skeleton_of(dataset)
+        if settings.model.finds_keypoints and skeleton is None:
+            raise ValueError(no_keypoints(settings.model.model, dataset))
         if self.step is not None:
-            return build(settings.model.config(classes, settings.train.seed))
-        start = start_model(settings, classes, self.source)
+            named = None if skeleton is None else skeleton.as_dict()
+            return build(settings.model.config(classes, settings.train.seed, named))
+        start = start_model(settings, classes, self.source, skeleton)
+        if skeleton is not None and not settings.model.finds_keypoints:
+            self.said.append(
+                f"the data's {len(skeleton)} keypoints are not learned: {settings.model.model} "
+                "finds none; --model keypointrcnn_laptop does"
+            )
         self.said += start.said
         return start.model
 
@@ -117,12 +132,13 @@ def closing(summary: dict[str, Any], out: Path) -> str:
         f"{early or summary['step']} steps in {summary['seconds']:.0f} s of training, "
         f"{summary['images_per_second']:.1f} images/s\n"
     )
-    if "box" in summary:
+    if "images" in summary:  # it was evaluated
         text = f"{summary.get('table') or _short_table(summary)}\n{text}"
         if summary["explanation"]:
             text += f"{summary['explanation']}\n"
         text += _about_the_best(summary, out)
-        text += f"curves: {out / 'losses.png'}, {out / 'ap.png'}; pictures: {out / 'pictures'}\n"
+        curves = out / ("iou.png" if "iou" in summary else "ap.png")
+        text += f"curves: {out / 'losses.png'}, {curves}; pictures: {out / 'pictures'}\n"
     return text + f"weights: {out / 'model.safetensors'}; evaluate them: minimask evaluate {out}"
 
 
@@ -131,21 +147,30 @@ def _about_the_best(summary: dict[str, Any], out: Path) -> str:
     early, best = summary.get("stopped_after"), summary.get("best")
     if early:
         return (
-            f"stopped early after step {early}, as AP was no better; the weights are the best "
-            f"ones, of step {summary['step']}\n"
+            f"stopped early after step {early}, as {_metric(best)} was no better; the weights are "
+            f"the best ones, of step {summary['step']}\n"
         )
     if best and best["step"] != summary["step"]:
         return (
-            f"the best evaluation was after step {best['step']} (AP {best['AP']:.3f}); its "
+            f"the best evaluation was after step {best['step']} "
+            f"({_metric(best)} {best[_metric(best)]:.3f}); its "
             f"weights: {out / 'checkpoints' / 'step-{:06d}'.format(best['step'])}\n"
         )
     return ""
 
 
+def _metric(best: dict[str, Any] | None) -> str:
+    """What the best evaluation was chosen by: "AP", or "mean IoU"."""
+    return next((name for name in best or {} if name != "step"), "AP")
+
+
 def _short_table(summary: dict[str, Any]) -> str:
     """The metrics of a run that was done before."""
+    if "iou" in summary:
+        names = ("mean_iou", "foreground_iou", "pixel_accuracy")
+        return ", ".join(f"{n.replace('_', ' ')} {summary[n]:.3f}" for n in names)
     return "\n".join(
-        f"{kind:4} " + ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
-        for kind in ("box", "mask")
+        f"{kind:9} " + ", ".join(f"{n} {summary[kind][n]:.3f}" for n in ("AP", "AP50", "AP75"))
+        for kind in ("box", "mask", "keypoints")
         if summary.get(kind)
     )

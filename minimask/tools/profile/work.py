@@ -14,7 +14,6 @@ import numpy as np
 from minimask.autograd.hooks import Recorder, hooked, stage
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.data.shapes import Shapes
-from minimask.models.box_head import background_class
 from minimask.train.settings import TrainSettings
 from minimask.train.step import Trainer
 
@@ -79,16 +78,15 @@ def find_something(model: Any, image: np.ndarray) -> float:
     Returns:
         The new threshold.
     """
-    heads = model.roi_heads
+    heads = model.selection
     with hooked(Recorder()) as recorder:
         model.predict([image])
     (candidates,) = (recorder.values("det/candidates") or [[None]])[-1]
     if candidates is None:  # not even proposals
         return float(heads.score_thresh)
-    probabilities = candidates.probabilities
-    objects = np.delete(
-        probabilities, background_class(probabilities.shape[1], heads.background), axis=1
-    )
+    objects = candidates.probabilities
+    if heads.background_class is not None:
+        objects = np.delete(objects, heads.background_class, axis=1)
     scores = np.sort(objects.ravel())
     count = min(CANDIDATES * heads.detections_per_img, len(scores))
     heads.score_thresh = min(float(heads.score_thresh), float(scores[-count]) * (1 - 1e-6))

@@ -137,7 +137,7 @@ def test_the_work_of_a_module_that_did_not_run_is_an_error_and_not_zero() -> Non
     listener = Listener()
     with listener.listen():
         small_network().predict([scene().image])
-    parts = listener.flop("ResNetFPN") + listener.flop("RPNHead")
+    parts = listener.flop("FPNBackbone") + listener.flop("RPNHead")
     assert 0 < parts < listener.flop()
     with pytest.raises(ValueError, match="no Backbone has run, only "):
         listener.flop("Backbone")

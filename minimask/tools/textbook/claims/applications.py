@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from minimask import classical
 from minimask.draw import overlay
 from minimask.models.paste import paste_mask
-from minimask.tools.textbook.claims import classical
 from minimask.tools.textbook.claims.ledger import (
     IMPRECISE,
     RIGHT,
@@ -49,7 +49,7 @@ def segments_save_later_work(evidence: Evidence) -> None:
         heard = Listener()
         with heard.listen():
             small_network().predict([image])
-        flop.append(heard.flop("ResNetFPN"))
+        flop.append(heard.flop("FPNBackbone"))
     evidence.show("backbone on an image with objects", flop[0] / 1e6, "MFLOP")
     evidence.equal("backbone on an empty image, in shares of that", flop[1] / flop[0], 1.0)
     evidence.quote()

@@ -11,8 +11,9 @@ import numpy as np
 from minimask import functional as F
 from minimask.autograd import Tensor, no_grad, ops
 from minimask.data.sample import Sample
+from minimask.models.bodies.resnet import ResNet
+from minimask.models.label_map import paint_label_map
 from minimask.models.mask_head import mask_probabilities
-from minimask.models.resnet import ResNet
 from minimask.nn import Conv2d, ConvTranspose2d, Module
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import (
@@ -69,10 +70,7 @@ def scene_of_pixels() -> tuple[np.ndarray, np.ndarray, Sample]:
     """A small image as a network takes it (3, 32, 32), its class map (32, 32), and the sample."""
     sample = scene(0, 32)
     image = (sample.image.transpose(2, 0, 1) / 128 - 1).astype(np.float32)
-    truth = np.zeros((32, 32), np.int64)
-    for mask, label in zip(sample.masks, sample.labels, strict=True):
-        truth[mask] = label + 1
-    return image, truth, sample
+    return image, paint_label_map(sample.masks, sample.labels, (32, 32)), sample
 
 
 @CHAPTER.claim(

@@ -11,7 +11,7 @@ from minimask.autograd import Tensor, no_grad, ops
 from minimask.conventions import PAPER
 from minimask.kernels import box_iou, nms
 from minimask.models.anchors import AnchorGenerator
-from minimask.models.fpn import ResNetFPN
+from minimask.models.fpn import FPNBackbone
 from minimask.models.rpn import RPNHead, flatten_level
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import (
@@ -42,7 +42,7 @@ PAPER_SIZES, PAPER_RATIOS = (128, 256, 512), (0.5, 1.0, 2.0)  # Faster R-CNN, se
 def two_stages_one_backbone(evidence: Evidence) -> None:
     """Which modules run, and whose loss reaches the first convolution."""
     network, sample, heard = small_network(), scene(), Listener()
-    assert isinstance(network.backbone, ResNetFPN)
+    assert isinstance(network.backbone, FPNBackbone)
     with heard.listen():
         network.predict([sample.image])
     for name in ("ResNet", "RPNHead", "BoxHead"):

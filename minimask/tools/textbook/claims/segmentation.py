@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from minimask.tools.textbook.claims import classical
+from minimask import classical
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import (
     disk,

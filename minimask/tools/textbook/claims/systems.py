@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import pathlib
 import re
+from dataclasses import asdict
 
 import minimask
 from minimask import models
+from minimask.conventions import DETECTRON2, MATTERPORT
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import (
     IMPRECISE,
@@ -27,15 +29,23 @@ from minimask.tools.textbook.claims.scenes import (
 CHAPTER = Chapter("Systems and their price")
 
 
-CHAPTER.unchecked(
+@CHAPTER.claim(
     62,
     by="S2",
     says="The framework was made at Facebook AI Research; then matterport's repository is cloned.",
     verdict=WRONG,
     correction="matterport's code is an independent one in Keras. FAIR's are Detectron and "
     "Detectron2.",
-    reason="who wrote which code is history; there is nothing to compute",
 )
+def two_systems(evidence: Evidence) -> None:
+    """Who wrote which code is history; but one system has one set of choices, and these are two."""
+    ours, theirs = asdict(DETECTRON2), asdict(MATTERPORT)
+    choices = set(ours) - {"name", "hyperparameters"}
+    different = sorted(name for name in choices if ours[name] != theirs[name])
+    evidence.at_least(f"choices they disagree on, of {len(choices)}", len(different), 10)
+    evidence.quote()
+    evidence.show("among them", different[:6])
+
 
 TUTORIAL_NEEDS = {  # package -> the name it is imported by
     "numpy": "numpy",
@@ -103,7 +113,7 @@ def price_of_the_second_stage(evidence: Evidence) -> None:
         network = small_network(rpn_post_nms_top_n_test=regions, box_detections_per_img=regions)
         with heard.listen():
             network.predict([scene().image])
-        first = heard.flop("ResNetFPN") + heard.flop("RPNHead")
+        first = heard.flop("FPNBackbone") + heard.flop("RPNHead")
         flop[regions] = heard.flop()
         evidence.show(f"first stage, {regions} regions", first / 1e6, "MFLOP")
         evidence.show(f"all, {regions} regions", flop[regions] / 1e6, "MFLOP")
@@ -193,7 +203,7 @@ def sharing_saves(evidence: Evidence) -> None:
         network.predict([scene().image])
     count = sum(p.size for p in network.parameters())
     backbone = sum(p.size for p in network.backbone.parameters())
-    work, shared = heard.flop(), heard.flop("ResNetFPN")
+    work, shared = heard.flop(), heard.flop("FPNBackbone")
     evidence.show("shared: weights, work", (count, f"{work / 1e6:.0f} MFLOP"))
     evidence.show("two backbones", (count + backbone, f"{(work + shared) / 1e6:.0f} MFLOP"))
     evidence.at_least("weights saved, share", backbone / (count + backbone), 0.1)

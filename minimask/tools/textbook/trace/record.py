@@ -18,7 +18,7 @@ from minimask.autograd.hooks import hooked, stage
 from minimask.data.sample import Target
 from minimask.models.box_head import Candidates, SampledRoIs
 from minimask.models.detections import Detections
-from minimask.models.faster_rcnn import arrays_of
+from minimask.models.detector import arrays_of
 from minimask.models.proposals import ProposalFilter
 from minimask.models.transform import Batch
 from minimask.tools.textbook.trace.stopwatch import LossCall, Stopwatch

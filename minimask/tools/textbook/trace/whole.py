@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from minimask.data.sample import Target, as_rgb, check_target
-from minimask.models.mask_rcnn import MaskRCNN
+from minimask.models.faster_rcnn import FasterRCNN
 from minimask.system.device import on_gpu
 from minimask.tools.textbook.page import render
 from minimask.tools.textbook.trace import (
@@ -60,8 +60,14 @@ def trace(
 
     Raises:
         TypeError: no image.
-        ValueError: target and image do not belong together, or the model is on a GPU.
+        ValueError: target and image do not belong together, the model has not the two stages that
+            the book is about, or it is on a GPU.
     """
+    if not isinstance(model, FasterRCNN):
+        raise ValueError(
+            f"model: a trace shows the two stages of Faster and Mask R-CNN, and {model.title} has "
+            "others; its arrays are in model.stages(image)"
+        )
     image = as_rgb(image)
     if on_gpu(next(model.parameters()).data):
         raise ValueError('model: a trace reads everything back; move it first: model.to("cpu")')
@@ -69,7 +75,7 @@ def trace(
     prediction = record_prediction(model, image)
     if target is not None:
         check_target(target, image, len(model.classes), "target")
-        if target.masks is not None or not isinstance(model, MaskRCNN):
+        if all(getattr(target, name) is not None for name in model.needs):
             training = record_training_step(model, image, target, seed)
     context = TraceContext(model, image, prediction, target, training)
     return Trace(context, title or "Step by step", about)

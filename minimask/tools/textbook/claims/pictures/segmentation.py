@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from minimask import classical
 from minimask.autograd import no_grad
-from minimask.tools.textbook.claims import classical
 from minimask.tools.textbook.claims.pictures.canvas import (
     BLUE,
     GREEN,
