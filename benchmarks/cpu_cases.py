@@ -78,7 +78,7 @@ CONV_GROUPED = (  # x, groups, stride: ResNeXt-50 32x4d at 800 x 1216, one of 32
     ((1, 2048, 25, 38), 32, 1),
     ((1, 1024, 50, 76), 64, 1),
 )
-CONV_DEPTHWISE = (  # x, window, stride: EfficientNet and MobileNetV3 at 224 x 224, 800 x 1216
+CONV_DEPTHWISE = (  # x, window, stride: EfficientNet, MobileNetV3, at 224 x 224 and 800 x 1216
     ((1, 32, 112, 112), 3, 1),
     ((1, 96, 112, 112), 3, 2),
     ((1, 144, 56, 56), 5, 2),
@@ -172,7 +172,6 @@ def _others() -> list[Case]:
             True,
         ),
         Case("batch norm, trained, forward + backward", "batch_norm", {"x": BIG}, True),
-        Case("keypoints of 100 boxes x 17 heat maps", "keypoints", {"boxes": 100, "maps": 17}),
     ]
     return cases
 
@@ -190,7 +189,6 @@ MODELS = [
     ),
     Case("ResNet-50-FPN inference, 800 x 1088", "resnet50_inference", model=True),
     Case("ResNet-50-FPN step, 800 x 1088", "resnet50_step", model=True),
-    Case("Keypoint R-CNN inference, 800 x 1088", "keypoint_inference", model=True),
     Case(
         "Mask R-CNN v2 inference, 800 x 1088",
         "inference",
@@ -232,8 +230,6 @@ RATIOS: dict[str, tuple[float | None, float | None]] = {
     "laptop preset step, 8 x 128 x 128": (1.3, 1.6),
     "ResNet-50-FPN inference, 800 x 1088": (1.2, 1.4),
     "ResNet-50-FPN step, 800 x 1088": (1.2, 1.25),
-    "Keypoint R-CNN inference, 800 x 1088": (1.0, 1.0),
-    "keypoints of 100 boxes x 17 heat maps": (1.0, 3),
     "Mask R-CNN v2 inference, 800 x 1088": (1.0, 1.0),
     "ResNeXt-101-32x8d-FPN inference, 800 x 1088": (1.0, 1.0),
     # no goal, only a floor
@@ -313,20 +309,6 @@ def rois(count: int, height: int, width: int) -> np.ndarray:
     size = np.exp(rng.uniform(math.log(32), math.log(400), (count, 2)))
     first = rng.uniform(0, 1, (count, 2)) * (np.array([width, height]) - size)
     return np.concatenate([np.zeros((count, 1)), first, first + size], 1).astype(np.float32)
-
-
-def heat_maps(count: int, maps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (R, 4) of an 800-pixel image and smooth logits (R, P, 56, 56), each with a hill."""
-    import numpy as np
-
-    rng = np.random.default_rng(4)
-    y, x = np.mgrid[:56, :56]
-    top = rng.uniform(4, 52, (count, maps, 2, 1, 1))
-    logits = 8 * np.exp(-((y - top[:, :, 0]) ** 2 + (x - top[:, :, 1]) ** 2) / 18)
-    logits += np.kron(rng.normal(0, 0.3, (count, maps, 28, 28)), np.ones((2, 2)))
-    first = rng.uniform(0, 1, (count, 2)) * (700, 400)
-    boxes = np.concatenate([first, first + rng.uniform(40, 400, (count, 2))], axis=1)
-    return boxes.astype(np.float32), logits.astype(np.float32)
 
 
 def objects(count: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def assemble_rpn(
     """Make a network of the first stage; arguments as for `two_stage.assemble`."""
     a = Architecture(**among(options, SIZES))
     rng = np.random.default_rng(seed)
-    backbone, anchors, _ = make_features(a, c, rng)
+    backbone, anchors = make_features(a, c, rng)
     of_rpn = {name.removeprefix("rpn_"): v for name, v in among(options, RPN_OPTIONS).items()}
     head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
     rpn = RPN(head, anchors, c, **of_rpn)

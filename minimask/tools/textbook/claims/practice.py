@@ -122,8 +122,10 @@ def heat_maps_not_coordinates(evidence: Evidence) -> None:
     network, person = pose_network(), stick_figure()
     shapes = [a.shape for name, a in network.stages(person.image) if name == "keypoint/logits"]
     evidence.equal("outputs of an RoI, of 17 joints", shapes[0][1:], (17, 56, 56))
+    joints = person.keypoints
+    assert joints is not None
     maps = Tensor(np.zeros((1, 17, 56, 56), np.float32))
-    targets = keypoint_targets(person.keypoints[:1], person.boxes[:1])
+    targets = keypoint_targets(joints[:1], person.boxes[:1])
     loss = keypoint_loss(maps, [targets])
     evidence.equal("loss of even maps", float(loss.data), math.log(56 * 56), within=1e-5)
     evidence.quote()
