@@ -19,7 +19,7 @@ from minimask.data.findings import Finding
 from minimask.data.formats import read_annotations
 from minimask.data.image_depth import White
 from minimask.data.images import missing_file, read_image
-from minimask.data.keypoint_values import category_entry, common_skeleton
+from minimask.data.keypoint_values import NO_NAMES, category_entry, common_skeleton
 from minimask.data.keypoints import from_coco_keypoints
 from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Sample, boxes_of_masks
@@ -275,9 +275,11 @@ def _skeleton(found: Annotations, classes: Sequence[str]) -> tuple[Skeleton | No
     """The keypoints of the classes, or why there are none although some are written."""
     try:
         kept = (category for category in found.categories if category["name"] in classes)
-        return common_skeleton(kept), None
+        skeleton = common_skeleton(kept)
     except ValueError as error:
         return None, str(error)
+    unnamed = (note.message for note in found.notes if NO_NAMES in note.message)
+    return skeleton, None if skeleton is not None else next(unnamed, None)
 
 
 def _root(found: Annotations, used: set[Any]) -> Any:

@@ -187,7 +187,10 @@ def test_doubts_are_warned_of_once_and_the_rest_is_read(write, name):
     found = [f for f in check_files(path, None).findings if "keypoints" in f.message]
     assert [f.severity for f in found] == ["warning"]
     assert says in found[0].message
-    assert len(open_annotations(path)[0]) == 2
+    data = open_annotations(path)
+    assert len(data[0]) == 2
+    if name == "unnamed":
+        assert data.skeleton is None and says in data.why_no_keypoints
 
 
 def test_sound_files_have_no_findings_about_keypoints(write):
