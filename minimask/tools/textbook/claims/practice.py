@@ -152,7 +152,7 @@ def one_loss_more(evidence: Evidence) -> None:
     without = set(small_network().losses([person.image], [target], rng=rng))
     evidence.equal("losses besides Mask R-CNN's", sorted(set(losses) - without), ["loss_keypoint"])
     losses["loss_keypoint"].backward()
-    first = gradient_size(network.backbone.body.conv1)
+    first = gradient_size(network.backbone.body.sections()[0][0])
     evidence.at_least("gradient of the first layer", first, 1e-9)
     evidence.equal("of the mask head", gradient_size(network.roi_heads.mask_head), 0.0)
     cost = published.PERSON_MASK_AP - published.PERSON_MASK_AP_WITH_KEYPOINTS
