@@ -7,6 +7,12 @@ forward pass, the input gradient and the weight gradient, as the best of the rep
 load on the machine only ever makes a run slower.  With torch installed its numbers stand beside,
 measured in turns with ours.  The last lines weigh the layers by their number in one training step.
 
+    python benchmarks/convolution.py --grouped [--threads 1 --cpu-time]
+
+does the same for the grouped convolutions of ResNeXt and the depthwise ones of EfficientNet and
+MobileNetV3.  `--cpu-time`, of one thread: medians of the time the processor worked, for a machine
+that others use meanwhile.
+
     python benchmarks/convolution.py --ladder
 
 times the end of a residual block, convolution, bias, sum with the shortcut and ReLU, rung by rung.
@@ -19,6 +25,8 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+
+import cpu_cases as cases
 
 from minimask.system import runtime
 
@@ -48,6 +56,7 @@ class Layer:
     count: int = 1  # how many of them a training step runs
     transposed: bool = False
     first: bool = False  # the network's first layer needs no input gradient
+    groups: int = 1
 
     @property
     def padding(self) -> int:
@@ -55,7 +64,7 @@ class Layer:
 
     @property
     def weight_shape(self) -> tuple[int, int, int, int]:
-        c = self.x[1]
+        c = self.x[1] // self.groups
         pair = (c, self.filters) if self.transposed else (self.filters, c)
         return (*pair, self.window, self.window)
 
@@ -69,7 +78,7 @@ class Layer:
             stride=self.stride,
             padding=self.padding,
             dilation=1,
-            groups=1,
+            groups=self.groups,
         )
         return 2.0 * np.prod(g.output_shape) * g.inner
 
@@ -102,12 +111,27 @@ def laptop_layers(batch: int = 8, rois: int = 128) -> list[Layer]:
     ]
 
 
+def grouped_layers() -> list[Layer]:
+    """Of ResNeXt-50 and -101 at 800 x 1216; depthwise ones, small and large."""
+    layers = [
+        Layer(
+            f"{groups} groups of {x[1] // groups}, 3x3/{stride}", x, x[1], 3, stride, groups=groups
+        )
+        for x, groups, stride in cases.CONV_GROUPED
+    ]
+    return layers + [
+        Layer(f"depthwise {window}x{window}/{stride}", x, x[1], window, stride, groups=x[1])
+        for x, window, stride in cases.CONV_DEPTHWISE
+    ]
+
+
 def ours(layer: Layer, variant: str) -> Runs:
     rng = np.random.default_rng(0)
     x = rng.standard_normal(layer.x).astype(np.float32)
     weight = (rng.standard_normal(layer.weight_shape) / 30).astype(np.float32)
     bias = np.zeros(layer.filters, np.float32)
     options = {"stride": layer.stride, "padding": layer.padding, "variant": variant}
+    options |= {} if layer.transposed else {"groups": layer.groups}
     if layer.transposed:
         y = conv_transpose2d(x, weight, bias, **options)
         return {
@@ -133,13 +157,13 @@ def torchs(layer: Layer) -> Runs:
     )
     name = "conv_transpose2d" if layer.transposed else "conv2d"
     run = getattr(torch.nn.functional, name)
-    options = {"stride": layer.stride, "padding": layer.padding}
+    options = {"stride": layer.stride, "padding": layer.padding, "groups": layer.groups}
     y = run(x, weight, bias, **options)
 
     def backward(wanted: list[bool]) -> object:
         p, s = [layer.padding] * 2, [layer.stride] * 2
         return torch.ops.aten.convolution_backward(
-            y, x, weight, None, s, p, [1, 1], layer.transposed, [0, 0], 1, wanted
+            y, x, weight, None, s, p, [1, 1], layer.transposed, [0, 0], layer.groups, wanted
         )
 
     return {
@@ -149,18 +173,24 @@ def torchs(layer: Layer) -> Runs:
     }
 
 
-def measure(candidates: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Best time of each, taken in turns, so that load from outside meets all of them."""
+def measure(
+    candidates: dict[str, Callable[[], object]], seconds: float, cpu_time: bool = False
+) -> dict[str, float]:
+    """Best time of each, taken in turns, so that load from outside meets all of them.
+
+    `cpu_time`: the median of the time that this thread has worked.
+    """
+    clock = time.thread_time if cpu_time else time.perf_counter
     for run in candidates.values():
         run()
-    best = dict.fromkeys(candidates, np.inf)
+    times: dict[str, list[float]] = {name: [] for name in candidates}
     end = time.perf_counter() + seconds * len(candidates)
-    while time.perf_counter() < end:
+    while time.perf_counter() < end or not times[next(iter(times))]:
         for name, run in candidates.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            best[name] = min(best[name], time.perf_counter() - start)
-    return best
+            times[name].append(clock() - start)
+    return {name: (np.median if cpu_time else min)(found) for name, found in times.items()}
 
 
 LADDER = {  # the ends of residual blocks: x, filters, window
@@ -208,13 +238,13 @@ def set_threads(count: int) -> None:
     threadpoolctl.threadpool_limits(count, user_api="blas")
 
 
-def rows(layers: list[Layer], names: list[str], seconds: float) -> Iterator[tuple]:
+def rows(layers: list[Layer], names: list[str], seconds: float, cpu_time: bool) -> Iterator[tuple]:
     for layer in layers:
         sides = {n: torchs(layer) if n == "torch" else ours(layer, n) for n in names}
         for direction in ("forward", "dx", "dw"):
             if layer.first and direction == "dx":
                 continue
-            best = measure({n: runs[direction] for n, runs in sides.items()}, seconds)
+            best = measure({n: runs[direction] for n, runs in sides.items()}, seconds, cpu_time)
             yield layer, direction, best
 
 
@@ -228,6 +258,8 @@ def main() -> None:
     parser.add_argument("--layers", default="", help="only layers whose name contains this")
     parser.add_argument("--seconds", type=float, default=0.3, help="per row and variant")
     parser.add_argument("--threads", type=int, default=0, help="of every pool; default: as it is")
+    parser.add_argument("--grouped", action="store_true", help="groups and depthwise")
+    parser.add_argument("--cpu-time", action="store_true", help="medians; with --threads 1")
     parser.add_argument("--ladder", action="store_true", help="the end of a residual block")
     args = parser.parse_args()
     if args.threads:
@@ -242,17 +274,23 @@ def main() -> None:
     if args.ladder:
         ladder(["reference", *names], args.seconds)
         return
-    layers = [layer for layer in laptop_layers() if args.layers in layer.name]
+    layers = [
+        layer
+        for layer in (grouped_layers() if args.grouped else laptop_layers())
+        if args.layers in layer.name
+    ]
     print("| layer | x | direction | ms | " + " | ".join(f"{n} GFLOP/s" for n in names) + " |")
     print("|---|---|---|---:|" + "---:|" * len(names))
     total: dict[str, dict[str, float]] = {}
-    for layer, direction, best in rows(layers, names, args.seconds):
+    for layer, direction, best in rows(layers, names, args.seconds, args.cpu_time):
         rates = " | ".join(f"{layer.flop / best[n] / 1e9:.0f}" for n in names)
         ms = " / ".join(f"{1e3 * best[n]:.2f}" for n in names)
         print(f"| {layer.name} | {layer.x} | {direction} | {ms} | {rates} |", flush=True)
         for n in names:
             sums = total.setdefault(n, {})
             sums[direction] = sums.get(direction, 0.0) + layer.count * best[n]
+    if args.grouped:
+        return
     print("\nOne training step, all layers by their number, milliseconds:")
     for n in names:
         parts = ", ".join(f"{d} {1e3 * t:.1f}" for d, t in total[n].items())

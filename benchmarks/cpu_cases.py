@@ -66,6 +66,34 @@ CONV_OTHER = (  # x, filters, window, stride
     ((1, 1024, 16, 16), 2048, 1, 2),
     ((1, 3, 256, 256), 64, 7, 2),
 )
+CONV_GROUPED = (  # x, groups, stride: ResNeXt-50 32x4d at 800 x 1216, one of 32x8d and of 64x4d
+    ((1, 128, 200, 304), 32, 1),
+    ((1, 256, 200, 304), 32, 2),
+    ((1, 256, 100, 152), 32, 1),
+    ((1, 512, 100, 152), 32, 2),
+    ((1, 512, 50, 76), 32, 1),
+    ((1, 1024, 50, 76), 32, 2),
+    ((1, 1024, 25, 38), 32, 1),
+    ((1, 1024, 50, 76), 32, 1),
+    ((1, 2048, 25, 38), 32, 1),
+    ((1, 1024, 50, 76), 64, 1),
+)
+CONV_DEPTHWISE = (  # x, window, stride: EfficientNet, MobileNetV3, at 224 x 224 and 800 x 1216
+    ((1, 32, 112, 112), 3, 1),
+    ((1, 96, 112, 112), 3, 2),
+    ((1, 144, 56, 56), 5, 2),
+    ((1, 240, 28, 28), 5, 1),
+    ((1, 480, 14, 14), 3, 1),
+    ((1, 672, 14, 14), 5, 2),
+    ((1, 1152, 7, 7), 5, 1),
+    ((1, 32, 400, 608), 3, 1),
+    ((1, 96, 400, 608), 3, 2),
+    ((1, 144, 200, 304), 3, 1),
+    ((1, 144, 200, 304), 5, 2),
+    ((1, 240, 100, 152), 5, 1),
+    ((1, 672, 50, 76), 5, 1),
+    ((1, 1152, 25, 38), 5, 1),
+)
 CONV_STRIDED = (((1, 128, 100, 136), 128), ((1, 256, 50, 68), 256), ((4, 64, 32, 32), 128))
 
 
@@ -89,6 +117,21 @@ def _convolutions() -> list[Case]:
     for x, filters in CONV_STRIDED:
         options = {"x": x, "filters": filters, "window": 3, "stride": 2, "padding": 1}
         cases += _both(f"conv2d 3x3/2 {x} -> {filters}", "conv2d", options, "conv2d 3x3/2")
+    return cases
+
+
+def _grouped() -> list[Case]:
+    cases = []
+    for x, groups, stride in CONV_GROUPED:
+        options = {"x": x, "filters": x[1], "window": 3, "stride": stride, "padding": 1}
+        what = "conv2d 3x3" + (f"/{stride}" if stride > 1 else "")
+        name = f"{what} {x}, {groups} groups"
+        cases += _both(name, "conv2d", {**options, "groups": groups}, "conv2d, groups")
+    for x, window, stride in CONV_DEPTHWISE:
+        options = {"x": x, "filters": x[1], "window": window, "stride": stride}
+        options |= {"padding": window // 2, "groups": x[1]}
+        what = f"depthwise {window}x{window}" + (f"/{stride}" if stride > 1 else "")
+        cases += _both(f"conv2d {what} {x}", "conv2d", options, "conv2d, depthwise")
     return cases
 
 
@@ -177,6 +220,10 @@ RATIOS: dict[str, tuple[float | None, float | None]] = {
     "nearest x2 upsampling, forward": (2, 1.3),
     "conv2d 3x3, forward": (1.0, 1.7),
     "conv2d 3x3, forward + backward": (1.0, 1.6),
+    "conv2d, groups, forward": (1.0, 0.8),
+    "conv2d, groups, forward + backward": (1.0, 0.8),
+    "conv2d, depthwise, forward": (1.0, 0.7),
+    "conv2d, depthwise, forward + backward": (1.0, 0.8),
     "conv2d 1x1, 7x7/2, 2x2 up, forward": (0.9, 0.8),
     "conv2d 1x1, 7x7/2, 2x2 up, forward + backward": (0.9, 0.8),
     "ResNet-18-FPN step, 4 x 128 x 128": (1.5, 1.4),
@@ -195,7 +242,7 @@ RATIOS: dict[str, tuple[float | None, float | None]] = {
     "laptop preset step as shipped, 8 masks an image": (None, 1.6),
 }
 
-CASES = [*_regions(), *_others(), *_convolutions(), *MODELS]
+CASES = [*_regions(), *_others(), *_convolutions(), *_grouped(), *MODELS]
 
 
 # ---- inputs, the same on both sides

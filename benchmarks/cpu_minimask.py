@@ -51,15 +51,16 @@ def _timed(run: Callable[..., Tensor], tensors: Sequence[Any], backward: bool) -
 
 def conv2d(o: dict[str, Any], backward: bool) -> Call:
     """A convolution; three channels are an image, which needs no gradient."""
-    x, c = o["x"], o["x"][1]
+    x, groups = o["x"], o.get("groups", 1)
+    c = x[1] // groups
     shape = (o["filters"], c, o["window"], o["window"])
     weight = cases.numbers(2, *shape) / np.float32(np.sqrt(c * o["window"] ** 2))
     tensors = [
-        Tensor(cases.numbers(1, *x), requires_grad=c != 3),
+        Tensor(cases.numbers(1, *x), requires_grad=x[1] != 3),
         Tensor(weight, requires_grad=True),
         Tensor(cases.numbers(3, o["filters"]), requires_grad=True),
     ]
-    given = {"stride": o["stride"], "padding": o["padding"]}
+    given = {"stride": o["stride"], "padding": o["padding"], "groups": groups}
     return _timed(lambda *t: F.conv2d(*t, **given), tensors, backward)
 
 
@@ -140,6 +141,14 @@ def box_iou(o: dict[str, Any], backward: bool) -> Call:
 
     a, b = cases.anchors(o["a"]), cases.boxes(o["b"], o["b"], 5)[0]
     return lambda: [function(a, b)]
+
+
+def keypoints(o: dict[str, Any], backward: bool) -> Call:
+    """Where every heat map, enlarged to its box, is highest."""
+    from minimask.models.heat_maps import find_peaks
+
+    boxes, logits = cases.heat_maps(o["boxes"], o["maps"])
+    return lambda: [find_peaks(logits, boxes)]
 
 
 def matching(o: dict[str, Any], backward: bool) -> Call:
@@ -248,3 +257,19 @@ def inference(o: dict[str, Any], backward: bool, files: Files) -> Call:
 def resnet50_step(o: dict[str, Any], backward: bool, files: Files) -> Call:
     """One image with five objects, batch norm trained."""
     return _step(*_resnet50(files))
+
+
+def keypoint_inference(o: dict[str, Any], backward: bool, files: Files) -> Call:
+    """One image through Keypoint R-CNN, its 17 keypoints found in 100 boxes."""
+    from minimask import models
+
+    model = models.keypointrcnn_resnet50_fpn(norm="batch", min_size=None, max_size=None)
+    _load(model, files)
+    image, *_ = cases.large_image()
+
+    def predict() -> Sequence[Any]:
+        found = model.predict([image])[0]
+        heights = found.keypoints[:, :, 2].mean(dtype=np.float64)
+        return [np.sort(found.scores)[::-1], heights]
+
+    return predict

@@ -50,13 +50,15 @@ def _timed(
 
 def conv2d(o: dict[str, Any], backward: bool) -> Call:
     """torch.nn.functional.conv2d."""
-    c, shape = o["x"][1], (o["filters"], o["x"][1], o["window"], o["window"])
+    groups = o.get("groups", 1)
+    c = o["x"][1] // groups
+    shape = (o["filters"], c, o["window"], o["window"])
     tensors = [
-        _tensor(cases.numbers(1, *o["x"]), c != 3),
+        _tensor(cases.numbers(1, *o["x"]), o["x"][1] != 3),
         _tensor(cases.numbers(2, *shape) / np.float32(np.sqrt(c * o["window"] ** 2))),
         _tensor(cases.numbers(3, o["filters"])),
     ]
-    given = {"stride": o["stride"], "padding": o["padding"]}
+    given = {"stride": o["stride"], "padding": o["padding"], "groups": groups}
     return _timed(lambda *t: F.conv2d(*t, **given), tensors, backward)
 
 
@@ -136,6 +138,20 @@ def box_iou(o: dict[str, Any], backward: bool) -> Call:
     a = torch.from_numpy(cases.anchors(o["a"]))
     b = torch.from_numpy(cases.boxes(o["b"], o["b"], 5)[0])
     return lambda: [torchvision.ops.box_iou(a, b)]
+
+
+def keypoints(o: dict[str, Any], backward: bool) -> Call:
+    """`heatmaps_to_keypoints` of torchvision, which enlarges one box after the other."""
+    from torchvision.models.detection.roi_heads import heatmaps_to_keypoints
+
+    boxes, logits = (torch.from_numpy(a) for a in cases.heat_maps(o["boxes"], o["maps"]))
+
+    def find() -> Sequence[Any]:
+        with torch.inference_mode():
+            places, heights = heatmaps_to_keypoints(logits, boxes)
+            return [torch.cat([places[:, :, :2], heights[:, :, None]], 2)]
+
+    return find
 
 
 def matching(o: dict[str, Any], backward: bool) -> Call:
@@ -312,3 +328,20 @@ def _predict(model: Any, images: list[torch.Tensor]) -> Call:
 def resnet50_step(o: dict[str, Any], backward: bool, files: Files) -> Call:
     """One image with five objects."""
     return _step(*_resnet50(files))
+
+
+def keypoint_inference(o: dict[str, Any], backward: bool, files: Files) -> Call:
+    """One image through Keypoint R-CNN, its 17 keypoints found in 100 boxes."""
+    from torchvision.models.detection import keypointrcnn_resnet50_fpn
+
+    torch.manual_seed(0)
+    model = keypointrcnn_resnet50_fpn(weights=None, weights_backbone=None).eval()
+    _save(model, files.weights)
+    image, *_ = cases.large_image()
+
+    def predict() -> Sequence[Any]:
+        with torch.inference_mode():
+            found = model([_pixels(image)])[0]
+        return [found["scores"], found["keypoints_scores"].double().mean()]
+
+    return predict

@@ -120,6 +120,7 @@ WILD = {
 MANY = {"box_detections_per_img": 100}  # so that unlikely ones are among them
 # Few proposals, of which boxes of different levels suppress one another when they may.
 CROWDED = {
+    "rpn_score_thresh": ({}, (0.5,)),
     "rpn_nms_thresh": 0.3,
     "rpn_pre_nms_top_n_train": 40,
     "rpn_pre_nms_top_n_test": 40,
@@ -136,6 +137,9 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "groups": (BOTTLENECK | {"width_per_group": 16}, (2, 8)),
     "width_per_group": (BOTTLENECK, (32, 128)),
     "stem_channels": ({}, (16,)),
+    "backbone": ({}, ("vgg11", "efficientnet_b0", "mobilenet_v3_small")),
+    "width_multiplier": ({"backbone": "mobilenet_v3_small"}, (0.25, 0.5)),
+    "returned_layers": ({"backbone": "mobilenet_v3_small"}, ((1, 2, 3, 4),)),
     "norm": ({"stem_channels": 32, "fpn_channels": 32}, ("frozen_batch", "group")),
     "trainable_layers": ({}, (0, 1, 2, 3, 4)),
     "features": ({}, ("c4", "c5")),
@@ -323,10 +327,10 @@ def _switches() -> Iterator[Case]:
             base = base_of(factory, switch)
             if base not in yielded:
                 yielded.add(base)
-                options = _small(factory) | _few(factory) | needs
+                options = _fitting(_small(factory) | _few(factory) | needs)
                 yield Case(base, factory, options, scene=scene, core=base == f"{MASK} base")
             for value in values:
-                options = _small(factory) | _few(factory) | needs | {switch: value}
+                options = _fitting(_small(factory) | _few(factory) | needs | {switch: value})
                 name, core = f"{factory} {switch}={value}", f"{switch}={value}" in CORE
                 yield Case(name, factory, options, scene=scene, core=core and factory == MASK)
 
@@ -336,6 +340,13 @@ def base_of(factory: str, switch: str) -> str:
     needs, scene = SWITCHES[switch][0], SCENES.get(switch, "mixed")
     words = [factory, *(f"{k}={v}" for k, v in needs.items()), *([scene] * (scene != "mixed"))]
     return " ".join([*words, "base"])
+
+
+def _fitting(options: dict[str, Any]) -> dict[str, Any]:
+    """Without the stem's channels where the body is no ResNet."""
+    if "backbone" not in options:
+        return options
+    return {name: value for name, value in options.items() if name != "stem_channels"}
 
 
 def _together() -> Iterator[Case]:

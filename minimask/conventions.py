@@ -31,6 +31,7 @@ HYPERPARAMETERS = (
     "rpn_post_nms_top_n_train",
     "rpn_post_nms_top_n_test",
     "rpn_nms_thresh",
+    "rpn_score_thresh",
     "roi_op",
     "roi_reduce",
     "box_fg_iou_thresh",

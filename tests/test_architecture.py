@@ -118,7 +118,16 @@ def test_the_permissions_themselves_have_no_circle():
 
 
 def test_the_network_does_not_import_the_tools():
-    tools = {"cli", "textbook", "profile", "kernel lab", "testing", "doctor", "import minimask"}
+    tools = {
+        "cli",
+        "textbook",
+        "profile",
+        "info",
+        "kernel lab",
+        "testing",
+        "doctor",
+        "import minimask",
+    }
     for room in rooms.ROOMS:
         assert room.name in tools or not tools & set(room.may), room.name
 

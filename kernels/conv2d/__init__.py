@@ -40,6 +40,12 @@ VARIANTS = {
         "as cuda_3_registers, 2 x 4 values a thread",
         by_name=True,
     ),
+    "numba_6_grouped": Variant(
+        "numba.forward_6_grouped",
+        "gpu",
+        "as cuda_6_grouped, in patches for 8 x 8 pixels",
+        by_name=True,
+    ),
     "cuda_1_direct": Variant(
         "cuda.launch", "gpu", "the formula, one thread a value", rung="direct"
     ),
@@ -61,6 +67,12 @@ VARIANTS = {
         "tensor cores, operands rounded to TF32",
         rung="tensor_cores",
         by_name=True,
+    ),
+    "cuda_6_grouped": Variant(
+        "cuda.launch_grouped",
+        "gpu",
+        "groups of few channels: a patch of the image, all windows on it",
+        rung="grouped",
     ),
     "cuda_library": Variant(
         "cuda.launch",

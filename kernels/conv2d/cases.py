@@ -39,6 +39,8 @@ SMALL: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "66 filters": ((1, 3, 3, 3), (66, 3, 2, 2), {}),
     "65 filters, pointwise": ((1, 5, 2, 2), (65, 5, 1, 1), {}),
     "depthwise": ((1, 5, 5, 4), (5, 1, 3, 3), {"groups": 5, "padding": 1}),
+    "depthwise, stride 2": ((1, 3, 9, 10), (3, 1, 3, 3), {"groups": 3, "padding": 1, "stride": 2}),
+    "groups of three": ((1, 6, 5, 9), (10, 3, 3, 2), {"groups": 2, "padding": (1, 0)}),
     "many rows, few pixels": ((1, 64, 2, 3), (3, 64, 3, 3), {"padding": 1}),
     "81 taps": ((1, 1, 10, 9), (2, 1, 9, 9), {"padding": 1}),
     "batch of none": ((0, 3, 5, 7), (4, 3, 3, 3), {"padding": 1}),
@@ -61,6 +63,14 @@ LARGE: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "groups": ((2, 34, 13, 9), (66, 17, 3, 3), {"groups": 2, "padding": (0, 1)}),
     "groups, pointwise": ((2, 34, 6, 10), (34, 17, 1, 1), {"groups": 2}),
     "groups of two filters": ((1, 12, 13, 9), (8, 3, 3, 3), {"groups": 4, "padding": 1}),
+    "groups of four, tiles and a rest": ((2, 8, 19, 35), (8, 4, 3, 3), {"groups": 2, "padding": 1}),
+    "groups of nine, in chunks": (
+        (1, 36, 10, 33),
+        (20, 18, 5, 5),
+        {"groups": 2, "padding": 2, "stride": 2},
+    ),
+    "depthwise, 5x5": ((2, 3, 34, 40), (3, 1, 5, 5), {"groups": 3, "padding": 2}),
+    "two filters a channel": ((1, 3, 20, 12), (6, 1, 3, 3), {"groups": 3, "dilation": (2, 1)}),
     "64 taps": ((1, 3, 13, 12), (9, 3, 8, 8), {"padding": 2}),
     "99 taps, dilated": ((1, 3, 25, 19), (9, 3, 11, 9), {"padding": 3, "dilation": (1, 2)}),
     "one channel": ((1, 1, 13, 9), (1, 1, 2, 2), {"stride": (1, 2)}),
@@ -81,6 +91,8 @@ def cases() -> Iterator[Case]:
     yield from cases_gradients.cases()
 
 
+GROUPS = {"padding": 1, "groups": 32}
+
 # ResNet-50 with a feature pyramid on images of 800 x 1333; the mask head on 100 regions
 LAYERS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "stem, 7x7/2": ((1, 3, 800, 1333), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
@@ -92,6 +104,13 @@ LAYERS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "res5, 3x3": ((2, 512, 25, 42), (512, 512, 3, 3), {"padding": 1}),
     "pyramid, 3x3": ((1, 256, 200, 334), (256, 256, 3, 3), {"padding": 1}),
     "mask head, 3x3": ((100, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}),
+    "ResNeXt res2, 3x3, 32 groups": ((1, 128, 200, 334), (128, 4, 3, 3), GROUPS),
+    "ResNeXt res4, 3x3, 32 groups": ((2, 512, 50, 84), (512, 16, 3, 3), GROUPS),
+    "EfficientNet, depthwise 5x5": (
+        (2, 240, 100, 167),
+        (240, 1, 5, 5),
+        {"padding": 2, "groups": 240},
+    ),
 }
 
 

@@ -30,6 +30,7 @@ SMALL: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     ),
     "one pixel, much padding": ((1, 2, 1, 1), (2, 2, 3, 3), {"padding": 3, "stride": 2}),
     "depthwise": ((1, 3, 4, 4), (3, 1, 2, 2), {"groups": 3}),
+    "depthwise, stride 2": ((1, 3, 9, 6), (3, 1, 3, 3), {"groups": 3, "padding": 1, "stride": 2}),
     "batch of none": ((0, 2, 4, 4), (2, 2, 3, 3), {}),
     "no filter": ((1, 2, 4, 4), (0, 2, 3, 3), {}),
 }
@@ -45,6 +46,18 @@ LARGE: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "few pixels, long sums, strided": ((1, 9, 7, 6), (258, 9, 3, 3), {"padding": 1, "stride": 2}),
     "groups": ((1, 18, 13, 10), (24, 9, 3, 3), {"padding": (0, 1), "groups": 2}),
     "groups, strided": ((1, 16, 10, 9), (20, 8, 3, 2), {"stride": (1, 2), "groups": 2}),
+    "groups of four, tiles and a rest": ((2, 8, 19, 35), (8, 4, 3, 3), {"groups": 2, "padding": 1}),
+    "groups of nine, in chunks": (
+        (1, 18, 21, 33),
+        (36, 9, 5, 5),
+        {"groups": 2, "padding": 2, "stride": 2},
+    ),
+    "depthwise, 5x5": ((2, 3, 34, 40), (3, 1, 5, 5), {"groups": 3, "padding": 2}),
+    "depthwise, 5x5, stride 2": (
+        (1, 2, 31, 70),
+        (2, 1, 5, 5),
+        {"groups": 2, "padding": 2, "stride": 2},
+    ),
     "small groups": ((1, 12, 13, 10), (20, 3, 3, 3), {"padding": (0, 1), "groups": 4}),
 }
 
@@ -112,6 +125,16 @@ LAYERS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "stage 4, 1x1": ((2, 1024, 50, 68), (256, 1024, 1, 1), {}),
     "pyramid, 3x3": ((2, 256, 200, 272), (256, 256, 3, 3), {"padding": 1}),
     "mask head, 3x3": ((128, 256, 14, 14), (256, 256, 3, 3), {"padding": 1}),
+    "ResNeXt stage 3, 3x3, 32 groups, stride 2": (
+        (2, 256, 200, 272),
+        (256, 8, 3, 3),
+        {"stride": 2, "padding": 1, "groups": 32},
+    ),
+    "EfficientNet, depthwise 5x5": (
+        (2, 240, 100, 136),
+        (240, 1, 5, 5),
+        {"padding": 2, "groups": 240},
+    ),
 }
 
 

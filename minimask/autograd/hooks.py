@@ -116,6 +116,20 @@ def stage(name: str) -> Iterator[None]:
         hook.leave()
 
 
+@contextlib.contextmanager
+def inside(module: Any) -> Iterator[None]:
+    """What is computed in the block counts as the work of a module that is not called itself."""
+    hook = active.get()
+    if hook is None:
+        yield
+        return
+    hook.enter(None, module)
+    try:
+        yield
+    finally:
+        hook.leave()
+
+
 def record(name: str, value: Any) -> None:
     """Say what was computed: `record("rpn/proposals", boxes)`.
 

@@ -24,7 +24,7 @@ def sobel(gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def edges(gray: np.ndarray, share: float = 0.3) -> np.ndarray:
     """(H, W) bool: pixels whose slope is at least a share of the steepest."""
     steepness = np.hypot(*sobel(gray))
-    return steepness >= share * steepness.max()
+    return (steepness >= share * steepness.max()) & (steepness > 0)
 
 
 def canny(gray: np.ndarray, sigma: float = 2.0) -> np.ndarray:
@@ -37,5 +37,6 @@ def canny(gray: np.ndarray, sigma: float = 2.0) -> np.ndarray:
     Raises:
         ImportError: scikit-image is not installed.
     """
-    found: np.ndarray = need("skimage.feature", "canny").canny(gray.astype(float), sigma=sigma)
+    feature = need("skimage.feature", "canny")
+    found: np.ndarray = feature.canny(gray / 255, sigma=sigma)  # its thresholds are for 0 to 1
     return found

@@ -89,12 +89,15 @@ def histogram(image: np.ndarray, options: Options) -> np.ndarray:
 
 
 def kmeans(image: np.ndarray, options: Options) -> np.ndarray:
-    """Groups of color and place; that with most of the image's border is background."""
+    """Groups of color and place; that with most of the image's border is background.
+
+    The others are classes 1, 2, ...
+    """
     rng = np.random.default_rng(options.seed)
     group = color_and_position(image, options.groups, rng, options.position)
     border = np.concatenate([group[0], group[-1], group[1:-1, 0], group[1:-1, -1]])
     ground = np.bincount(border, minlength=options.groups).argmax()
-    return np.where(group == ground, 0, group + 1)
+    return np.where(group == ground, 0, group + (group < ground))
 
 
 def sobel_edges(image: np.ndarray, options: Options) -> np.ndarray:
@@ -111,8 +114,8 @@ def canny_edges(image: np.ndarray, options: Options) -> np.ndarray:
     edge = canny(gray_of(image), options.sigma)
     ndimage = need("scipy.ndimage", "filling contours")
     around = np.ones((3, 3), bool)
-    closed = np.pad(edge, 2)  # closing eats what lies at the border
-    closed = ndimage.binary_closing(closed, around, iterations=2)[2:-2, 2:-2]
+    closed = np.pad(edge, 1)  # closing eats what lies at the border
+    closed = ndimage.binary_closing(closed, around)[1:-1, 1:-1]
     found: np.ndarray = ndimage.binary_opening(ndimage.binary_fill_holes(closed), around)
     return found  # lines that enclose nothing are gone
 
@@ -142,6 +145,9 @@ def segment(image: np.ndarray, method: str, options: Options | None = None) -> S
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
     options = options or Options()
+    need("scipy.ndimage", "numbering regions")  # imports take longer than what is measured here
+    if method == "canny":
+        need("skimage.feature", method)
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
     began = time.perf_counter()

@@ -155,3 +155,19 @@ def coco_entry(keypoints: np.ndarray) -> dict[str, Any]:
     """What an annotation of a COCO file says of the keypoints (P, 3) of its object."""
     count = int((keypoints[:, 2] > 0).sum())
     return {"keypoints": to_coco_keypoints(keypoints), "num_keypoints": count}
+
+
+def spread_keypoints(boxes: np.ndarray, count: int) -> np.ndarray:
+    """Keypoints that mean nothing, for generated objects that a keypoint head is to be fed with.
+
+    Args:
+        boxes: (R, 4).
+        count: P, spread over the diagonal of each box.
+
+    Returns:
+        (R, P, 3) float32, all visible.
+    """
+    share = ((np.arange(count) + 0.5) / count)[None, :, None]
+    places = boxes[:, None, :2] + share * (boxes[:, None, 2:] - boxes[:, None, :2])
+    seen = np.full((len(boxes), count, 1), VISIBLE)
+    return np.concatenate([places, seen], axis=2, dtype=np.float32)

@@ -62,7 +62,7 @@ def regions(
     tinted[inside] += alpha * (table[large[inside]] - tinted[inside])
     edge = _border(large)
     tinted[edge] = 0.75 * table[large[edge]] + 64
-    outer = _border(inside) & ~edge  # a dark line beside it keeps the border visible on any ground
+    outer = _border(~inside)  # a dark line beside it keeps the border visible on any ground
     tinted[outer] *= 0.4
     return np.clip(tinted + 0.5, 0, 255).astype(np.uint8)
 

@@ -15,7 +15,6 @@ from minimask.models.label_map import IGNORED, paint_label_map
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset, Sample
-    from minimask.models.label_map import LabelMap
 
 COLUMNS = ("mean_iou", "foreground_iou", "pixel_accuracy")  # of the log of a run
 DASH = "-"
@@ -138,7 +137,7 @@ def evaluate_label_maps(
     batch_size: int = 8,
     limit: int | None = None,
     progress: bool = True,
-    on_image: Callable[[Sample, LabelMap], None] | None = None,
+    on_image: Callable[[Sample, Any], None] | None = None,
 ) -> SemanticResults:
     """Pixel IoU of a semantic segmenter on a data set; arguments as of `evaluate`.
 
@@ -154,7 +153,8 @@ def evaluate_label_maps(
     matrix, seconds = np.zeros((count, count), np.int64), 0.0
     for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
         seconds += spent
-        for sample, label_map in zip(samples, found, strict=True):
+        label_maps: list[Any] = list(found)
+        for sample, label_map in zip(samples, label_maps, strict=True):
             matrix += confusion(true_label_map(sample, order), label_map.labels, count)
             if on_image is not None:
                 on_image(sample, label_map)

@@ -16,6 +16,7 @@ from minimask.functional.losses import (
 )
 from minimask.functional.normalization import batch_norm, batch_norm_train, group_norm
 from minimask.functional.roi_ops import roi_align, roi_align_levels, roi_pool, roi_warp
+from minimask.functional.smooth_activation import hard_sigmoid, hard_swish, silu
 
 __all__ = [
     "batch_norm",
@@ -26,6 +27,8 @@ __all__ = [
     "cross_entropy",
     "generalized_iou_loss",
     "group_norm",
+    "hard_sigmoid",
+    "hard_swish",
     "linear",
     "log_softmax",
     "max_pool2d",
@@ -37,6 +40,7 @@ __all__ = [
     "roi_warp",
     "sigmoid",
     "sigmoid_focal_loss",
+    "silu",
     "smooth_l1",
     "softmax",
 ]

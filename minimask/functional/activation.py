@@ -1,6 +1,7 @@
-"""ReLU, alone or of a sum: the one activation of the network that a kernel computes.
+"""ReLU, alone or of a sum: the one activation that a kernel computes.
 
-`sigmoid`, `softmax` and `tanh` are array expressions, in `minimask.autograd.ops`.
+`sigmoid`, `softmax` and `tanh` are array expressions, in `minimask.autograd.ops`; SiLU and the hard
+ones of small networks are in `smooth_activation.py`.
 """
 
 # ruff: noqa: D102  (forward and backward are documented once, in Function)

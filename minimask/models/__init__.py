@@ -28,7 +28,11 @@ from minimask.models.matcher import RecordedSampling
 from minimask.models.presets import (
     LAPTOP,
     faster_rcnn,
+    fasterrcnn_efficientnet_b0_fpn,
+    fasterrcnn_efficientnet_b3_fpn,
     fasterrcnn_laptop,
+    fasterrcnn_mobilenet_v3_large_320_fpn,
+    fasterrcnn_mobilenet_v3_large_fpn,
     fasterrcnn_resnet18_fpn,
     fasterrcnn_resnet34_fpn,
     fasterrcnn_resnet50_fpn,
@@ -39,6 +43,8 @@ from minimask.models.presets import (
     fasterrcnn_resnext101_32x4d_fpn,
     fasterrcnn_resnext101_32x8d_fpn,
     fasterrcnn_resnext101_64x4d_fpn,
+    fasterrcnn_vgg16,
+    fasterrcnn_vgg16_fpn,
     fasterrcnn_wide_resnet50_2_fpn,
     fasterrcnn_wide_resnet101_2_fpn,
     keypoint_rcnn,
@@ -48,7 +54,10 @@ from minimask.models.presets import (
     mask_rcnn,
     maskkeypointrcnn_laptop,
     maskkeypointrcnn_resnet50_fpn,
+    maskrcnn_efficientnet_b0_fpn,
+    maskrcnn_efficientnet_b3_fpn,
     maskrcnn_laptop,
+    maskrcnn_mobilenet_v3_large_fpn,
     maskrcnn_resnet18_fpn,
     maskrcnn_resnet34_fpn,
     maskrcnn_resnet50_fpn,
@@ -59,6 +68,7 @@ from minimask.models.presets import (
     maskrcnn_resnext101_32x4d_fpn,
     maskrcnn_resnext101_32x8d_fpn,
     maskrcnn_resnext101_64x4d_fpn,
+    maskrcnn_vgg16_fpn,
     maskrcnn_wide_resnet50_2_fpn,
     maskrcnn_wide_resnet101_2_fpn,
 )
@@ -129,6 +139,11 @@ __all__ += [
     "maskrcnn_wide_resnet50_2_fpn",
     "maskrcnn_wide_resnet101_2_fpn",
 ]
+__all__ += ["fasterrcnn_efficientnet_b0_fpn", "fasterrcnn_efficientnet_b3_fpn"]
+__all__ += ["fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_fpn"]
+__all__ += ["fasterrcnn_vgg16", "fasterrcnn_vgg16_fpn"]
+__all__ += ["maskrcnn_efficientnet_b0_fpn", "maskrcnn_efficientnet_b3_fpn"]
+__all__ += ["maskrcnn_mobilenet_v3_large_fpn", "maskrcnn_vgg16_fpn"]
 __all__ += ["keypoint_rcnn", "keypointrcnn_laptop", "keypointrcnn_resnet50_fpn"]
 __all__ += ["mask_keypoint_rcnn", "maskkeypointrcnn_laptop", "maskkeypointrcnn_resnet50_fpn"]
 __all__ += ["LabelMap", "SemanticSegmenter", "fcn8s", "fcn8s_laptop", "fcn16s", "fcn32s"]

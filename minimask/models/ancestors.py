@@ -78,7 +78,7 @@ def assemble_fast(
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
     backbone, _ = make_features(a, c, rng)
-    heads = box_branch(a, c, backbone.channels, num_classes, rng)
+    heads = box_branch(a, c, backbone, num_classes, rng)
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **_of_boxes(options))
     return FastRCNN(backbone, roi_heads, _grid(options), **_shared(a, c, classes, config))
 

@@ -12,6 +12,9 @@ FEATURES = ("fpn", "c4", "c5", "dc5")
 BOX_HEADS = ("mlp", "conv")
 MASK_HEADS = ("fcn", "mlp")
 Numbers = Sequence[int]
+# Which of the fields below are of residual networks alone, and which of other bodies alone.
+OF_RESNETS = ("block", "layers", "expansion", "groups", "width_per_group", "stem_channels")
+OF_OTHERS = ("width_multiplier", "returned_layers")
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,12 @@ class Architecture:
     groups: int = 1  # of a bottleneck's 3x3 convolution; 32: ResNeXt
     width_per_group: int = 64  # inner channels of a bottleneck's group, per 64; 128: wide ResNet
     stem_channels: int = STEM_CHANNELS  # of the first convolution; all stages follow
+    width_multiplier: float = 1.0  # a factor of all channels of a body that is no ResNet
     norm: str = "frozen_batch"  # "batch": trained; "frozen_batch": as loaded; "group"
     # of the body's sections (a ResNet's stem and four stages), counted from the end; None: all
     trainable_layers: int | None = None
+    # the sections whose maps the pyramid stands on, the stem is 0; None: C2 .. C5
+    returned_layers: Numbers | None = None
     # "fpn"; or one map: "c4" (stride 16, the last stage is the head), "c5" (stride 32), "dc5"
     # (C5 with dilated convolutions, stride 16, all of its channels)
     features: str = "fpn"

@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 from minimask.autograd import Tensor, no_grad
+from minimask.models.bodies import BODIES
 from minimask.nn import Module
 
 MakeBackbone = Callable[[np.random.Generator], Module]
@@ -48,7 +49,7 @@ def register_backbone(name: str, make: MakeBackbone) -> None:
     Raises:
         ValueError: the name is taken.
     """
-    if name in BACKBONES or name == "resnet":
+    if name in BACKBONES or name == "resnet" or name in BODIES:
         raise ValueError(f"backbone: {name!r} is registered already")
     BACKBONES[name] = make
 
@@ -60,7 +61,7 @@ def make_backbone(name: str, rng: np.random.Generator) -> Module:
         ValueError: no such name, or the module lacks what a detector needs.
     """
     if name not in BACKBONES:
-        known = ", ".join(["resnet", *BACKBONES])
+        known = ", ".join(["resnet", *BODIES, *BACKBONES])
         raise ValueError(
             f"backbone: {name!r} is none of {known}; if it is your own, import the module that "
             "calls minimask.models.register_backbone before the model is built or opened"

@@ -66,9 +66,9 @@ class ConvBoxHead(Sequential):
             linear(sizes[-1] * POOLED_SIZE**2, width, rng),
         )
 
-    def forward(self, pooled: Tensor) -> Tensor:
+    def forward(self, x: Tensor, **last: Any) -> Tensor:
         """(R, C, 7, 7) -> (R, width)."""
-        return F.relu(super().forward(pooled))
+        return F.relu(super().forward(x, **last))
 
 
 class Flatten(Module):

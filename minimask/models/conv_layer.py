@@ -40,10 +40,10 @@ class ConvLayer(Sequential):
         super().__init__(*parts)
         self._relu = relu
 
-    def forward(self, x: Tensor, *, residual: Any = None) -> Tensor:
-        """(N, C, H, W) -> (N, C_out, H, W); `residual` of that shape is added before the ReLU."""
+    def forward(self, x: Tensor, **before_relu: Any) -> Tensor:
+        """(N, C, H, W) -> (N, C_out, H, W); a `residual` of that shape is added before ReLU."""
         convolution, *norm = self
         assert isinstance(convolution, Conv2d)
         if norm:
-            return conv_norm(convolution, norm[0], x, residual=residual, relu=self._relu)
-        return convolution(x, residual=residual, relu=self._relu)
+            return conv_norm(convolution, norm[0], x, relu=self._relu, **before_relu)
+        return convolution(x, relu=self._relu, **before_relu)

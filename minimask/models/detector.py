@@ -93,6 +93,11 @@ class Detector(Sealed):
         """
         return self
 
+    @property
+    def title(self) -> str:
+        """The kind of detector, as messages call it."""
+        return type(self).__name__
+
     def forward(
         self,
         batch: Batch,

@@ -12,6 +12,7 @@ import numpy as np
 
 from minimask.conventions import CONVENTIONS as NAMED
 from minimask.conventions import Convention, get_convention
+from minimask.models.architecture import OF_OTHERS, OF_RESNETS
 from minimask.models.coco_classes import COCO_91
 
 MODELS: dict[str, Callable[..., Any]] = {}
@@ -97,12 +98,17 @@ def preset(
             "seed": seed,
             **_plain(options),
         }
-        options = {**base.hyperparameters, **sizes, **options}
+        usual = sizes
+        if options.get("backbone", sizes.get("backbone")) != sizes.get("backbone"):
+            # another body than the preset's: what sizes that one says nothing to this
+            usual = {k: v for k, v in sizes.items() if k not in (*OF_RESNETS, *OF_OTHERS)}
+        options = {**base.hyperparameters, **usual, **options}
         base = replace(base, **among(options, fields_of(Convention)))
         return family.assemble(names, base, among(options, family.options), seed, config)
 
     numbers = ", ".join(f"{k}={v}" for k, v in sizes.items()) or "the sizes of ResNet-50-FPN"
     build_model.__name__ = build_model.__qualname__ = name
+    build_model.defaults = {"convention": convention, **sizes}  # type: ignore[attr-defined]
     build_model.__doc__ = f"""{family.title} with {numbers}.
 
     Args:
@@ -112,7 +118,6 @@ def preset(
         seed: of the random weights.
         **options: fields of `Convention` and the options of the network and its stages to change.
     """
-    build_model.options = family.known  # type: ignore[attr-defined]
     MODELS[name] = build_model
     FAMILIES[name] = family
     return build_model
@@ -123,7 +128,7 @@ def _check_options(name: str, options: Mapping[str, Any], family: Family) -> Non
     known = family.known
     for option in sorted(set(options) - known):
         close = difflib.get_close_matches(option, known, n=1)
-        elsewhere = [model for model, made in MODELS.items() if option in made.options]
+        elsewhere = [other for other, its in FAMILIES.items() if option in its.known]
         if elsewhere:
             raise ValueError(f"{name}: no option {option!r}, which {elsewhere[0]} has")
         every = f"  Options: {', '.join(sorted(known))}"

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from minimask import functional as F
 from minimask.autograd import Tensor
 from minimask.autograd.hooks import record, stage
 from minimask.models.initialization import conv
@@ -91,6 +92,7 @@ class FCN(PixelNetwork):
         head_channels: Sequence[int] = (4096, 4096),
         head_kernel: int = 7,
         dropout: float = 0.5,
+        pooled: bool = False,
     ):
         """Put the scores on a body.
 
@@ -102,11 +104,16 @@ class FCN(PixelNetwork):
             head_channels: of fc6 and fc7; none: the coarsest map is scored as it is.
             head_kernel: of fc6, in cells of the coarsest map; fc7 has 1.
             dropout: share of the outputs of fc6 and fc7 that training leaves out.
+            pooled: score the maps of half the stride after max pooling, as VGG has it, whose maps
+                come before its pooling: pool4 is conv4_3 pooled, pool3 is conv3_3 pooled.
 
         Raises:
             ValueError: the body has no map of a stride that is needed.
         """
+        self.pooled = pooled
         channels = dict(zip(body.strides, body.out_channels, strict=True))
+        if pooled:
+            channels |= {s: channels[s // 2] for s in (8, 16) if s // 2 in channels}
         for needed in FINEST[: FINEST.index(finest) + 1]:
             if needed not in channels:
                 strides = ", ".join(map(str, channels))
@@ -158,4 +165,8 @@ class FCN(PixelNetwork):
             maps = self.body(images)
         for i, level in enumerate(maps):
             record(f"body/{i}", level)
-        return dict(zip(self.body.strides, maps, strict=True))
+        found = dict(zip(self.body.strides, maps, strict=True))
+        if self.pooled:
+            halves = [s for s in (8, 16) if s // 2 in found and s >= self.finest]
+            found |= {s: F.max_pool2d(found[s // 2], 2) for s in halves}
+        return found

@@ -15,6 +15,7 @@ from minimask.autograd import Tensor
 from minimask.autograd.hooks import record
 from minimask.models.backbone import Backbone
 from minimask.models.bodies import Body
+from minimask.models.bodies.stacked import Layer
 from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, uniform_fan_in
 from minimask.nn import Module
@@ -76,10 +77,19 @@ class SingleScaleBackbone(Backbone):
 
     C4, stride 16, is used as it is, and so is dilated C5; C5, stride 32, with `channels` given,
     goes through a 1x1 convolution to that many, so that heads made for a pyramid fit.
+
+    Attributes:
+        rest: the layers that were cut off the body after its map; they may serve as a head.
     """
 
-    def __init__(self, body: Body, rng: np.random.Generator, channels: int | None = None):
-        self.body = body
+    def __init__(
+        self,
+        body: Body,
+        rng: np.random.Generator,
+        channels: int | None = None,
+        rest: Sequence[Layer] = (),
+    ):
+        self.body, self.rest = body, list(rest)
         last = body.out_channels[-1]
         self.reduce = None
         if channels is not None:

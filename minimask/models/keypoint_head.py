@@ -19,14 +19,14 @@ from minimask.autograd.arrays import Array
 from minimask.autograd.hooks import record, stage
 from minimask.models.heat_maps import find_peaks, peak_probabilities
 from minimask.models.initialization import conv, conv_transpose
-from minimask.nn import Module, Sequential
+from minimask.nn import Module, ModuleList
 from minimask.system.device import download, upload
 
 POOLED_SIZE = 14  # as for masks
 HEAT_MAP_SIZE = 56  # section 5: "a relatively high resolution output is required"
 
 
-class KeypointHead(Sequential):
+class KeypointHead(ModuleList):
     """3x3 convolutions that keep the 14 x 14 layout, eight of 512 channels in the paper.
 
     A ReLU follows each in the same pass; other systems count it as a layer, so the parameters are
@@ -36,7 +36,8 @@ class KeypointHead(Sequential):
     def __init__(self, in_channels: int, channels: Sequence[int], rng: np.random.Generator):
         sizes = pairwise([in_channels, *channels])
         layers = [conv(before, after, 3, rng) for before, after in sizes]
-        super().__init__(**{str(2 * i): layer for i, layer in enumerate(layers)})
+        for i, layer in enumerate(layers):
+            setattr(self, str(2 * i), layer)
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(R, C_in, 14, 14) -> (R, C, 14, 14)."""

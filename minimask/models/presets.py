@@ -95,6 +95,58 @@ maskkeypointrcnn_resnet50_fpn = preset(
     "maskkeypointrcnn_resnet50_fpn", MASK_KEYPOINT_RCNN, **_PERSON, **RESNET50
 )
 
+# three levels, and on each of them all sizes, as torchvision has it
+_MOBILENET_FPN: dict[str, Any] = {
+    "backbone": "mobilenet_v3_large",
+    "returned_layers": (4, 5),
+    "anchor_sizes": ((32, 64, 128, 256, 512),) * 3,
+    "rpn_score_thresh": 0.05,
+}
+fasterrcnn_mobilenet_v3_large_fpn = preset(
+    "fasterrcnn_mobilenet_v3_large_fpn", FASTER_RCNN, **_MOBILENET_FPN
+)
+fasterrcnn_mobilenet_v3_large_320_fpn = preset(
+    "fasterrcnn_mobilenet_v3_large_320_fpn",
+    FASTER_RCNN,
+    **_MOBILENET_FPN,
+    min_size=320,
+    max_size=640,
+    rpn_pre_nms_top_n_test=150,
+    rpn_post_nms_top_n_test=150,
+)
+# Faster R-CNN as first published, on conv5_3: sections 3.3 and 4; RoIPool, fc6 and fc7 of VGG-16
+fasterrcnn_vgg16 = preset(
+    "fasterrcnn_vgg16",
+    FASTER_RCNN,
+    backbone="vgg16",
+    features="c4",
+    trainable_layers=3,  # conv3_1 and up
+    anchor_sizes=(128, 256, 512),
+    roi_op="pool",
+    box_head_width=4096,
+    box_batch_size_per_image=128,
+    box_nms_thresh=0.3,
+    min_size=600,
+    max_size=1000,
+    rpn_pre_nms_top_n_train=12000,
+    rpn_pre_nms_top_n_test=6000,
+    rpn_post_nms_top_n_test=300,
+)
+
+
+def _pyramid_on(kind: str, body: str) -> Any:
+    family = MASK_RCNN if kind == "maskrcnn" else FASTER_RCNN
+    return preset(f"{kind}_{body}_fpn", family, backbone=body)
+
+
+fasterrcnn_vgg16_fpn = _pyramid_on("fasterrcnn", "vgg16")
+fasterrcnn_efficientnet_b0_fpn = _pyramid_on("fasterrcnn", "efficientnet_b0")
+fasterrcnn_efficientnet_b3_fpn = _pyramid_on("fasterrcnn", "efficientnet_b3")
+maskrcnn_vgg16_fpn = _pyramid_on("maskrcnn", "vgg16")
+maskrcnn_efficientnet_b0_fpn = _pyramid_on("maskrcnn", "efficientnet_b0")
+maskrcnn_efficientnet_b3_fpn = _pyramid_on("maskrcnn", "efficientnet_b3")
+maskrcnn_mobilenet_v3_large_fpn = _pyramid_on("maskrcnn", "mobilenet_v3_large")
+
 LAPTOP: dict[str, Any] = {
     "block": "basic",
     "layers": (1, 1, 1, 1),

@@ -32,7 +32,7 @@ class ProposalFilter:
     scores: Array  # (N, B) probability of an object
     decoded: Array  # (N, B, 4) the anchors moved by their deltas
     clipped: Array  # (N, B, 4) cut off at the image's border
-    valid: Array  # (N, B) bool: large enough, and finite
+    valid: Array  # (N, B) bool: large and probable enough, and finite
     kept: Array  # (N * B,) indices into all boxes of those that survive NMS, best first, then -1
 
 
@@ -45,6 +45,7 @@ def filter_proposals(
     pre_nms_top_n: int,
     post_nms_top_n: int,
     nms_thresh: float = 0.7,
+    score_thresh: float = 0.0,
     min_size: float = 1e-3,
     box_weights: Four = (1.0, 1.0, 1.0, 1.0),
     delta_clamp: str = "upper",
@@ -59,6 +60,7 @@ def filter_proposals(
         pre_nms_top_n: how many of a level survive the first cut.
         post_nms_top_n: how many of an image survive in the end.
         nms_thresh: boxes that overlap a better one of their level more than this are dropped.
+        score_thresh: boxes less probable than this are dropped.
         min_size: boxes with a shorter side are dropped; 0: those without area.
         box_weights: see `boxes.decode`.
         delta_clamp: likewise.
@@ -77,6 +79,8 @@ def filter_proposals(
         ).reshape(best_deltas.shape)
         clipped = xp.stack([t.clip(b) for t, b in zip(transforms, decoded, strict=True)])
         valid = _is_valid(clipped, scores, min_size)
+        if score_thresh > 0:
+            valid &= scores >= score_thresh
     masked = xp.where(valid, scores, scores.dtype.type(-np.inf))  # suppress nothing but each other
     kept = _suppress(clipped, masked, [b.shape[1] for b in best], nms_thresh)
     record("rpn/filter", lambda: ProposalFilter(best, scores, decoded, clipped, valid, kept))

@@ -20,7 +20,7 @@ from minimask.models.detections import Instances
 from minimask.models.keypoint_branch import KeypointBranch
 from minimask.models.mask_branch import MaskBranch
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
-from minimask.models.roi_pooling import RoIPooler
+from minimask.models.roi_pooling import POOLED_LEVELS, RoIPooler
 from minimask.models.transform import Batch
 from minimask.nn import Module
 
@@ -38,6 +38,7 @@ class RoIHeads(BoxBranch, MaskBranch, KeypointBranch):
         convention: Convention = TORCHVISION,
         *,
         pooled_size: int = boxes_of.POOLED_SIZE,
+        pooled_levels: int = POOLED_LEVELS,
         mask_head: Module | None = None,
         mask_predictor: Module | None = None,
         mask_size: int = 2 * masks_of.POOLED_SIZE,
@@ -77,6 +78,7 @@ class RoIHeads(BoxBranch, MaskBranch, KeypointBranch):
             convention.sampling_ratio,
             convention.roi_aligned,
             convention.map_strides == "fixed",
+            pooled_levels,
         )
         self.append_gt_boxes = convention.append_gt_boxes
         best = convention.box_best_iou_min, convention.best_box_is_taken

@@ -81,6 +81,7 @@ class RoIPooler:
         sampling_ratio: RoIAlign's samples per bin and axis; 0: as many as cells.
         aligned: RoIAlign shifted by half a cell.
         fixed_strides: strides as a network makes them, also where it rounded a map's size up.
+        levels: of a pyramid, how many RoIs are cut from, the finest first.
     """
 
     op: str = "align"
@@ -89,6 +90,7 @@ class RoIPooler:
     sampling_ratio: int = 2  # Mask R-CNN, section 3: four samples in each bin
     aligned: bool = False
     fixed_strides: bool = False
+    levels: int = POOLED_LEVELS
 
     def __post_init__(self) -> None:
         check_choice("roi_op", self.op, ("align", "warp", "pool"))
@@ -100,7 +102,7 @@ class RoIPooler:
         """Pool the RoIs of all images.
 
         Args:
-            pyramid: levels (N, C, H, W), finest first; no more than `POOLED_LEVELS` are used.
+            pyramid: levels (N, C, H, W), finest first; no more than `self.levels` are used.
             rois: (R, 5) image index and box in pixels of the network's input.
             output_size: P.
             image_height: of the padded input; the levels' strides follow from it.
@@ -108,11 +110,12 @@ class RoIPooler:
         Returns:
             (R, C, P, P)
         """
-        pyramid = pyramid[:POOLED_LEVELS]
+        pyramid = pyramid[: self.levels]
         ratios = [np.log2(image_height / level.shape[2]) for level in pyramid]
         strides = [2.0 ** (np.ceil(r) if self.fixed_strides else round(r)) for r in ratios]
-        lowest = round(np.log2(strides[0]))
-        levels = pyramid_levels(rois[:, 1:], self.level_rule, lowest, lowest + len(pyramid) - 1)
+        lowest, highest = (round(np.log2(stride)) for stride in (strides[0], strides[-1]))
+        highest = min(highest, lowest + len(pyramid) - 1)  # maps may have the same stride
+        levels = pyramid_levels(rois[:, 1:], self.level_rule, lowest, highest)
         levels, scales = levels - lowest, [1 / stride for stride in strides]
         if self.op != "align" or self.reduce != "mean":
             return self._pool_each_level(pyramid, rois, levels, output_size, scales)

@@ -64,6 +64,7 @@ class RPN(Sealed):
         pre_nms_top_n_train: int = 2000,  # of each level
         pre_nms_top_n_test: int = 1000,
         nms_thresh: float = 0.7,  # section 3.3
+        score_thresh: float = 0.0,  # proposals must be as probable
         post_nms_top_n_train: int = 2000,  # of an image; Faster R-CNN, section 3.3
         post_nms_top_n_test: int = 1000,  # Mask R-CNN, section 3.1
     ):
@@ -74,7 +75,7 @@ class RPN(Sealed):
         self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, convention.rpn_best_iou_min, taken)
         self.sampler = BalancedSampler(batch_size_per_image, positive_fraction)
         self.pre_nms_top_n_train, self.pre_nms_top_n_test = pre_nms_top_n_train, pre_nms_top_n_test
-        self.nms_thresh = nms_thresh
+        self.nms_thresh, self.score_thresh = nms_thresh, score_thresh
         self.post_nms_top_n_train = post_nms_top_n_train
         self.post_nms_top_n_test = post_nms_top_n_test
         self.min_size = convention.rpn_min_size
@@ -200,6 +201,7 @@ class RPN(Sealed):
             pre_nms_top_n=self.pre_nms_top_n_train if training else self.pre_nms_top_n_test,
             post_nms_top_n=self.post_nms_top_n_train if training else self.post_nms_top_n_test,
             nms_thresh=self.nms_thresh,
+            score_thresh=self.score_thresh,
             min_size=self.min_size,
             box_weights=self.box_weights,
             delta_clamp=self.delta_clamp,

@@ -82,6 +82,11 @@ class SemanticSegmenter(Sealed):
         """How images are prepared; read-only."""
         return self._convention
 
+    @property
+    def found_classes(self) -> tuple[str, ...]:
+        """The names of what predictions find: all classes."""
+        return self.classes
+
     def forward(self, batch: Batch, rng: np.random.Generator | None = None) -> Tensor:
         """Logits (N, K + 1, H, W) of the padded images."""
         logits: Tensor = self.network(Tensor(batch.images), rng)

@@ -18,8 +18,9 @@ from minimask.models.unet import WIDTHS, UNet
 
 Numbers = Sequence[int]
 # what an FCN takes of a detector's sizes: those of its body
-OF_BODY = frozenset({"backbone", "block", "layers", "expansion", "width_per_group"})
-OF_BODY |= {"stem_channels", "norm", "trainable_layers"}
+OF_BODY = frozenset({"backbone", "block", "layers", "expansion", "groups", "width_per_group"})
+OF_BODY |= {"stem_channels", "width_multiplier", "norm", "trainable_layers"}
+OF_BODY &= fields_of(Architecture)
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def assemble_fcn(
         head_channels=sizes.head_channels,
         head_kernel=sizes.head_kernel,
         dropout=sizes.dropout,
+        pooled=body_sizes.backbone.startswith("vgg"),
     )
     return _segmenter(network, classes, c, sizes, config)
 

@@ -18,6 +18,8 @@ from minimask.models.architecture import BOX_HEADS, FEATURES, MASK_HEADS, Archit
 from minimask.models.backbone import make_backbone
 from minimask.models.bodies import BODIES, Body
 from minimask.models.bodies.resnet import NORMS, ResNet, residual_stage
+from minimask.models.bodies.stacked import Layer, StackedBody
+from minimask.models.body_options import check_body_options, check_pyramid
 from minimask.models.box_head import BoxHead, BoxPredictor, C4BoxHead, ConvBoxHead
 from minimask.models.factory import Family, among, fields_of
 from minimask.models.faster_rcnn import FasterRCNN
@@ -26,7 +28,7 @@ from minimask.models.keypoint_rcnn import KeypointRCNN, MaskKeypointRCNN, skelet
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN, RPNHead
-from minimask.nn import Module
+from minimask.nn import Module, Sequential
 
 
 def assemble(
@@ -59,7 +61,7 @@ def assemble(
     backbone, anchors = make_features(a, c, rng)
     head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
     rpn = RPN(head, anchors, c, **of_rpn)
-    heads = box_branch(a, c, backbone.channels, num_classes, rng)
+    heads = box_branch(a, c, backbone, num_classes, rng)
     if issubclass(kind, MaskRCNN):
         output = of_heads.get("mask_output", "sigmoid")
         channels = mask_head.mask_channels(num_classes, output, c.background)
@@ -92,7 +94,7 @@ def check_fit(a: Architecture) -> None:
         )
     if a.fpn_norm is not None and a.features != "fpn":
         raise ValueError(f'fpn_norm: there is no pyramid with features="{a.features}"')
-    if a.features == "c4":
+    if a.features == "c4" and not a.backbone.startswith("vgg"):
         for name, usual in (("box_head", "mlp"), ("mask_head", "fcn"), ("mask_head_norm", None)):
             if getattr(a, name) != usual:
                 raise ValueError(
@@ -129,46 +131,49 @@ def make_features(
     sizes = list(a.anchor_sizes)
     if a.backbone != "resnet" and a.backbone not in BODIES:
         backbone = make_backbone(a.backbone, rng)
-        _refuse_body_options(a)
+        check_body_options(a)
         return backbone, AnchorGenerator(sizes, a.aspect_ratios, c)
     body = make_body(a, c, rng)
+    rest = body.cut(16) if a.features == "c4" and isinstance(body, StackedBody) else []
     body.freeze(a.trainable_layers)
     if a.features == "fpn":
+        check_pyramid(a, body)
         pyramid = FPNBackbone(body, a.fpn_channels, rng, norm=a.fpn_norm, norm_eps=c.norm_eps)
         return pyramid, AnchorGenerator(sizes, a.aspect_ratios, c)
     flat = [s for level in sizes for s in (level if isinstance(level, Sequence) else [level])]
     channels = a.fpn_channels if a.features == "c5" else None
-    return SingleScaleBackbone(body, rng, channels), AnchorGenerator([flat], a.aspect_ratios, c)
+    backbone = SingleScaleBackbone(body, rng, channels, rest)
+    return backbone, AnchorGenerator([flat], a.aspect_ratios, c)
 
 
 def make_body(a: Architecture, c: Convention, rng: np.random.Generator) -> Body:
     """The classification network below pyramid and heads."""
+    check_body_options(a)
+    options: dict[str, Any]
     if a.backbone != "resnet":
-        return BODIES[a.backbone](rng, norm=a.norm, norm_eps=c.norm_eps)
+        options = {"norm": a.norm, "norm_eps": c.norm_eps, "width": a.width_multiplier}
+        if a.features == "dc5":
+            options["dilated"] = True
+        body = BODIES[a.backbone](rng, **options)
+        return body if a.returned_layers is None else body.use(a.returned_layers)
     options = _stage_options(a, c) | {"stem_pool_padding": c.stem_pool_padding}
     if a.features == "dc5":
         options["dilated"] = "all" if c.dilate_first_block else "but_first"
     return ResNet(a.layers, rng, stages=3 if a.features == "c4" else 4, **options)
 
 
-def _refuse_body_options(a: Architecture) -> None:
-    """A registered backbone comes whole: nothing of a body can be asked of it."""
-    if a.features != "fpn":
-        raise ValueError(f"features: {a.features!r} is of bodies, not of {a.backbone!r}")
-    if a.trainable_layers is not None:
-        raise ValueError(f"trainable_layers: are of bodies, not of {a.backbone!r}")
-    if a.fpn_norm is not None:
-        raise ValueError(f"fpn_norm: {a.backbone!r} comes with its own pyramid, if any")
-
-
 def box_branch(
-    a: Architecture, c: Convention, channels: int, num_classes: int, rng: np.random.Generator
+    a: Architecture,
+    c: Convention,
+    backbone: Any,
+    num_classes: int,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
-    """The arguments of `RoIHeads` that make the box branch."""
+    """The arguments of `RoIHeads` that make the box branch; with C4 the rest of the body is it."""
     box_rows = num_classes if c.background == "first" else num_classes - 1
-    if a.features == "c4":
-        res5 = residual_stage(3, a.layers[3], channels, rng, **_stage_options(a, c))
-        width = 2 * channels  # every stage doubles the channels
+    channels = backbone.channels
+    res5, width = _rest_of_body(a, c, backbone, rng)
+    if res5 is not None:
         return {
             "box_head": C4BoxHead(res5),
             "box_predictor": BoxPredictor(width, num_classes, box_rows, rng),
@@ -180,7 +185,24 @@ def box_branch(
     else:
         head = BoxHead(channels * box_head.POOLED_SIZE**2, a.box_head_width, rng)
     predictor = BoxPredictor(a.box_head_width, num_classes, box_rows, rng)
-    return {"box_head": head, "box_predictor": predictor}
+    parts: dict[str, Any] = {"box_head": head, "box_predictor": predictor}
+    if isinstance(backbone, FPNBackbone):
+        parts["pooled_levels"] = len(backbone.body.strides)  # the coarsest serves proposals only
+    return parts
+
+
+def _rest_of_body(
+    a: Architecture, c: Convention, backbone: Any, rng: np.random.Generator
+) -> tuple[Sequential | None, int]:
+    """The layers after C4 as a head, and their channels; None where there is nothing to learn."""
+    if a.features == "c4" and a.backbone == "resnet":
+        res5 = residual_stage(3, a.layers[3], backbone.channels, rng, **_stage_options(a, c))
+        return res5, 2 * backbone.channels  # every stage doubles the channels
+    rest: Sequence[Layer] = getattr(backbone, "rest", ())
+    after = Sequential(*(layer.module for layer in rest))
+    if not any(True for _ in after.parameters()):  # of VGG only pooling is left
+        return None, 0
+    return after, rest[-1].channels
 
 
 def _mask_branch(

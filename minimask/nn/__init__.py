@@ -10,6 +10,7 @@ from minimask.nn.layers import (
     GroupNorm,
     Identity,
     Linear,
+    MaxPool2d,
     ReLU,
 )
 from minimask.nn.module import Module, ModuleList, Sequential
@@ -22,6 +23,7 @@ __all__ = [
     "GroupNorm",
     "Identity",
     "Linear",
+    "MaxPool2d",
     "Module",
     "ModuleList",
     "ReLU",

@@ -10,6 +10,7 @@ from typing import Any
 
 from minimask import functional as F
 from minimask.autograd import Tensor, ops
+from minimask.autograd.hooks import inside
 from minimask.nn.layers import BatchNorm2d, Conv2d, FrozenBatchNorm2d
 from minimask.nn.module import Module
 
@@ -43,7 +44,8 @@ def conv_norm(
     else:
         result: Tensor = norm(conv(x), residual=residual, relu=relu)
         return result
-    weight = conv.weight * ops.reshape(scale, (-1, 1, 1, 1))
-    if conv.bias is not None:
-        bias = bias + conv.bias * scale
-    return F.conv2d(x, weight, bias, residual=residual, relu=relu, **conv.geometry())
+    with inside(conv):
+        weight = conv.weight * ops.reshape(scale, (-1, 1, 1, 1))
+        if conv.bias is not None:
+            bias = bias + conv.bias * scale
+        return F.conv2d(x, weight, bias, residual=residual, relu=relu, **conv.geometry())

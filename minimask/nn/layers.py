@@ -261,6 +261,17 @@ class ReLU(Module):
         return F.relu(x)
 
 
+class MaxPool2d(Module):
+    """The largest value of every window; windows touch each other unless a stride is given."""
+
+    def __init__(self, kernel_size: Pair, *, stride: Pair | None = None, padding: Pair = 0) -> None:
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Any) -> Tensor:
+        """(N, C, H, W) -> (N, C, H / stride, W / stride), rounded down."""
+        return F.max_pool2d(x, self.kernel_size, stride=self.stride, padding=self.padding)
+
+
 class Identity(Module):
     """Nothing: stands where another network has a layer."""
 

@@ -26,13 +26,13 @@ class Module:
     """
 
     training: bool = True
-    recompute: bool = False  # keep nothing inside for the backward pass: see `checkpoint`
+    recomputed: bool = False  # keep nothing inside for the backward pass: see `checkpoint`
     forward: Callable[..., Any]
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run `forward`."""
         forward: Callable[..., Any] = self.forward
-        if self.recompute:
+        if self.recomputed:
             forward = functools.partial(checkpoint, functools.partial(forward, **options))
             options = {}
         hook = hooks.active.get()

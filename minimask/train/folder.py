@@ -12,7 +12,6 @@ model.safetensors     the final weights; metrics.json their metrics
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 
 from minimask.train import checkpoint
 from minimask.train.settings import RunSettings
+from minimask.train.stage_plan import agree_until
 
 SETTINGS = "settings.json"
 LOCK = ".lock"
@@ -40,8 +40,8 @@ def check(folder: Path, settings: RunSettings, *, resume: bool) -> None:
     Args:
         folder: where the run wants to write.
         settings: this run's.
-        resume: go on with the run that the folder holds, if it holds one; `steps` and `patience`
-            may then be others than before.
+        resume: go on with the run that the folder holds, if it holds one; `steps`, `patience`,
+            `checkpoint_stages` and those of the `stages` to come may then be others than before.
 
     Raises:
         FolderInUse: the folder holds another run, or other files, or has more steps done.
@@ -55,12 +55,11 @@ def check(folder: Path, settings: RunSettings, *, resume: bool) -> None:
                 "or choose another --out"
             )
         before = RunSettings.read(folder / SETTINGS)
-        train = dataclasses.replace(
-            before.train, steps=settings.train.steps, patience=settings.train.patience
-        )
-        before = dataclasses.replace(before, train=train)
-        different = settings.differences(before)
         done = _done(folder)
+        free = {"steps", "patience", "checkpoint_stages"}  # what is done does not depend on them
+        if agree_until(before.train.stages, settings.train.stages, done):
+            free.add("stages")
+        different = settings.differences(before, besides=free)
         if done > settings.train.steps:
             raise FolderInUse(
                 f"{folder} has {done} steps done, more than --steps {settings.train.steps}: give "

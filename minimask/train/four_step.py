@@ -108,11 +108,13 @@ def four_step(
         weights and statistics of backbone, rpn and roi_heads after it.
 
     Raises:
-        ValueError: settings with averaged weights.
+        ValueError: settings with averaged weights, or with stages.
         FolderInUse, TrainingError, DiskFull, Interrupted: as for `train`.
     """
     if settings.ema:
         raise ValueError("ema: the four steps hand on plain weights; train without averaging")
+    if settings.stages:
+        raise ValueError("stages: each of the four steps freezes parts of its own; leave them out")
     from minimask.models import build
 
     proposer = build(model.config).to(model.device)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minimask.system.device import count_transfers, on_gpu
-from minimask.train import checkpoint, folder, log
+from minimask.train import checkpoint, folder, log, stages
 from minimask.train.agree import check_classes, check_keypoints, check_model
 from minimask.train.diagnose import TrainingError, explain_nonfinite
 from minimask.train.interrupt import StopRequest
@@ -71,6 +71,7 @@ def train(
     whole = settings if isinstance(settings, RunSettings) else RunSettings(train=settings)
     path = Path(out)
     check_classes(model, dataset, val)
+    stages.check(model, whole.train.stages, whole.train.checkpoint_stages)
     check_keypoints(model, dataset, val)
     if whole.train.patience and val is None:
         raise ValueError(
@@ -102,7 +103,7 @@ class Run:
         self.evaluated = 0  # step of the last evaluation
         self.on_gpu = on_gpu(next(iter(model.named_parameters()))[1].data)
         self.advanced = 0  # steps this process has done
-        self.best: dict[str, Any] | None = None  # {"step", "AP"}
+        self.best: dict[str, Any] | None = None  # {"step", "AP" or "mean IoU"}
         self.stopped_after: int | None = None  # the step at which patience ended
         self.done = self._finished()
         self._restore()
@@ -118,7 +119,8 @@ class Run:
             if self.trainer.step == 0:
                 self._save()  # a disk that is full or read-only shows now, not after an hour
             with contextlib.ExitStack() as stack:
-                self.log = stack.enter_context(log.CsvLog(self.out / "log.csv", log.STEP_COLUMNS))
+                columns = (*log.STEP_COLUMNS, *(["stage"] if self.settings.stages else []))
+                self.log = stack.enter_context(log.CsvLog(self.out / "log.csv", columns))
                 self._train(stack.enter_context(contextlib.closing(self._batches())))
             return self._finish()
 
@@ -129,6 +131,8 @@ class Run:
                 return
         before = time.monotonic()
         for batch in batches:
+            if stage := self.trainer.enter_stage():
+                self.progress.say(stage)
             row = self._advance(batch)
             now = time.monotonic()
             self._note(row, now - before)
@@ -187,12 +191,13 @@ class Run:
         """One line in log.csv and on the screen."""
         self.seconds += seconds
         images = self.settings.batch * self.settings.accumulate
-        record = {
+        record: dict[str, float | int | str] = {
             "step": self.trainer.step,
             **row,
             "images_per_second": images / seconds,
             "memory_mb": memory_mb(),
             "seconds": self.seconds,
+            **({"stage": self.trainer.stages.name} if self.trainer.stages else {}),
         }
         self.log.write(record)
         self.progress.update(record)

@@ -83,9 +83,10 @@ def _kept(model: Any, side: int) -> int:
         first = first + loss
     arrays: dict[int, int] = {}
     for tensor in topological_order(first):
-        saved = tensor._ctx.saved if tensor._ctx is not None else ()
+        saved = tensor._ctx._saved if tensor._ctx is not None else ()
+        saved = () if callable(saved) else saved  # a checkpoint keeps nothing of it
         for array in (tensor.data, *saved):
-            if hasattr(array, "nbytes") and hasattr(array, "flags") and array.ndim:
+            if hasattr(array, "nbytes") and hasattr(array, "flags") and any(array.strides):
                 arrays[_address(array)] = max(array.nbytes, arrays.get(_address(array), 0))
     return sum(size for address, size in arrays.items() if address not in own)
 

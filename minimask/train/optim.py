@@ -55,6 +55,7 @@ class Optimizer:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{label}: expected a number >= 0, got {value}")
         self.lr, self.weight_decay, self.steps = lr, weight_decay, 0
+        self.missed: dict[str, int] = {}  # steps in which a parameter was frozen, by its name
         self.state = {
             slot: {name: _zeros(p.data) for name, p in self.parameters} for slot in self.slots
         }
@@ -74,10 +75,15 @@ class Optimizer:
             parameter.data = as_contiguous(parameter.data)  # a copy, once, if it was not
             state = [self.state[slot][name] for slot in self.slots]
             decay = self.weight_decay if decays(parameter) else 0.0
-            self.update(parameter.data, as_contiguous(parameter.grad), *state, rate, decay)
+            took_part = self.steps - self.missed.get(name, 0)
+            grad = as_contiguous(parameter.grad)
+            self.update(parameter.data, grad, *state, rate, decay, took_part)
 
-    def update(self, weight: Array, grad: Array, *state_rate_decay: Any) -> None:
-        """The rule for one parameter, in place, all its arrays C-contiguous (subclasses)."""
+    def update(self, weight: Array, grad: Array, *state_rate_decay_steps: Any) -> None:
+        """The rule for one parameter, in place, all its arrays C-contiguous (subclasses).
+
+        Its state arrays follow, the rate, the decay, and in how many steps it has taken part.
+        """
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -150,9 +156,9 @@ class SGD(Optimizer):
             raise ValueError(f"momentum: expected a number in [0, 1), got {momentum}")
         self.momentum = momentum
 
-    def update(self, weight: Array, grad: Array, *state_rate_decay: Any) -> None:
+    def update(self, weight: Array, grad: Array, *state_rate_decay_steps: Any) -> None:
         """V = momentum v + grad + decay w, then w = w - lr v."""
-        velocity, lr, decay = state_rate_decay
+        velocity, lr, decay, _ = state_rate_decay_steps
         sgd_step(weight, grad, velocity, lr=lr, momentum=self.momentum, weight_decay=decay)
 
 
@@ -179,9 +185,9 @@ class AdamW(Optimizer):
             raise ValueError(f"betas: expected two numbers in [0, 1), got {betas}")
         self.betas, self.eps = betas, eps
 
-    def update(self, weight: Array, grad: Array, *state_rate_decay: Any) -> None:
+    def update(self, weight: Array, grad: Array, *state_rate_decay_steps: Any) -> None:
         """W = w (1 - lr decay), then w = w - lr m / (sqrt(s) + eps) with m and s unbiased."""
-        mean, square, lr, decay = state_rate_decay
+        mean, square, lr, decay, steps = state_rate_decay_steps
         beta_mean, beta_square = self.betas
         adamw_step(
             weight,
@@ -191,8 +197,8 @@ class AdamW(Optimizer):
             lr=lr,
             beta_mean=beta_mean,
             beta_square=beta_square,
-            mean_bias=1 - beta_mean**self.steps,
-            square_bias=1 - beta_square**self.steps,
+            mean_bias=1 - beta_mean**steps,
+            square_bias=1 - beta_square**steps,
             eps=self.eps,
             weight_decay=decay,
         )

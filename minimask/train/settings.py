@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
 from minimask.data import registry
 from minimask.data.augmentations import AUGMENTATIONS
+from minimask.train.setting_values import at_least, frozen, one_of, parsed, shown
+from minimask.train.stage_plan import check_total
 
 OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "step", "constant")
@@ -43,10 +45,10 @@ class DataSettings:
         if self.white is not None and self.white != "auto":
             if not isinstance(self.white, int):
                 raise ValueError(f"--white: expected a number or auto, got {self.white!r}")
-            _at_least("white", self.white, 1)
+            at_least("white", self.white, 1)
         if self.page is not None:
-            _at_least("page", self.page, 1)
-        _at_least("shapes_size", self.shapes_size, 32)
+            at_least("page", self.page, 1)
+        at_least("shapes_size", self.shapes_size, 32)
         for option in self.data_options:
             if "=" not in option:
                 raise ValueError(f"--data-option: expected NAME=VALUE, got {option!r}")
@@ -59,7 +61,7 @@ class DataSettings:
         others = dict(option.split("=", 1) for option in self.data_options)
         values = files | {"classes": self.classes, "white": self.white, "page": self.page}
         return {name: value for name, value in values.items() if value} | {
-            name.strip(): _parsed(value) for name, value in others.items()
+            name.strip(): parsed(value) for name, value in others.items()
         }
 
     def reading(self) -> dict[str, Any]:
@@ -111,9 +113,9 @@ class ModelSettings:
             )
         for name in ("max_size", "detections"):
             if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), 1)
+                at_least(name, getattr(self, name), 1)
         for size in self.min_size or ():
-            _at_least("min_size", size, 16)
+            at_least("min_size", size, 16)
             if self.max_size is not None and self.max_size < size:
                 raise ValueError(
                     f"--max-size ({self.max_size}) must not be smaller than --min-size ({size})"
@@ -144,7 +146,8 @@ class ModelSettings:
                 `num_keypoints`, is stronger.
         """
         random = self.weights is None and self.backbone_weights is None
-        norm = self.norm or ("batch" if random else None)
+        others = {k.strip(): parsed(v) for k, _, v in (o.partition("=") for o in self.options)}
+        norm = self.norm or ("batch" if random and has_norms(self.model, others) else None)
         sizes = self.min_size and (self.min_size[0] if len(self.min_size) == 1 else self.min_size)
         given: dict[str, Any] = {
             "min_size": sizes,
@@ -154,8 +157,7 @@ class ModelSettings:
             "norm": norm,
             "trainable_layers": self.trainable_layers,
         }
-        others = dict(option.split("=", 1) for option in self.options)
-        said = {name.strip() for name in others} & {"skeleton", "num_keypoints"}
+        said = set(others) & {"skeleton", "num_keypoints"}
         if self.finds_keypoints and skeleton is not None and not said:
             given["skeleton"] = skeleton
         return {
@@ -163,8 +165,17 @@ class ModelSettings:
             "classes": list(classes),
             "seed": seed,
             **{k: v for k, v in given.items() if v is not None},
-            **{k.strip(): _parsed(v) for k, v in others.items()},
+            **others,
         }
+
+
+def has_norms(model: str, options: Mapping[str, Any]) -> bool:
+    """Whether the network of this name and these options has norms that `norm` could be of."""
+    from minimask.models import MODELS
+    from minimask.models.bodies import WITHOUT_NORMS
+
+    usual = getattr(MODELS.get(model), "defaults", {}).get("backbone")
+    return options.get("backbone", usual) not in WITHOUT_NORMS
 
 
 @dataclass(frozen=True)
@@ -181,6 +192,8 @@ class TrainSettings:
     schedule: str = "cosine"
     warmup: int = 100
     milestones: tuple[int, ...] | None = None  # None: after 2/3 and 8/9 of the steps
+    stages: tuple[str, ...] = ()  # "heads:200", "all:100:0.1": see `minimask.train.stages`
+    checkpoint_stages: int | str = 0  # of the body, computed again in the backward pass; or "all"
     clip: float = 5.0  # 0: gradients are not clipped
     ema: float = 0.0  # 0: no averaged weights
     augment: tuple[str, ...] = ()
@@ -196,11 +209,11 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "accumulate", "checkpoint_every", "keep"):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         for name in ("warmup", "seed", "eval_every", "val_limit", "patience", "pictures"):
-            _at_least(name, getattr(self, name), 0)
+            at_least(name, getattr(self, name), 0)
         for name in ("lr", "weight_decay", "clip"):
-            _at_least(name, getattr(self, name), 0)
+            at_least(name, getattr(self, name), 0)
         for name in ("momentum", "ema"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"--{name}: expected 0 <= {name} < 1, got {getattr(self, name)}")
@@ -209,11 +222,18 @@ class TrainSettings:
         if self.patience and not self.keep_best:
             raise ValueError("patience ends with the best weights, so keep_best must be True")
         if self.threads is not None:
-            _at_least("threads", self.threads, 1)
-        _one_of("optimizer", self.optimizer, OPTIMIZERS)
-        _one_of("schedule", self.schedule, SCHEDULES)
+            at_least("threads", self.threads, 1)
+        check_total(self.stages, self.steps)
+        if self.checkpoint_stages != "all":
+            if not isinstance(self.checkpoint_stages, int):
+                raise ValueError(
+                    f"--checkpoint-stages: expected a number or all, got {self.checkpoint_stages!r}"
+                )
+            at_least("checkpoint_stages", self.checkpoint_stages, 0)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("schedule", self.schedule, SCHEDULES)
         for name in self.augment:
-            _one_of("augment", name, tuple(AUGMENTATIONS))
+            one_of("augment", name, tuple(AUGMENTATIONS))
 
 
 @dataclass(frozen=True)
@@ -233,6 +253,10 @@ class RunSettings:
         """
         settings = cls._of(values)
         settings.data.check()
+        if settings.train.stages and settings.model.trainable_layers is not None:
+            raise ValueError(
+                "--stages says what learns when, so it excludes --trainable-layers: leave one out"
+            )
         return settings
 
     @classmethod
@@ -240,7 +264,7 @@ class RunSettings:
         parts: dict[str, Any] = {}
         for part, kind in _PARTS.items():
             names = {f.name for f in fields(kind)}
-            parts[part] = kind(**{n: _frozen(values[n]) for n in names & values.keys()})
+            parts[part] = kind(**{n: frozen(values[n]) for n in names & values.keys()})
         unknown = values.keys() - {f.name for kind in _PARTS.values() for f in fields(kind)}
         if unknown:
             raise ValueError(f"unknown settings: {', '.join(sorted(unknown))}")
@@ -273,13 +297,13 @@ class RunSettings:
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ValueError(f"{path}: not the settings of a run ({error})") from error
 
-    def differences(self, other: RunSettings) -> list[str]:
-        """What is not the same, as text such as "lr: 0.001 there, 0.002 here"."""
+    def differences(self, other: RunSettings, besides: Collection[str] = ()) -> list[str]:
+        """What else than `besides` differs, as text such as "lr: 0.001 there, 0.002 here"."""
         mine, others = self.flat(), other.flat()
         return [
-            f"--{name.replace('_', '-')}: {_shown(others[name])} there, {_shown(mine[name])} here"
+            f"--{name.replace('_', '-')}: {shown(others[name])} there, {shown(mine[name])} here"
             for name in mine
-            if mine[name] != others[name]
+            if mine[name] != others[name] and name not in besides
         ]
 
 
@@ -294,31 +318,3 @@ def option_name(option: str, part: str = "") -> str | None:
     if option in ("count", "seed", "boxes_only", "may_lack", "unnamed", "format"):
         return None
     return given.get(option, f"--data-option {option}=")
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _parsed(text: str) -> Any:
-    """A value as JSON reads it; what is not JSON is text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _shown(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _at_least(name: str, value: float, low: float) -> None:
-    option = name.replace("_", "-")
-    if not math.isfinite(value) or value < low:
-        raise ValueError(f"--{option}: expected a number of at least {low}, got {value}")
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        option = name.replace("_", "-")
-        raise ValueError(f"--{option}: expected one of {', '.join(choices)}, got {value!r}")

@@ -15,6 +15,8 @@ from minimask.system.device import download
 from minimask.train import schedule
 from minimask.train.optim import EMA, SGD, AdamW, Optimizer, scale_gradients, sum_of_squares
 from minimask.train.settings import TrainSettings
+from minimask.train.stage_plan import factor_at
+from minimask.train.stages import StagedTraining, recompute
 
 if TYPE_CHECKING:
     from minimask.autograd import Tensor
@@ -84,7 +86,7 @@ def learning_rate(settings: TrainSettings, step: int) -> float:
         factor = schedule.warmup_step(step, warmup_steps=settings.warmup, milestones=milestones)
     else:
         factor = schedule.warmup(step, settings.warmup)
-    return settings.lr * factor
+    return settings.lr * factor * factor_at(settings.stages, step)
 
 
 def make_optimizer(model: Any, settings: TrainSettings) -> Optimizer:
@@ -100,9 +102,15 @@ class Trainer:
 
     def __init__(self, model: Any, settings: TrainSettings) -> None:
         self.model, self.settings = model, settings
+        recompute(model, settings.checkpoint_stages)
+        self.stages = StagedTraining(model, settings.stages) if settings.stages else None
         self.optimizer = make_optimizer(model, settings)
         self.ema = EMA(model, settings.ema) if settings.ema else None
         self.step = 0  # steps done
+
+    def enter_stage(self) -> str | None:
+        """Freeze what the next step does not train; a sentence where that is not what it was."""
+        return self.stages.enter(self.step, self.optimizer) if self.stages else None
 
     def advance(self, batches: Sequence[Sequence[Sample]]) -> dict[str, float]:
         """Do one step on `accumulate` batches.
@@ -114,6 +122,7 @@ class Trainer:
             NonFinite: a loss or a gradient is not finite; the weights are unchanged.
         """
         settings, count = self.settings, len(batches)
+        self.enter_stage()
         self.model.train()
         self.optimizer.zero_grad()
         parts = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from minimask.weights import stacked
 from minimask.weights.epsilon import set_epsilon
 from minimask.weights.mismatch import differences, explain
 from minimask.weights.recognise import BODY, RES5, body_of, recognise
@@ -34,9 +35,11 @@ def transfer_backbone(model: Module, source: str | PathLike[str] | Source) -> Tr
     if not isinstance(source, Source):
         source = read_source(source)
     own = {n: a.shape for n, a in model.state_dict().items() if n.startswith(("backbone.", RES5))}
-    given = _as_backbone(source, c4=any(n.startswith(RES5) for n in own))
+    given = _as_backbone(source, model)
     neck = {n for n in own if n.startswith(("backbone.fpn.", "backbone.reduce."))}
+    head = tuple(stacked.VGG_HEAD.values())
     body = {n: s for n, s in own.items() if n not in neck}
+    body |= {n: a.shape for n, a in given.items() if n.startswith(head)}
     shapes = {n: a.shape for n, a in given.items()}
     there = {n for n in shapes if n.startswith(("backbone.fpn.", "backbone.reduce."))}
     problem = explain(body, {n: s for n, s in shapes.items() if n not in there})
@@ -51,13 +54,21 @@ def transfer_backbone(model: Module, source: str | PathLike[str] | Source) -> Tr
     set_epsilon(model, source.path)
     found = body_of(shapes, BODY)
     words = f"the backbone, {found}, was taken" if found else "the backbone was taken"
+    words += " with fc6 and fc7" if any("fc7" in n for n in taken) else ""
     words += " with its feature pyramid" if with_neck else ""
     return Transfer(source.name, None, (), (), f"{words}; all else starts anew")
 
 
-def _as_backbone(source: Source, c4: bool) -> dict[str, np.ndarray]:
-    """The file's backbone under the names it has in a detector."""
+def _as_backbone(source: Source, model: Module) -> dict[str, np.ndarray]:
+    """The file's backbone under the names it has in the detector."""
     arrays = source.arrays
+    own = {name: array.shape for name, array in model.state_dict().items()}
+    c4 = any(name.startswith(RES5) for name in own)
+    if stacked.is_classifier(arrays):
+        try:
+            return stacked.as_detector(arrays, own)
+        except ValueError as error:
+            raise ValueError(f"{source.path}: {error}") from None
     if any(name.startswith("backbone.") for name in arrays):
         found = {n: a for n, a in arrays.items() if n.startswith(("backbone.", RES5))}
     elif body_of(source.shapes, "body.") is not None:

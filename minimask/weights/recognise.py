@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from minimask.weights import stacked
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -34,7 +36,6 @@ FOREIGN = (
     (re.compile(r"^rpn_head\.|^roi_head\.|^bbox_head\."), "mmdet"),
     (re.compile(r"^mrcnn_|^fpn_c\dp\d|^res\d[a-z]_branch"), "matterport's Mask R-CNN"),
     (re.compile(r"^model\.\d+\."), "YOLO"),
-    (re.compile(r"^(backbone\.)?features\.|^classifier\."), "VGG, MobileNet or the like"),
 )
 
 
@@ -48,6 +49,7 @@ class Body:
     channels: int  # of the first stage's output
     width: int  # of the first block's first convolution
     norm: str | None  # "batch", "frozen_batch", "group"
+    groups: int = 1  # of a bottleneck's 3x3 convolution
 
     def __str__(self) -> str:
         """Such as "a ResNet-50 (stage 1 has 3 bottlenecks, 256 channels)"."""
@@ -67,7 +69,7 @@ class Anatomy:
     """What the names and shapes of a network's weights show; None: no such part."""
 
     body: Body | None = None
-    features: str | None = None  # "fpn", "c4", "c5"
+    features: str | None = None  # "fpn", "c4", "c5", "dc5"
     pyramid: int | None = None  # channels of the maps that the heads see
     anchors: int | None = None  # at each place
     box_width: int | None = None
@@ -76,6 +78,8 @@ class Anatomy:
     mask: str | None = None  # "fcn", "mlp", "c4"
     mask_channels: tuple[int, ...] = ()
     mask_predictor: int | None = None
+    # options of a factory that differ from the usual: convolutions of RPN and box head, norms
+    heads: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,8 +104,12 @@ def anatomy(shapes: Shapes) -> Anatomy:
         features = "fpn"
     elif "backbone.reduce.weight" in shapes:
         features = "c5"
+    elif f"{BODY}layer4.0.conv1.weight" in shapes:
+        features = "dc5"
     head, anchors = (shapes.get(f"rpn.head.{n}.weight") for n in ("conv.0.0", "cls_logits"))
-    fc6 = shapes.get("roi_heads.box_head.fc6.weight")
+    heads = _heads(shapes)
+    last = len(heads.get("box_head_channels", ())) + 1  # after them all is flattened
+    fc6 = shapes.get(f"roi_heads.box_head.{'fc6' if last == 1 else last}.weight")
     scores, boxes = shapes.get(CLASS_SCORES), shapes.get(BOXES)
     mask, channels, predictor = _mask_branch(shapes)
     return Anatomy(
@@ -115,6 +123,7 @@ def anatomy(shapes: Shapes) -> Anatomy:
         mask=mask,
         mask_channels=channels,
         mask_predictor=predictor,
+        heads=heads,
     )
 
 
@@ -129,6 +138,7 @@ def body_of(shapes: Shapes, prefix: str = "") -> Body | None:
         stages[3] = RES5
     block = "bottleneck" if f"{first}conv3.weight" in shapes else "basic"
     last = shapes[f"{first}conv3.weight" if block == "bottleneck" else f"{first}conv2.weight"]
+    inner, seen = shapes[f"{first}conv2.weight"][:2]
     return Body(
         block,
         tuple(_count(shapes, stage) for stage in stages),
@@ -136,6 +146,7 @@ def body_of(shapes: Shapes, prefix: str = "") -> Body | None:
         last[0],
         shapes[f"{first}conv1.weight"][0],
         _norm(shapes, f"{prefix}bn1"),
+        max(1, inner // seen) if block == "bottleneck" and seen else 1,
     )
 
 
@@ -148,6 +159,9 @@ def recognise(shapes: Shapes) -> Recognised:
         ValueError: none of them; says what was seen instead.
     """
     seen = anatomy(shapes)
+    numbered = _numbered(shapes, seen)
+    if numbered is not None:
+        return numbered
     if seen.body is None or seen.features is None or seen.outputs is None or seen.anchors is None:
         raise ValueError(_unknown(shapes))
     if seen.box_rows == seen.outputs - 1:
@@ -169,12 +183,26 @@ def recognise(shapes: Shapes) -> Recognised:
     return Recognised(config, words)
 
 
+def _numbered(shapes: Shapes, seen: Anatomy) -> Recognised | None:
+    """A named detector on VGG, EfficientNet or MobileNetV3."""
+    kind = "maskrcnn" if seen.mask else "fasterrcnn"
+    name = stacked.preset(shapes, kind, seen.pyramid, seen.box_width)
+    if name is None or seen.outputs is None or seen.box_rows != seen.outputs:
+        return None
+    config: dict[str, Any] = {"model": name, "num_classes": seen.outputs}
+    if any(n.startswith(BODY) and n.endswith(".num_batches_tracked") for n in shapes):
+        config["norm"] = "batch"
+    return Recognised(config, f"recognised as {name} with {seen.outputs} outputs")
+
+
 def _preset(seen: Anatomy) -> dict[str, Any] | None:
     """The named network of just these sizes."""
     assert seen.body is not None
     kind = "maskrcnn" if seen.mask else "fasterrcnn"
     body = seen.body
     if seen.features != "fpn" or seen.anchors != 3 or body.stem != 64 or body.width != 64:
+        return None
+    if body.groups != 1 or seen.heads:
         return None
     sizes = (seen.pyramid, seen.box_width, seen.mask_channels, seen.mask_predictor)
     depth = DEPTHS.get((body.block, body.layers))
@@ -191,7 +219,7 @@ def _by_sizes(seen: Anatomy) -> dict[str, Any]:
     """Any other network, by what differs from the defaults of `mask_rcnn`."""
     assert seen.body is not None and seen.anchors is not None
     body = seen.body
-    per_level = 15 if seen.features in ("c4", "c5") else 3
+    per_level = 3 if seen.features == "fpn" else 15
     if seen.anchors != per_level:
         raise ValueError(
             f"a detector on {body} with {seen.anchors} anchors at each place, whose sizes the file "
@@ -208,10 +236,15 @@ def _by_sizes(seen: Anatomy) -> dict[str, Any]:
     if body.block == "bottleneck":
         config |= {
             "expansion": body.channels // body.stem,
-            "width_per_group": body.width * 64 // body.stem,
+            "width_per_group": body.width // body.groups * 64 // body.stem,
         }
+    if body.groups != 1:
+        config["groups"] = body.groups
+    if seen.features in ("fpn", "c5"):
+        config["fpn_channels"] = seen.pyramid
     if seen.features != "c4":
-        config |= {"fpn_channels": seen.pyramid, "box_head_width": seen.box_width}
+        config["box_head_width"] = seen.box_width
+    config |= seen.heads
     if seen.mask == "fcn":
         config["mask_head_channels"] = list(seen.mask_channels)
     if seen.mask == "mlp":
@@ -227,6 +260,11 @@ def _unknown(shapes: Shapes) -> str:
         found = next((name for name in shapes if pattern.search(name)), None)
         if found is not None:
             return f"names as in {system} ({found}), whose files are not read"
+    if stacked.is_classifier(shapes):
+        return (
+            "names as in VGG, EfficientNet or MobileNet that classify images, but no detector: "
+            "give it as --backbone-weights"
+        )
     body = body_of(shapes)
     if body is not None:
         also = ", with a classifier of images" if "fc.weight" in shapes else ""
@@ -250,6 +288,24 @@ def _norm(shapes: Shapes, name: str) -> str | None:
         # torch counts batches where norms are trained; its frozen ones have nothing to count
         return "batch" if f"{name}.num_batches_tracked" in shapes else "frozen_batch"
     return "group" if f"{name}.weight" in shapes else None
+
+
+def _heads(shapes: Shapes) -> dict[str, Any]:
+    """Options of a factory: convolutions of RPN and box head, norms of pyramid and heads."""
+    found: dict[str, Any] = {}
+    depth = len(_widths(shapes, "rpn.head.conv.{}.0.weight"))
+    if depth > 1:
+        found["rpn_conv_depth"] = depth
+    if channels := _widths(shapes, "roi_heads.box_head.{}.0.weight"):
+        found |= {"box_head": "conv", "box_head_channels": list(channels)}
+    for option, layer in (
+        ("fpn_norm", "backbone.fpn.inner_blocks.0.1"),
+        ("box_head_norm", "roi_heads.box_head.0.1"),
+        ("mask_head_norm", "roi_heads.mask_head.0.1"),
+    ):
+        if norm := _norm(shapes, layer):
+            found[option] = norm
+    return found
 
 
 def _mask_branch(shapes: Shapes) -> tuple[str | None, tuple[int, ...], int | None]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.signal
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minimask.kernels.conv2d import (
@@ -14,7 +14,7 @@ from minimask.kernels.conv2d import (
     conv2d_backward_weight,
     conv_transpose2d,
 )
-from minimask.kernels.conv2d.cpu import transforms, winograd
+from minimask.kernels.conv2d.cpu import grouped, transforms, winograd
 from minimask.kernels.conv2d.cuda import launch_backward
 from minimask.kernels.conv2d.geometry import geometry
 from minimask.kernels.dispatch import using
@@ -22,6 +22,7 @@ from minimask.kernels.host_shim import build, emulator
 
 CPU = [name for name, variant in VARIANTS.items() if variant.device == "cpu"]
 every_variant = pytest.mark.parametrize("variant", CPU)
+WINOGRAD = ("winograd", "grouped", "fused")  # that one, and those that leave 3x3 windows to it
 fast_variants = pytest.mark.parametrize("variant", [v for v in CPU if v != "reference"])
 
 
@@ -231,9 +232,7 @@ def test_float32_layers_agree_with_the_float64_reference(variant, layer):
         # the inputs' rounding, 6e-8, of sums of random signs: relative to the largest value
         error = np.abs(actual - desired).max() / np.abs(desired).max()
         assert actual.dtype == np.float32
-        assert error < (WINOGRAD_BOUND if variant in ("winograd", "grouped", "fused") else 2e-6), (
-            error
-        )
+        assert error < (WINOGRAD_BOUND if variant in WINOGRAD else 2e-6), error
 
 
 @st.composite
@@ -283,6 +282,73 @@ def test_winograds_matrices():
     np.testing.assert_array_equal(a[3], [0, 1, -1, 8, -8, 1])
     np.testing.assert_array_equal(b[0], [4, 0, -5, 0, 1, 0])
     np.testing.assert_allclose(g[3], [1 / 24, 1 / 12, 1 / 6], rtol=1e-15)
+
+
+@st.composite
+def grouped_problems(draw):
+    """Groups of few channels or of one, odd numbers of them, planes below and above a tile."""
+    groups = draw(st.sampled_from([2, 3, 5, 8, 33]))
+    depth, share = (draw(st.sampled_from([1, 1, 2, 3, 4, 5, 7, 8])) for _ in range(2))
+    window = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    pair_of = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    stride, dilation = draw(pair_of), draw(pair_of)
+    padding = draw(st.tuples(st.integers(0, 4), st.integers(0, 4)))
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, window, strict=True)]
+    size = [
+        draw(st.integers(max(1, r - 2 * p), r + most))
+        for r, p, most in zip(reach, padding, (30, 60), strict=True)
+    ]
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    images = draw(st.integers(0, 3))
+    return (images, groups * depth, *size), (groups * share, depth, *window), options
+
+
+@given(grouped_problems(), st.sampled_from(["f4", "f8"]), st.sampled_from([1 << 8, 1 << 15]))
+@settings(deadline=None)
+def test_groups_of_few_channels_agree_with_the_reference(problem, dtype, tile_size):
+    x_shape, w_shape, options = problem
+    x, weight = normal(0, *x_shape, dtype=dtype), normal(1, *w_shape, dtype=dtype)
+    bias = normal(2, w_shape[0], dtype=dtype)
+    y = conv2d(x, weight, bias, variant="reference", **options)
+    grad, residual = normal(3, *y.shape, dtype=dtype), normal(4, *y.shape, dtype=dtype)
+    close = {"f4": {"rtol": 1e-4, "atol": 1e-4}, "f8": {}}[dtype]
+    dx = conv2d_backward_input(grad, weight, x_shape, variant="reference", **options)
+    dw = conv2d_backward_weight(grad, x, w_shape, variant="reference", **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grouped, "TILE_SIZE", tile_size)  # small: several bands of few rows
+        assert_close(conv2d(x, weight, bias, **options), y, **close)
+        fused = conv2d(x, weight, bias, residual=residual, relu=True, **options)
+        assert_close(fused, np.maximum(y + residual, 0), **close)
+        positive = conv2d(x, weight, bias, relu=True, **options)
+        assert_close(positive, np.maximum(y, 0), **close)
+        assert_close(conv2d_backward_input(grad, weight, x_shape, **options), dx, **close)
+        assert_close(conv2d_backward_weight(grad, x, w_shape, **options), dw, **close)
+
+
+def test_what_was_computed_before_does_not_leak_into_the_border():
+    """Scratch memory is used again; numbers that are no numbers must not come back from it."""
+    weight, options = normal(0, 6, 3, 3, 3, dtype="f4"), {"padding": 1, "groups": 2}
+    poison = np.full((2, 6, 40, 40), np.nan, np.float32)
+    x, grad = normal(1, 2, 6, 9, 11, dtype="f4"), normal(2, 2, 6, 9, 11, dtype="f4")
+    for stride in (1, 2):
+        options["stride"] = stride
+        y = conv2d(x, weight, **options)
+        before = conv2d_backward_weight(grad[:, :, : y.shape[2], : y.shape[3]], x, (6, 3, 3, 3),
+                                        **options)  # fmt: skip
+        conv2d_backward_weight(conv2d(poison, weight, **options), poison, (6, 3, 3, 3), **options)
+        after = conv2d_backward_weight(grad[:, :, : y.shape[2], : y.shape[3]], x, (6, 3, 3, 3),
+                                       **options)  # fmt: skip
+        np.testing.assert_array_equal(after, before)
+        np.testing.assert_array_equal(conv2d(x, weight, **options), y)
+
+
+def test_a_nan_stays_in_its_group_and_under_its_windows():
+    x = normal(0, 1, 8, 33, 33, dtype="f4")
+    x[0, 1, 5, 32] = np.nan  # at the end of a row: the next row's border lies beside it in memory
+    y = conv2d(x, normal(1, 8, 4, 3, 3, dtype="f4"), padding=1, groups=2)
+    seen = np.zeros(y.shape, bool)
+    seen[:, :4, 4:7, 31:] = True
+    np.testing.assert_array_equal(np.isnan(y), seen)
 
 
 # ------------------------------------------------------------------ what must stay the same
@@ -402,7 +468,7 @@ def test_nan_reaches_the_windows_that_see_it_and_no_others(variant):
     x[0, 1, 5, 5] = np.nan
     y = conv2d(x, normal(1, 16, 16, 3, 3, dtype="f4"), padding=1, variant=variant)
     seen = np.zeros(y.shape, bool)
-    if variant in ("winograd", "grouped", "fused"):  # the tiles that see it: outputs 4 to 7
+    if variant in WINOGRAD:  # the tiles that see it: outputs 4 to 7
         seen[:, :, 4:8, 4:8] = True
     else:
         seen[:, :, 4:7, 4:7] = True

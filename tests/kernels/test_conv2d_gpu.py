@@ -35,7 +35,7 @@ def kernels(x_shape, weight_shape, variant="cuda_4_vectorized", **options):
 def test_the_default_on_a_gpu_is_our_own_and_exact():
     with using(emulate=True):
         x = normal(0, 1, 1, 2, 2)
-        assert choose("minimask.kernels.conv2d", VARIANTS, "conv2d", x) == "cuda_4_vectorized"
+        assert choose("minimask.kernels.conv2d", VARIANTS, "conv2d", x) == "cuda_6_grouped"
 
 
 @needs_the_shim
@@ -65,6 +65,23 @@ def test_what_tables_cannot_hold_runs_in_another_rung(variant):
     assert many_taps == [("forward_3_registers", "conv2d_forward")]
     depthwise = kernels((1, 8, 6, 6), (8, 1, 3, 3), variant, groups=8)
     assert depthwise == [("forward_1_direct", "conv2d_forward")]
+
+
+@needs_the_shim
+def test_groups_of_few_channels_have_a_rung_of_their_own():
+    variant = "cuda_6_grouped"
+    own = "forward_6_grouped"
+    four = kernels((1, 8, 6, 6), (8, 4, 3, 3), variant, groups=2)
+    assert four == [(own, "conv2d_forward_grouped")]
+    depthwise = kernels((1, 8, 6, 6), (8, 1, 3, 3), variant, groups=8)
+    assert depthwise == [(own, "conv2d_forward_depthwise")]
+    none = kernels((1, 8, 6, 6), (8, 8, 3, 3), variant)
+    assert none == [("forward_4_vectorized", "conv2d_forward_gathered_64x256")]
+    many = kernels((1, 128, 3, 3), (128, 64, 1, 1), variant, groups=2)
+    assert many[0][0] == "forward_4_vectorized"
+    # 100 columns of pixels under a window that reaches over 321: no room in a block
+    wide = kernels((1, 2, 321, 330), (2, 1, 3, 3), variant, groups=2, dilation=160)
+    assert wide == [("forward_1_direct", "conv2d_forward")]
 
 
 @needs_the_shim

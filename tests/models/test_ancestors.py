@@ -44,7 +44,7 @@ def small(name, data, **options):
 @pytest.mark.parametrize("name", SMALL)
 def test_trained_saved_opened_and_the_same(tmp_path, data, name):
     model = small(name, data)
-    settings = TrainSettings(steps=12, batch=3, warmup=2, lr=3e-3, pictures=1, threads=1)
+    settings = TrainSettings(steps=10, batch=2, warmup=2, lr=3e-3, pictures=1, threads=1)
     train(model, data, settings, tmp_path / "run", val=data, progress=False)
     rows = (tmp_path / "run" / "log.csv").read_text().splitlines()
     column = rows[0].split(",").index("loss")

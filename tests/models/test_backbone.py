@@ -157,7 +157,9 @@ def test_a_run_is_opened_where_the_name_is_registered_and_nowhere_else(
     assert elsewhere.stdout.strip() == str(found.scores.tolist())
 
     monkeypatch.setattr(backbone, "BACKBONES", {})
-    with pytest.raises(ValueError, match=r"'own' is none of resnet; if it is your own, import the"):
+    with pytest.raises(
+        ValueError, match=r"'own' is none of resnet, vgg.*; if it is your own, import the"
+    ):
         open_run(out)
 
 

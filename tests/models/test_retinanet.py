@@ -180,7 +180,7 @@ def test_attributes_have_their_names():
 def test_trained_saved_opened_and_the_same(tmp_path):
     data = Shapes(8, (64, 64), seed=5)
     model = mm.models.retinanet_laptop(list(data.classes), **TINY)
-    settings = TrainSettings(steps=12, batch=4, warmup=2, lr=3e-3, pictures=1, threads=1)
+    settings = TrainSettings(steps=10, batch=2, warmup=2, lr=3e-3, pictures=1, threads=1)
     train(model, data, settings, tmp_path / "run", val=data, progress=False)
     rows = (tmp_path / "run" / "log.csv").read_text().splitlines()
     column = rows[0].split(",").index("loss")

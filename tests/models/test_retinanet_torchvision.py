@@ -4,6 +4,8 @@ Weights are spread so that scores lie on both sides of the threshold; the scores
 class 0, which is never learned, are put out of reach.
 """
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -202,37 +204,47 @@ def test_detections(pair, images):
             left.remove(i)
 
 
-def test_losses_and_gradients(pair, images, targets):
-    model, mine = pair
-    model.zero_grad()
-    model.train()
+def learn(model, images, targets, dtype):
+    """The losses and gradients of torchvision's network in float32 or float64."""
+    model = copy.deepcopy(model).to(dtype).train()
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
+    known = [
+        {"boxes": torch.from_numpy(t.boxes).to(dtype), "labels": torch.from_numpy(t.labels) + 1}
+        for t in targets
+    ]
+    losses = model([image.to(dtype) for image in as_torch(images)], known)
+    sum(losses.values()).backward()
+    grads = {n: p.grad.double().numpy() for n, p in model.named_parameters() if p.grad is not None}
+    return {name: loss.item() for name, loss in losses.items()}, grads
+
+
+def distance(found, exact):
+    """The length of the difference as a share of the exact gradient's."""
+    return np.linalg.norm(found - exact) / max(float(np.linalg.norm(exact)), 1e-6)
+
+
+def test_losses_and_gradients(pair, images, targets):
+    """Beside torchvision's in float64.
+
+    A ReLU whose input is a rounding away from 0 may pass in one of them alone; where that moves
+    some of torchvision's own float32 gradients by more than half the bound, ours may be moved twice
+    as far.
+    """
+    model, mine = pair
+    exact, exact_grads = learn(model, images, targets, torch.float64)
+    _, single_grads = learn(model, images, targets, torch.float32)
     for module in mine.train().modules():
         if hasattr(module, "running_mean"):
             module.eval()
-    other = [
-        {"boxes": torch.from_numpy(t.boxes), "labels": torch.from_numpy(t.labels) + 1}
-        for t in targets
-    ]
-    expected = model(as_torch(images), other)
     found = mine.losses(images, targets, rng=np.random.default_rng(0))
     for name, key in (("loss_classifier", "classification"), ("loss_box_reg", "bbox_regression")):
-        assert found[name].item() == pytest.approx(expected[key].item(), rel=1e-4)
-    sum(expected.values()).backward()
-    for parameter in mine.parameters():
-        parameter.grad = None
+        assert found[name].item() == pytest.approx(exact[key], rel=1e-4)
     (found["loss_classifier"] + found["loss_box_reg"]).backward()
-    mine_by_name = dict(mine.named_parameters())
-    compared = 0
-    for name, parameter in model.named_parameters():
-        if parameter.grad is None:
-            continue
-        grad = mine_by_name[name].grad
-        expected_grad = parameter.grad.numpy()
-        size = max(float(np.linalg.norm(expected_grad)), 1e-6)
-        assert np.linalg.norm(grad - expected_grad) <= 1e-3 * size, name
-        compared += 1
-    assert compared > 40
-    model.eval()
+    mine_by_name = {name: p.grad for name, p in mine.named_parameters()}
+    assert len(exact_grads) > 40
+    worst = max(distance(single_grads[name], grad) for name, grad in exact_grads.items())
+    assert worst < 5e-3
+    for name, grad in exact_grads.items():
+        assert distance(mine_by_name[name], grad) <= max(1e-3, 2 * worst), name

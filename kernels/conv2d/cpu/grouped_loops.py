@@ -147,7 +147,7 @@ def convolve_pixels(
 
 
 @inlined
-def store_rows(sums, at, pitch, rows, columns, y, to, residual, after):
+def store_rows(sums, at, pitch, rows, columns, y, to, residual, after, lanes):
     """Write a tile's rows of one filter to y, where they lie side by side.
 
     `after`: whether the residual is added, and whether a ReLU follows.
@@ -155,7 +155,7 @@ def store_rows(sums, at, pitch, rows, columns, y, to, residual, after):
     add, positive = after
     if positive and not add:
         keep_positive(sums[at : at + rows * pitch])
-    whole = max(0, rows * columns - columns - 16) // columns
+    whole = max(0, rows * columns - lanes) // columns
     for i in range(rows):
         if i < whole:  # what it writes too much belongs to the next row
             copy_row(sums, at + i * pitch, y, to + i * columns, columns)
@@ -226,7 +226,7 @@ def convolve_tile(
             plane_at = (n * y_shape[1] + first_filter + k + f) * area
             if phases.shape[0] == 1:
                 to = plane_at + first_row * y_shape[3]
-                store_rows(sums, at, pitch, rows, y_shape[3], y, to, residual, after)
+                store_rows(sums, at, pitch, rows, y_shape[3], y, to, residual, after, lanes)
             else:
                 store_apart(
                     sums[at:], phases, size, pitch, first_row, rows, y, plane_at, y_shape[3],

@@ -178,7 +178,7 @@ def added_up(vec: Vectors, value: Any) -> Any:
 
 @intrinsic
 def copy(typingctx: Any, x: Any, x_at: Any, out: Any, out_at: Any, count: Any) -> Any:
-    """A row's numbers: for short rows, most of the time of a loop would be its beginning and end."""
+    """A row's numbers, by the library's own loop."""
     n = types.intp
     signature = types.void(x, n, out, n, n)
 

@@ -12,8 +12,12 @@ class Body(Module):
     Attributes:
         out_channels: of each map.
         strides: pixels of the image per cell, of each map; finest first.
+        paper: where it comes from.
+        formula: what most of its layers compute.
     """
 
+    paper: str = ""
+    formula: str = ""
     out_channels: list[int]
     strides: list[int]
 
@@ -68,7 +72,7 @@ class Body(Module):
             if i < count and not blocks:
                 raise ValueError(f"stage {i + 1} of this network has no blocks to compute again")
             for block in blocks:
-                block.recompute = i < count
+                block.recomputed = i < count
 
 
 def _blocks(module: Module) -> list[Module]:

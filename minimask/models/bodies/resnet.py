@@ -100,7 +100,7 @@ class BasicBlock(Module):
         norm: str,
         norm_eps: float = 1e-5,
         stride_in_1x1: bool = False,  # of bottlenecks
-        dilation: int = 1,
+        dilation: int = 1,  # likewise
         expansion: int = 1,
         groups: int = 1,
         width_per_group: int = 64,
@@ -109,11 +109,6 @@ class BasicBlock(Module):
             raise ValueError(
                 "basic blocks have neither expansion, groups nor width_per_group; they are of "
                 'block="bottleneck"'
-            )
-        if dilation != 1:
-            raise ValueError(
-                'features: "dc5" dilates bottlenecks, and these are basic blocks; take '
-                'block="bottleneck", or "c5" or "c4" with basic blocks'
             )
         self.conv1 = conv(in_channels, channels, 3, rng, stride=stride, bias=False)
         self.bn1 = make_norm(norm, channels, norm_eps)
@@ -155,7 +150,7 @@ class Bottleneck(Module):
         first, second = (stride, 1) if stride_in_1x1 else (1, stride)
         self.conv1 = conv(in_channels, width, 1, rng, stride=first, bias=False)
         self.bn1 = make_norm(norm, width, norm_eps)
-        how = {"stride": second, "dilation": dilation, "groups": groups}
+        how: dict[str, Any] = {"stride": second, "dilation": dilation, "groups": groups}
         self.conv2 = conv(width, width, 3, rng, bias=False, **how)
         self.bn2 = make_norm(norm, width, norm_eps)
         self.conv3 = conv(width, out_channels, 1, rng, bias=False)
@@ -198,6 +193,11 @@ def residual_stage(
     """
     if block not in BLOCKS:
         raise ValueError(f"block: expected one of {', '.join(BLOCKS)}, got {block!r}")
+    if dilated and block == "basic":
+        raise ValueError(
+            'features: "dc5" dilates bottlenecks, and these are basic blocks; take '
+            'block="bottleneck", or "c5" or "c4" with basic blocks'
+        )
     make_block = BLOCKS[block]
     options["expansion"] = make_block.default_expansion if expansion is None else expansion
     channels, blocks = stem_channels << index, []
@@ -211,6 +211,9 @@ def residual_stage(
 
 class ResNet(Body):
     """The stem and four stages of residual blocks; parameter names are torchvision's."""
+
+    paper = "ResNet"
+    formula = "y = relu(F(x) + x), F: two or three convolutions"
 
     def __init__(
         self,

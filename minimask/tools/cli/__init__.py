@@ -25,6 +25,7 @@ COMMANDS = {
     "evaluate": ("minimask.tools.cli.evaluate", "evaluate"),
     "predict": ("minimask.tools.cli.predict", "predict"),
     "segment": ("minimask.tools.cli.segment", "segment"),
+    "info": ("minimask.tools.cli.info", "info"),
     "profile": ("minimask.tools.cli.profile", "profile"),
     "trace": ("minimask.tools.cli.trace", "trace"),
     "claims": ("minimask.tools.cli.claims", "claims"),

@@ -163,8 +163,8 @@ def evaluate(
     keep_existing((out, results), force)
     if detections is not None:
         assert annotations is not None
-        found = _measure(detections, annotations, images, max_detections)
-        _finish(found, out, results)
+        measured = _measure(detections, annotations, images, max_detections)
+        _finish(measured, out, results)
         return
     assert run is not None
     find(device)

@@ -236,6 +236,7 @@ def _prepare(
         from minimask.data import read_image
 
         samples = [work.with_objects(_resized(read_image(path), size))] * count
+    samples = work.fit_keypoints(samples, network)
     if len(size) == 2:
         network.min_size = network.max_size = None
     elif size:

@@ -90,25 +90,27 @@ def segment(
     given = [Path(file) for run in weights or [] for file in (run, *files_of(run))]
     refuse_overwriting((out,), (*images, *given))
     keep_existing((out,), force)
-    from minimask import draw
-    from minimask.classical import Options
+    import numpy as np
+
+    from minimask import classical, draw
     from minimask.data import read_image
     from minimask.system.device import find
 
     find(device)
     draw.check_format(out)
     models = open_learned(names, weights or [], device)
-    options = Options(level=level, groups=groups, smallest=smallest)
+    options = classical.Options(level=level, groups=groups, smallest=smallest)
     pictures: list[Any] = []
     titles: list[str] = []
     with remarks_said():
         loaded = [(path, read_image(path, **read)) for path in images]
     for path, image in loaded:
-        pictures.append(draw.regions(image, image[..., 0].astype(int) * 0))
+        gray = classical.gray_of(image)  # so that the only colors are those of the regions
+        pictures.append(draw.regions(image, np.zeros(gray.shape, int)))
         titles.append(path.name)
         for name in names:
             found = run_method(name, image, options, models, score)
-            pictures.append(draw.regions(image, found.regions))
+            pictures.append(draw.regions(gray, found.regions))
             titles.append(title(found))
             typer.echo(f"{path}: {titles[-1]}")
     sheet = draw.contact_sheet(pictures, titles, columns=_columns(len(names) + 1, len(images)))

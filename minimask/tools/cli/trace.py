@@ -190,6 +190,7 @@ def _subject(
 
 def _generated(network: Any, settings: Any, size: tuple[int, ...], seed: int) -> Subject:
     """Generated image number `seed` of those that no run learns from."""
+    from minimask.data.keypoints import spread_keypoints
     from minimask.data.registry import VALIDATION_SEED
     from minimask.data.sample import Target
     from minimask.data.shapes import Shapes
@@ -205,6 +206,12 @@ def _generated(network: Any, settings: Any, size: tuple[int, ...], seed: int) ->
         "image = sample.image",
         f"target = Target(sample.boxes, sample.labels % {count}, sample.masks)",
     ]
+    if network.skeleton is not None:
+        target.keypoints = spread_keypoints(target.boxes, len(network.skeleton))
+        lines += [
+            "from minimask.data.keypoints import spread_keypoints",
+            "target.keypoints = spread_keypoints(target.boxes, len(model.skeleton))",
+        ]
     if len(size) == 2:
         network.min_size = network.max_size = None
         lines.append("model.min_size = model.max_size = None")

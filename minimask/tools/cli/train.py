@@ -21,6 +21,7 @@ from minimask.tools.cli.sources import (
 from minimask.tools.cli.train_words import WEIGHTS, Beginning, closing, opening
 from minimask.train.recipes import RECIPES
 from minimask.train.settings import RunSettings, option_name
+from minimask.train.stage_plan import total
 
 EPILOG = """
 [bold]The five losses[/bold] are obj, rpn, cls, box and mask in the progress line; the total is
@@ -212,6 +213,25 @@ def train(
         str | None,
         _option("Steps at which `step` divides the rate by 10.", TRAINING, "2/3 and 8/9"),
     ] = None,
+    stages: Annotated[
+        str | None,
+        _option(
+            "What learns when, WHAT:STEPS with commas, e.g. heads:200,4+:200,all:100:0.1: 200 "
+            "steps of the heads alone, 200 with the body's stages from the fourth on, 100 of "
+            "everything at a tenth of the rate.",
+            TRAINING,
+            "everything learns always",
+        ),
+    ] = None,
+    checkpoint_stages: Annotated[
+        str | None,
+        _option(
+            "Stages of the body, from the image on, or all, whose insides the backward pass "
+            "computes again instead of keeping them: less memory, more time.",
+            TRAINING,
+            0,
+        ),
+    ] = None,
     clip: Annotated[
         float | None, _option("Greatest length of the gradient; 0: any.", TRAINING, 5)
     ] = None,
@@ -314,12 +334,14 @@ def memory_needed(settings: RunSettings, model: Any, dataset: Any) -> str:
     """What a step needs on the GPU, from the first image's size; DeviceError if it is too much."""
     from minimask.models.transform import resized_size
     from minimask.train import memory
+    from minimask.train.stages import recompute
 
     image = dataset[0].image
     sizes = model.min_size
     largest = max(sizes) if isinstance(sizes, tuple | list) else sizes
     given = image.shape[0], image.shape[1]
     height, width = resized_size(*given, largest, model.max_size, model.convention)
+    recompute(model, settings.train.checkpoint_stages)
     states = 1 if settings.train.optimizer == "sgd" else 2
     return memory.check(model, settings.train.batch, height, width, states)
 
@@ -375,7 +397,7 @@ def _expanded(given: dict[str, Any]) -> dict[str, Any]:
     values = dict(given)
     if "white" in values:
         values["white"] = white_value(values["white"])
-    for name in ("augment", "classes", "anchors", "milestones", "min_size"):
+    for name in ("augment", "classes", "anchors", "milestones", "min_size", "stages"):
         if name in values:
             words = [w.strip() for w in values[name].split(",") if w.strip()]
             words = [] if words == ["none"] else words
@@ -384,6 +406,13 @@ def _expanded(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("annotations", "images", "val_annotations", "val_images", *WEIGHTS):
         if name in values:
             values[name] = str(values[name].resolve())
+    if values.get("stages"):
+        values.setdefault("steps", total(values["stages"]))
+        values.setdefault("trainable_layers", None)  # a recipe's
+    if values.get("checkpoint_stages", "all") != "all":
+        values["checkpoint_stages"] = _whole_number(
+            "checkpoint_stages", values["checkpoint_stages"], "all or a whole number"
+        )
     for name in ("option", "data_option"):
         if name in values:
             values[f"{name}s"] = tuple(values.pop(name))
@@ -395,10 +424,9 @@ def _expanded(given: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _whole_number(name: str, word: str) -> int:
+def _whole_number(name: str, word: str, expected: str = "whole numbers with commas") -> int:
     try:
         return int(word)
     except ValueError:
-        raise ValueError(
-            f"--{name.replace('_', '-')}: expected whole numbers with commas, got {word!r}"
-        ) from None
+        option = name.replace("_", "-")
+        raise ValueError(f"--{option}: expected {expected}, got {word!r}") from None

@@ -94,7 +94,8 @@ def work_of(case: Any) -> Work:
         (n, c, *size), k, kernel = o["x"], o["filters"], o["window"]
         passes -= case.backward and c == 3  # an image needs no gradient
         pixels = math.prod((side + 2 * o["padding"] - kernel) // o["stride"] + 1 for side in size)
-        return Work(operations=2.0 * passes * n * k * pixels * c * kernel**2)
+        depth = c // o.get("groups", 1)
+        return Work(operations=2.0 * passes * n * k * pixels * depth * kernel**2)
     if case.kind == "conv_transpose2d":  # windows of 2 x 2, 2 apart: each pixel makes four
         n, c, height, width = o["x"]
         return Work(operations=2.0 * passes * n * c * height * width * o["filters"] * 4)

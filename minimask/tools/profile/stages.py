@@ -9,7 +9,8 @@ REST = "rest"  # what belongs to no box: sums of losses, lists, calls
 BETWEEN = "between operations"  # Python, and NumPy outside of operations
 OWN = "the profile itself"
 
-# Module paths as in a state dict.  A module that is not listed belongs to the one that calls it.
+# Module paths as in a state dict, of a ResNet; other bodies name their stages
+# themselves.  A module that is not listed belongs to the one that calls it.
 STAGE_OF_MODULE = {
     "backbone.body": "backbone stem",
     "backbone.body.layer1": "backbone layer1",
@@ -36,6 +37,7 @@ ORDER = (
     "backbone layer2",
     "backbone layer3",
     "backbone layer4",
+    "backbone layer5",
     "FPN",
     "RPN head",
     "class head",

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from minimask.autograd.hooks import Recorder, hooked, stage
-from minimask.data.sample import Sample, boxes_of_masks
+from minimask.data.keypoints import spread_keypoints
+from minimask.data.sample import Sample, boxes_of_masks, skeleton_of
 from minimask.data.shapes import Shapes
 from minimask.train.settings import TrainSettings
 from minimask.train.step import Trainer
@@ -67,6 +68,15 @@ def with_objects(image: np.ndarray) -> Sample:
         ]
     )
     return Sample(image, boxes_of_masks(masks), np.zeros(4, np.int64), masks)
+
+
+def fit_keypoints(samples: Sequence[Sample], model: Any) -> list[Sample]:
+    """The samples with as many keypoints as the model learns, if it learns any."""
+    skeleton = skeleton_of(model)
+    if skeleton is None:
+        return list(samples)
+    count = len(skeleton)
+    return [dataclasses.replace(s, keypoints=spread_keypoints(s.boxes, count)) for s in samples]
 
 
 def find_something(model: Any, image: np.ndarray) -> float:

@@ -14,9 +14,16 @@ from small_table import NETWORK, OTHERS, SMALL
 
 from minimask.tools.textbook.ablate import paper_tables
 from minimask.tools.textbook.ablate.cells import Claim, Store
+from minimask.tools.textbook.ablate.data import describe, open_data
 from minimask.tools.textbook.ablate.measure import build_model, make_cell
 from minimask.tools.textbook.ablate.runner import Plan, fill
 
+HEADS = {
+    "fasterrcnn_laptop": set(),
+    "maskrcnn_laptop": {"mask"},
+    "keypointrcnn_laptop": {"keypoints"},
+    "maskkeypointrcnn_laptop": {"mask", "keypoints"},
+}
 STEPS = 25  # long enough for a signal to arrive within a cell
 PROGRAM = pathlib.Path(__file__).with_name("small_table.py")
 
@@ -58,9 +65,22 @@ def test_every_table_can_be_built() -> None:
     for table in paper_tables.TABLES.values():
         for row in table.rows:
             cell = make_cell(table, row, 0)
-            model = build_model(cell, ["a", "b"])
-            assert (getattr(model.roi_heads, "mask_head", None) is None) == (row.key == "boxes")
+            data, _ = open_data(cell.settings["data"], None, 0)
+            model = build_model(cell, data)
+            found = {kind for kind in ("mask", "keypoints") if has(model.roi_heads, kind)}
+            assert found == HEADS[row.model]
             json.dumps(cell.settings)
+
+
+def has(roi_heads, kind):
+    return getattr(roi_heads, {"mask": "mask_head", "keypoints": "keypoint_head"}[kind]) is not None
+
+
+def test_keypoints_cannot_be_learned_from_data_without():
+    table = paper_tables.get_table("6")
+    shapes, _ = open_data(describe(None, {}), None, 0)
+    with pytest.raises(ValueError, match=r"table 6: learns keypoints, .* have none"):
+        build_model(make_cell(table, table.row("align"), 0), shapes)
 
 
 def test_printed_differences_fit_the_printed_rows() -> None:

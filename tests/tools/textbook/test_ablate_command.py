@@ -74,7 +74,20 @@ def test_the_published_page_is_that_of_its_reports() -> None:
 def test_list() -> None:
     result = invoke("--list")
     assert result.exit_code == 0
-    for key in ("2a", "2b", "2c", "2d", "2e", "6", "branch", "joint", "size", "proposals"):
+    for key in (
+        "2a",
+        "2b",
+        "2c",
+        "2d",
+        "2d-fpn",
+        "2e",
+        "5",
+        "6",
+        "branch",
+        "joint",
+        "size",
+        "proposals",
+    ):
         assert any(line.split()[:1] == [key] for line in result.stdout.splitlines())
     assert "c5-pool" in invoke("2d", "--list").stdout
     assert "c5-pool" not in invoke("2e", "--list").stdout

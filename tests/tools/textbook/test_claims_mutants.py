@@ -13,7 +13,8 @@ from minimask import boxes, functional
 from minimask.evaluate import coco_metric
 from minimask.functional.losses import BinaryCrossEntropyWithLogits, CrossEntropy, SmoothL1
 from minimask.kernels import roi_align, roi_pool
-from minimask.models import anchors, proposals
+from minimask.models import anchors, keypoint_head, proposals
+from minimask.models.keypoint_head import KeypointPredictor
 from minimask.models.matcher import BalancedSampler, Matcher
 from minimask.models.roi_heads import RoIHeads
 from minimask.nn import Module
@@ -228,6 +229,19 @@ def slope_without_limit(patch: Patch) -> None:
     patch.setattr(SmoothL1, "backward", staticmethod(backward))
 
 
+def heat_maps_half_as_fine(patch: Patch) -> None:
+    patch.setattr(KeypointPredictor, "forward", lambda self, x: self.kps_score_lowres(x))
+
+
+def keypoints_at_corners_of_cells(patch: Patch) -> None:
+    right = keypoint_head.find_peaks
+
+    def wrong(maps: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        return right(maps, boxes) - np.float32(0.5)
+
+    patch.setattr(keypoint_head, "find_peaks", wrong)
+
+
 MUTANTS: list[tuple[int, Callable[[Patch], None]]] = [
     (14, no_suppression),
     (15, no_limit_after_suppression),
@@ -244,6 +258,8 @@ MUTANTS: list[tuple[int, Callable[[Patch], None]]] = [
     (38, class_loss_of_positives_only),
     (41, mask_gradient_leaks),
     (42, one_loss_counts_twice),
+    (51, heat_maps_half_as_fine),
+    (51, keypoints_at_corners_of_cells),
     (57, metric_rounds_down),
     (76, decode_forgets_the_center),
     (77, encode_in_pixels),

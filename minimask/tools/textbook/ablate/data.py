@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,16 @@ GENERATED: dict[str, Any] = {
     "count": None,  # never the same image twice
     "val_count": 100,
 }
+# One or two people, so large that heat maps of 56 cells are finer than pixels and those of a
+# pooled region coarser: there the layer that pools decides (Mask R-CNN, table 6).
+GENERATED_PEOPLE: dict[str, Any] = {
+    "size": 128,
+    "figures": [1, 2],
+    "figure_size": [0.5, 0.95],
+    "count": None,
+    "val_count": 100,
+}
+OF_KIND = {"shapes": GENERATED, "sticks": GENERATED_PEOPLE}
 
 
 def describe(folder: Path | None, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,13 +52,15 @@ def describe(folder: Path | None, changes: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         folder: with train/instances.json, train/images, val/...; None: generated images.
-        changes: of the generated images; of one's own only "count" is used.
+        changes: of the generated images, "kind" ("shapes" or "sticks") among them; of one's own
+            only "count" is used.
 
     Raises:
         FileNotFoundError: a part of the folder is missing.
     """
     if folder is None:
-        return {"kind": "shapes", **GENERATED, **changes}
+        kind = changes.get("kind", "shapes")
+        return {"kind": kind, **OF_KIND[kind], **changes}
     hashes = {}
     for part in PARTS:
         for needed in (folder / part / ANNOTATIONS, folder / part / IMAGES):
@@ -75,12 +87,36 @@ def open_data(
         count = settings["count"]
         return (train if count is None else Some(train, count, seed)), val
     from minimask.data.registry import VALIDATION_SEED
-    from minimask.data.shapes import Shapes
 
+    make = _generator(settings["kind"])
     options = {k: settings[k] for k in settings.keys() - {"kind", "count", "val_count"}}
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-    val = Shapes(settings["val_count"], seed=VALIDATION_SEED, **options)
-    return Shapes(settings["count"], seed=seed, **options), val
+    val = make(settings["val_count"], seed=VALIDATION_SEED, **options)
+    return make(settings["count"], seed=seed, **options), val
+
+
+def _generator(kind: str) -> Callable[..., Dataset]:
+    from minimask.data.shapes import Shapes
+    from minimask.data.sticks import Sticks
+
+    return Sticks if kind == "sticks" else Shapes
+
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """The images of a cell as a report names them."""
+    if settings["kind"] == "coco":
+        return "own images"
+    people = settings["kind"] == "sticks"
+    least, most = settings["figures" if people else "objects"]
+    share = settings["figure_size" if people else "object_size"]
+    small, large = (round(s * settings["size"]) for s in share)
+    what = "stick figures" if people else "objects"
+    names = "" if people else f" ({', '.join(settings['classes'])})"
+    return (
+        f"generated images of {settings['size']} x {settings['size']} pixels with {least} to "
+        f"{most} {what} of {small} to {large} pixels{names}; {settings['val_count']} others to "
+        "measure on"
+    )
 
 
 def _coco(folder: Path) -> Dataset:
@@ -95,8 +131,11 @@ class Some:
     def __init__(self, dataset: Dataset, count: int, seed: int) -> None:
         import numpy as np
 
+        from minimask.data.sample import skeleton_of
+
         self.dataset = dataset
         self.classes, self.category_ids = dataset.classes, dataset.category_ids
+        self.skeleton = skeleton_of(dataset)
         drawn = np.random.default_rng(seed).permutation(len(dataset))[:count]
         self.indices = [int(i) for i in drawn]
 

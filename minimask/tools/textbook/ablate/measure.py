@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minimask.tools.textbook.ablate import data as ablate_data
 from minimask.tools.textbook.ablate.cells import Cell
 from minimask.tools.textbook.ablate.tables import Row, Table
+
+if TYPE_CHECKING:
+    from minimask.data.sample import Dataset
 
 # What every cell is trained with unless its table says otherwise.
 TRAINING: dict[str, Any] = {
@@ -83,26 +86,35 @@ def measure(cell: Cell, run: Path, folder: Path | None, *, progress: bool) -> di
 
     settings = cell.settings
     train_data, val_data = ablate_data.open_data(settings["data"], folder, cell.seed)
-    model = build_model(cell, train_data.classes)
+    model = build_model(cell, train_data)
     seconds = _train(cell, model, train_data, run, progress)
     trained = time.monotonic()
     results: dict[str, Any] = {"evaluations": {}}
     for masks_on in settings["evaluations"]:
         with masks_predicted_on(model, masks_on):
             found = evaluate(model, val_data, progress=False)
-        results["evaluations"][masks_on] = _in_percent("box", found.box) | (
-            {} if found.mask is None else _in_percent("mask", found.mask)
-        )
+        results["evaluations"][masks_on] = {
+            name: value
+            for kind, metrics in found.kinds.items()
+            for name, value in _in_percent(kind, metrics).items()
+        }
     results["seconds_training"] = round(seconds, 1)
     results["seconds_evaluation"] = round(time.monotonic() - trained, 1)
     return results
 
 
-def build_model(cell: Cell, classes: Sequence[str]) -> Any:
-    """The cell's network with its initial weights."""
+def build_model(cell: Cell, dataset: Dataset) -> Any:
+    """The cell's network for the classes and keypoints of a data set, with its initial weights."""
+    from minimask.data.sample import skeleton_of
     from minimask.models import build
 
-    return build({**cell.settings["model"], "classes": list(classes), "seed": cell.seed})
+    config = {**cell.settings["model"], "classes": list(dataset.classes), "seed": cell.seed}
+    if "keypoint" in config["model"]:
+        skeleton = skeleton_of(dataset)
+        if skeleton is None:
+            raise ValueError(f"table {cell.table}: learns keypoints, of which these data have none")
+        config["skeleton"] = skeleton.as_dict()
+    return build(config)
 
 
 def _train(cell: Cell, model: Any, dataset: Any, run: Path, progress: bool) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from minimask.tools.textbook.ablate.data import in_words
 from minimask.tools.textbook.ablate.measure import make_cell
 from minimask.tools.textbook.ablate.report import INTERVALS, Answer, Report, interval, points
 from minimask.tools.textbook.ablate.statistics import Estimate
@@ -36,20 +37,10 @@ def _setting(report: Report) -> str:
     plan = report.plan
     settings = make_cell(plan.table, plan.rows[0], 0, plan.steps, plan.data).settings
     data, train = settings["data"], settings["train"]
-    if data["kind"] == "coco":
-        images = "own images"
-    else:
-        small, large = (round(share * data["size"]) for share in data["object_size"])
-        least, most = data["objects"]
-        images = (
-            f"generated images of {data['size']} x {data['size']} pixels with {least} to {most} "
-            f"objects of {small} to {large} pixels ({', '.join(data['classes'])}); "
-            f"{data['val_count']} others to measure on"
-        )
     return (
         f"Small networks from random weights, {train['steps']} steps of {train['batch']} images "
-        f"unless a row says otherwise; {images}. The paper's numbers are of COCO with pre-trained "
-        "ResNets: compare signs, not sizes."
+        f"unless a row says otherwise; {in_words(data)}. The paper's numbers are of COCO with "
+        "pre-trained ResNets: compare signs, not sizes."
     )
 
 

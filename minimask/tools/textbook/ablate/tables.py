@@ -10,7 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-METRICS = ("mask_AP", "mask_AP50", "mask_AP75", "box_AP", "box_AP50", "box_AP75")
+METRICS = (
+    *("mask_AP", "mask_AP50", "mask_AP75", "box_AP", "box_AP50", "box_AP75"),
+    *("keypoints_AP", "keypoints_AP50", "keypoints_AP75"),
+)
 WITH_MASKS, WITHOUT_MASKS = "maskrcnn_laptop", "fasterrcnn_laptop"  # the networks of the rows
 
 
@@ -22,6 +25,11 @@ def masks(ap: float, ap50: float, ap75: float) -> dict[str, float]:
 def boxes(ap: float, ap50: float, ap75: float) -> dict[str, float]:
     """A printed row: box AP, AP50, AP75 in percent."""
     return {"box_AP": ap, "box_AP50": ap50, "box_AP75": ap75}
+
+
+def keypoints(ap: float, ap50: float, ap75: float) -> dict[str, float]:
+    """A printed row: keypoint AP (by OKS), AP50, AP75 in percent."""
+    return {"keypoints_AP": ap, "keypoints_AP50": ap50, "keypoints_AP75": ap75}
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,15 @@ import numpy as np
 from minimask import functional as F
 from minimask.autograd import Tensor, no_grad, ops
 from minimask.data.sample import Sample
+from minimask.models import rcnn_laptop
 from minimask.models.bodies.resnet import ResNet
 from minimask.models.label_map import paint_label_map
 from minimask.models.mask_head import mask_probabilities
 from minimask.nn import Conv2d, ConvTranspose2d, Module
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
 from minimask.tools.textbook.claims.scenes import (
+    CLASSES,
+    NARROW,
     Listener,
     scene,
     small_network,
@@ -143,19 +146,23 @@ def any_size(evidence: Evidence) -> None:
     section="Mask R-CNN, section 2; Fast R-CNN",
 )
 def features_are_cut_not_images(evidence: Evidence) -> None:
-    """Count how often the backbone runs, and what it would cost to run it for each region."""
+    """Count how often the backbone runs, and what an R-CNN does on the same regions."""
     network, sample = small_network(), scene()
-    whole, piece = Listener(), Listener()
+    whole, pieces = Listener(), Listener()
     with whole.listen():
         network.predict([sample.image])
-    regions = len(whole.rois()[7])
-    with piece.listen():
-        network.predict([np.ascontiguousarray(sample.image[:64, :64])])
+    regions = whole.rois()[7][:, 1:]
+    body = {name: NARROW[name] for name in ("block", "layers", "expansion", "width_per_group")}
+    sizes: dict[str, Any] = {"stem_channels": 64, "norm": "group", "crop_context": 0}
+    with pieces.listen():
+        rcnn_laptop(CLASSES, crop_size=64, **body, **sizes).predict([sample.image], [regions])
     evidence.equal("runs of the backbone", whole.modules["ResNet"], 1)
-    evidence.at_least("regions looked at", regions, 20)
-    once, for_each = whole.flop("ResNet"), regions * piece.flop("ResNet")
+    evidence.at_least("regions looked at", len(regions), 20)
+    looked = sum(c.output.shape[0] for c in pieces.calls if c.name == "RoIAlign")
+    evidence.equal("pieces of the image that R-CNN feeds to its network", looked, len(regions))
+    once, for_each = whole.flop("ResNet"), pieces.flop("ResNet")
     evidence.show("backbone, once", once / 1e6, "MFLOP")
-    evidence.show("backbone, for every region as 64 x 64 pixels", for_each / 1e6, "MFLOP")
+    evidence.show("R-CNN's network, for every region as 64 x 64 pixels", for_each / 1e6, "MFLOP")
     evidence.at_least("work of cutting images out / features", for_each / once, 10)
     evidence.quote()
 

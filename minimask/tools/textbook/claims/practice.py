@@ -4,17 +4,30 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from minimask.autograd import Tensor
+from minimask.data.skeleton import COCO_PERSON
+from minimask.models import Target
+from minimask.models.bodies import BODIES
 from minimask.models.bodies.resnet import ResNet
 from minimask.models.fpn import FPN
+from minimask.models.keypoint_head import find_keypoints, keypoint_loss, keypoint_targets
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
-from minimask.tools.textbook.claims.scenes import Listener, scene, small_network
+from minimask.tools.textbook.claims.scenes import (
+    Listener,
+    gradient_size,
+    pose_network,
+    scene,
+    small_network,
+    stick_figure,
+)
 
 CHAPTER = Chapter("Backbones, data, and time")
 
-KEYPOINT_HEAD = "it waits for a keypoint head, which minimask does not have yet"
 COCO_FILES = "it needs COCO's annotation files, which are not part of minimask"
 
 
@@ -41,6 +54,17 @@ def any_backbone(evidence: Evidence) -> None:
         evidence.equal(f"{name} without its last layer", learned + scales, expected, "parameters")
         outputs = _pyramid_channels(FPN(body.out_channels, 16, rng))
         evidence.equal(f"channels of its pyramid, of {body.out_channels[-1]}", outputs, [16] * 4)
+    # published, less classifiers; EfficientNet's holds the 1x1 convolution to 1280 channels too
+    for name, title, expected in (
+        ("vgg16", "VGG-16", 138_357_544 - 123_642_856),
+        ("efficientnet_b0", "EfficientNet-B0", 5_288_548 - 1_281_000 - 412_160),
+    ):
+        other = BODIES[name](rng, norm="frozen_batch", norm_eps=1e-5, width=1.0)
+        learned = sum(p.size for p in other.parameters())
+        scales = sum(b.size for n, b in other.named_buffers() if n.endswith(("weight", "bias")))
+        evidence.equal(f"{title} without its classifier", learned + scales, expected, "parameters")
+        outputs = _pyramid_channels(FPN(other.out_channels, 16, rng))
+        evidence.equal(f"channels of its pyramid, of {other.out_channels[-1]}", outputs, [16] * 4)
     for features, sizes in (("fpn", 5), ("c4", 1), ("c5", 1)):
         network = small_network(features=features)
         stages = [p for p, _ in network.stages(scene().image) if p.startswith("rpn/objectness")]
@@ -83,7 +107,8 @@ CHAPTER.unchecked(
     reason="it needs COCO's files of keypoints, which are not part of minimask",
 )
 
-CHAPTER.unchecked(
+
+@CHAPTER.claim(
     51,
     by="S3",
     says="For poses the head predicts the coordinates of the joints.",
@@ -91,27 +116,65 @@ CHAPTER.unchecked(
     correction="It predicts a map of 56 x 56 cells for each joint, in which a softmax picks one "
     "cell; the coordinates are where the map is highest.",
     section="Mask R-CNN, section 5",
-    reason=KEYPOINT_HEAD,
 )
+def heat_maps_not_coordinates(evidence: Evidence) -> None:
+    """The output of the head, what the loss of untrained maps is, and what one high cell means."""
+    network, person = pose_network(), stick_figure()
+    shapes = [a.shape for name, a in network.stages(person.image) if name == "keypoint/logits"]
+    evidence.equal("outputs of an RoI, of 17 joints", shapes[0][1:], (17, 56, 56))
+    joints = person.keypoints
+    assert joints is not None
+    maps = Tensor(np.zeros((1, 17, 56, 56), np.float32))
+    targets = keypoint_targets(joints[:1], person.boxes[:1])
+    loss = keypoint_loss(maps, [targets])
+    evidence.equal("loss of even maps", float(loss.data), math.log(56 * 56), within=1e-5)
+    evidence.quote()
+    maps.data[0, 5, 14, 28] = 20.0  # row 14, column 28: a quarter down, in the middle
+    found = find_keypoints(maps.data, np.array([[10.0, 40, 66, 96]], np.float32))
+    evidence.equal("joint 5 of a box of 56 pixels", found[0, 5, :2].tolist(), [38.5, 54.5])
 
-CHAPTER.unchecked(
+
+@CHAPTER.claim(
     52,
     by="S3",
     says="Detection, poses and masks can be learned together, with one more loss.",
     verdict=RIGHT,
     correction="Right, though learning keypoints too costs the masks of people 0.7 AP.",
     section="Mask R-CNN, table 5",
-    reason=KEYPOINT_HEAD,
 )
+def one_loss_more(evidence: Evidence) -> None:
+    """The losses of both networks, and whether that of the joints reaches the shared layers."""
+    person = stick_figure()
+    target = Target(person.boxes, person.labels, person.masks, person.keypoints)
+    rng = np.random.default_rng(0)
+    network = pose_network()
+    losses = network.losses([person.image], [target], rng=rng)
+    without = set(small_network().losses([person.image], [target], rng=rng))
+    evidence.equal("losses besides Mask R-CNN's", sorted(set(losses) - without), ["loss_keypoint"])
+    losses["loss_keypoint"].backward()
+    first = gradient_size(network.backbone.body.sections()[0][0])
+    evidence.at_least("gradient of the first layer", first, 1e-9)
+    evidence.equal("of the mask head", gradient_size(network.roi_heads.mask_head), 0.0)
+    cost = published.PERSON_MASK_AP - published.PERSON_MASK_AP_WITH_KEYPOINTS
+    evidence.equal("mask AP it costs in the paper", cost, 0.7, within=1e-9)
 
-CHAPTER.unchecked(
+
+@CHAPTER.claim(
     53,
     by="S4",
     says="A pose is a skeleton: points joined by limbs.",
     verdict=RIGHT,
     correction="Right: 17 points in COCO.",
-    reason=KEYPOINT_HEAD,
 )
+def points_and_limbs(evidence: Evidence) -> None:
+    """COCO's person: its points, and how many of them can be reached from the nose by limbs."""
+    evidence.equal("points", len(COCO_PERSON), 17)
+    reached, limbs = {0}, set(COCO_PERSON.limbs)
+    while grown := {end for limb in limbs if reached & set(limb) for end in limb} - reached:
+        reached |= grown
+    evidence.equal("points that the limbs join to the nose", len(reached), 17)
+    pairs = sum(other > i for i, other in enumerate(COCO_PERSON.flip))
+    evidence.equal("pairs of left and right, beside the nose", pairs, 8)
 
 
 @CHAPTER.claim(

@@ -55,7 +55,7 @@ def two_stages_one_backbone(evidence: Evidence) -> None:
         rng = np.random.default_rng(0)
         losses = network.losses([sample.image], [sample.target], rng=rng)
         total(losses, *names).backward()
-        size = gradient_size(network.backbone.body.conv1)
+        size = gradient_size(network.backbone.body.sections()[0][0])
         evidence.at_least(f"gradient of the {stage} stage's losses at the first layer", size, 1e-9)
         evidence.quote()
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from minimask import functional as F
 from minimask.autograd import Tensor
+from minimask.tools.info.fields import receptive_field
 from minimask.tools.textbook.claims.ledger import WRONG, Chapter, Evidence
 
 CHAPTER = Chapter("What a cell sees")
@@ -22,15 +23,6 @@ VGG16 = (
     + ([(3, 1, 1)] * 3 + [(2, 2, 0)]) * 2 + [(3, 1, 1)] * 3
 )  # fmt: skip
 ZF = [(7, 2, 3), (3, 2, 1), (5, 2, 2), (3, 2, 1), (3, 1, 1), (3, 1, 1), (3, 1, 1)]
-
-
-def receptive_field(layers: Sequence[tuple[int, int, int]]) -> int:
-    """Side in pixels of what one cell sees: every layer adds (window - 1) times its stride."""
-    side, step = 1, 1
-    for window, stride, _ in layers:
-        side += (window - 1) * step
-        step *= stride
-    return side
 
 
 def footprint(layers: Sequence[tuple[int, int, int]], size: int) -> np.ndarray:

@@ -18,7 +18,9 @@ from minimask.autograd.hooks import Hook, hooked
 from minimask.conventions import EXACT, HYPERPARAMETERS
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.data.shapes import Shapes
-from minimask.models import Detections, mask_rcnn, maskrcnn_laptop
+from minimask.data.sticks import Sticks
+from minimask.models import Detections, mask_rcnn, maskkeypointrcnn_laptop, maskrcnn_laptop
+from minimask.models.keypoint_rcnn import MaskKeypointRCNN
 from minimask.models.mask_rcnn import MaskRCNN
 from minimask.tools.profile.costs import Call, cost_of
 
@@ -49,6 +51,13 @@ def small_network(**options: Any) -> MaskRCNN:
     return maskrcnn_laptop(CLASSES, **{**NARROW, **options})
 
 
+def pose_network(**options: Any) -> MaskKeypointRCNN:
+    """As `small_network`, of one class, a person, with a branch for its keypoints."""
+    narrow = {**NARROW, "keypoint_head_channels": (16, 16)}
+    network: MaskKeypointRCNN = maskkeypointrcnn_laptop(["person"], **{**narrow, **options})
+    return network
+
+
 def network_of(system: str) -> MaskRCNN:
     """As narrow, but with every choice, threshold and count of a system: "paper", "matterport"."""
     widths = {name: value for name, value in NARROW.items() if name not in HYPERPARAMETERS}
@@ -59,6 +68,11 @@ def network_of(system: str) -> MaskRCNN:
 def scene(index: int = 0, size: int = 96) -> Sample:
     """A generated image with three or four objects."""
     return Shapes(seed=3, size=size, objects=(3, 4))[index]
+
+
+def stick_figure(size: int = 96) -> Sample:
+    """A generated image of one person with its keypoints."""
+    return Sticks(seed=3, size=size, figures=(1, 1), boards=0)[0]
 
 
 def total(losses: dict[str, Tensor], *names: str) -> Tensor:

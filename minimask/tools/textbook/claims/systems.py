@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import pathlib
 import re
+from dataclasses import asdict
 
 import minimask
 from minimask import models
+from minimask.conventions import DETECTRON2, MATTERPORT
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import (
     IMPRECISE,
@@ -19,6 +21,8 @@ from minimask.tools.textbook.claims.ledger import (
     Evidence,
 )
 from minimask.tools.textbook.claims.scenes import (
+    CLASSES,
+    NARROW,
     Listener,
     scene,
     small_network,
@@ -27,15 +31,23 @@ from minimask.tools.textbook.claims.scenes import (
 CHAPTER = Chapter("Systems and their price")
 
 
-CHAPTER.unchecked(
+@CHAPTER.claim(
     62,
     by="S2",
     says="The framework was made at Facebook AI Research; then matterport's repository is cloned.",
     verdict=WRONG,
     correction="matterport's code is an independent one in Keras. FAIR's are Detectron and "
     "Detectron2.",
-    reason="who wrote which code is history; there is nothing to compute",
 )
+def two_systems(evidence: Evidence) -> None:
+    """Who wrote which code is history; but one system has one set of choices, and these are two."""
+    ours, theirs = asdict(DETECTRON2), asdict(MATTERPORT)
+    choices = set(ours) - {"name", "hyperparameters"}
+    different = sorted(name for name in choices if ours[name] != theirs[name])
+    evidence.at_least(f"choices they disagree on, of {len(choices)}", len(different), 10)
+    evidence.quote()
+    evidence.show("among them", different[:6])
+
 
 TUTORIAL_NEEDS = {  # package -> the name it is imported by
     "numpy": "numpy",
@@ -109,6 +121,12 @@ def price_of_the_second_stage(evidence: Evidence) -> None:
         evidence.show(f"all, {regions} regions", flop[regions] / 1e6, "MFLOP")
         evidence.at_least(f"all / first stage, {regions} regions", flop[regions] / first, 1.01)
     evidence.at_least("added by 30 more regions", (flop[40] - flop[10]) / 1e6, 1, "MFLOP")
+    heard = Listener()
+    body = {n: NARROW[n] for n in ("block", "layers", "expansion", "width_per_group", "norm")}
+    with heard.listen():
+        models.retinanet_laptop(CLASSES, **body, fpn_channels=16).predict([scene().image])
+    evidence.show("RetinaNet, one stage on the same body", heard.flop() / 1e6, "MFLOP")
+    evidence.at_least("two stages / one, 40 regions", flop[40] / heard.flop(), 1.01)
 
 
 CHAPTER.unchecked(

@@ -9,10 +9,9 @@ import re
 
 import numpy as np
 
-from minimask.models.bodies.resnet import ResNet
 from minimask.models.transform import make_batch, resized_size
 from minimask.tools.textbook.trace.charts import histogram
-from minimask.tools.textbook.trace.context import TraceContext
+from minimask.tools.textbook.trace.context import TraceContext, level_names
 from minimask.tools.textbook.trace.drawing import WHITE, Sheet, exact, gray, heat, photo, tiles
 from minimask.tools.textbook.trace.steps import ArrayFacts, Picture, Step, Table
 
@@ -152,7 +151,9 @@ def part_of(name: str) -> str:
 def _body(context: TraceContext) -> Step:
     maps = context.prediction.levels("body/")
     height = context.prediction.batch.shape[0]
-    names = [f"C{round(np.log2(height / a.shape[2]))}" for a in maps]
+    names = level_names("C", [height / a.shape[2] for a in maps])
+    body = getattr(context.model.backbone, "body", context.model.backbone)
+    paper = getattr(body, "paper", "")
 
     def draw() -> list[Picture]:
         return [_channels(a[0], f"{name}: ") for name, a in zip(names, maps, strict=True)]
@@ -161,15 +162,20 @@ def _body(context: TraceContext) -> Step:
         key="body",
         part=FEATURES,
         title=f"Feature maps of the backbone, {names[0]} to {names[-1]}",
-        words=("backbone (ResNet)", "deep convolutional network", "encoder", "FCN features"),
-        paper="ResNet; Mask R-CNN, section 3",
+        words=(
+            f"backbone ({type(body).__name__})",
+            "deep convolutional network",
+            "encoder",
+            "FCN features",
+        ),
+        paper="; ".join(filter(None, (paper, "Mask R-CNN, section 3"))),
         text=(
             "The convolutions go over the whole image once. Each stage halves height and width and "
             "knows more of what is there and less of where. Shown are the channels that vary most, "
             "each in its own colors from its smallest value (dark) to its largest (yellow).",
         ),
-        formula=("y = relu(F(x) + x), F: two or three convolutions",),
-        functions=(ResNet.forward,),
+        formula=tuple(filter(None, (getattr(body, "formula", ""),))),
+        functions=(type(body).forward,),
         arrays=context.pick("body/"),
         facts=tuple(
             (

@@ -12,7 +12,7 @@ import numpy as np
 from minimask import functional as F
 from minimask.autograd import Tensor
 from minimask.draw.colors import PALETTE
-from minimask.models import box_head, mask_head, rpn
+from minimask.models import box_head, keypoint_head, mask_head, rpn
 from minimask.tools.textbook.trace.chapter_anchors import picture_in_training
 from minimask.tools.textbook.trace.chapter_features import part_of
 from minimask.tools.textbook.trace.charts import ORANGE, bars, histogram
@@ -71,6 +71,15 @@ _SAID: dict[str, Said] = {
         "ln 2 before training.",
         ("L = −Σ [m* log m + (1 − m*) log(1 − m)] / (regions · M²)",),
         (mask_head.mask_loss, F.binary_cross_entropy_with_logits),
+    ),
+    "loss_keypoint": (
+        "Loss of the keypoints",
+        ("L_keypoint", "one-hot mask", "an m²-way softmax output"),
+        "Mask R-CNN, section 5",
+        "Each keypoint is one of the 56 × 56 pixels of its heat map. Only those count that are "
+        "labeled and lie inside their region. Near ln 56² = 8.05 before training.",
+        ("L = −Σ log p_true / N",),
+        (keypoint_head.keypoint_loss, F.cross_entropy),
     ),
 }
 

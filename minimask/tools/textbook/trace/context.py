@@ -7,6 +7,7 @@ input.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,22 @@ import numpy as np
 
 from minimask.data.sample import Target
 from minimask.models.box_head import background_class
-from minimask.models.roi_pooling import POOLED_LEVELS, pyramid_levels
+from minimask.models.roi_pooling import pyramid_levels
 from minimask.models.transform import Batch, resize_target
 from minimask.tools.textbook.trace.decisions import Outcome, decide
 from minimask.tools.textbook.trace.funnel import Cut, funnel
 from minimask.tools.textbook.trace.record import Prediction, TrainingStep
+
+
+def level_names(letter: str, strides: Sequence[float]) -> list[str]:
+    """Of maps of these strides: P2 for 4, P3 for 8; P5b for another one of the same stride."""
+    names: list[str] = []
+    for stride in strides:
+        name = f"{letter}{round(np.log2(stride))}"
+        while name in names:
+            name += "b"
+        names.append(name)
+    return names
 
 
 @dataclass(frozen=True)
@@ -84,18 +96,18 @@ class TraceContext:
     @functools.cached_property
     def level_names(self) -> list[str]:
         """P2, P3, ... by the levels' strides, or C4 or C5 without a pyramid."""
-        letter = "P" if len(self.strides) > 1 else "C"
-        return [f"{letter}{round(np.log2(stride))}" for stride in self.strides]
+        return level_names("P" if len(self.strides) > 1 else "C", self.strides)
 
     @functools.cached_property
     def pooled_names(self) -> list[str]:
         """The levels that regions are cut from."""
-        return self.level_names[:POOLED_LEVELS]
+        return self.level_names[: self.model.roi_heads.pooler.levels]
 
     def level_of(self, boxes: np.ndarray) -> np.ndarray:
         """The level (0 the finest) that each of the boxes (R, 4) is cut from."""
-        lowest = round(np.log2(self.strides[0]))
-        highest = lowest + len(self.pooled_names) - 1
+        pooled = self.strides[: len(self.pooled_names)]
+        lowest, last = round(np.log2(pooled[0])), round(np.log2(pooled[-1]))
+        highest = min(last, lowest + len(pooled) - 1)
         return (
             pyramid_levels(boxes, self.model.roi_heads.pooler.level_rule, lowest, highest) - lowest
         )

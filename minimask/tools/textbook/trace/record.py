@@ -19,6 +19,7 @@ from minimask.data.sample import Target
 from minimask.models.box_head import Candidates, SampledRoIs
 from minimask.models.detections import Detections
 from minimask.models.detector import arrays_of
+from minimask.models.keypoint_head import KeypointTargets
 from minimask.models.proposals import ProposalFilter
 from minimask.models.transform import Batch
 from minimask.tools.textbook.trace.stopwatch import LossCall, Stopwatch
@@ -159,6 +160,11 @@ class TrainingStep:
     def mask_rois(self) -> SampledRoIs:
         """The same; positive are those whose mask was learned."""
         return self.recorded.one("mask/sampled")
+
+    @property
+    def keypoint_targets(self) -> KeypointTargets:
+        """The RoIs whose heat maps were learned, and where their keypoints are."""
+        return self.recorded.one("keypoint/sampled")
 
     @property
     def mask_targets(self) -> np.ndarray | None:

@@ -21,6 +21,7 @@ ENDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "loss_classifier": ("box loss", ("CrossEntropy",)),
     "loss_box_reg": ("box loss", ("SmoothL1",)),
     "loss_mask": ("mask loss", ("BinaryCrossEntropyWithLogits",)),
+    "loss_keypoint": ("keypoint loss", ("CrossEntropy",)),
 }
 
 
@@ -113,6 +114,10 @@ def _owners(name: str, training: TrainingStep) -> tuple[np.ndarray, np.ndarray]:
             return anchors[positive], np.ones(len(positive), bool)
         index = np.concatenate([positive, negative])
         return anchors[index], np.arange(len(index)) < len(positive)
+    if name == "loss_keypoint":  # a term is a keypoint, and its owner the RoI
+        targets = training.keypoint_targets
+        boxes = np.repeat(targets.boxes, targets.valid.sum(axis=1), axis=0)
+        return boxes, np.ones(len(boxes), bool)
     rois = training.mask_rois if name == "loss_mask" else training.sampled_rois
     if name == "loss_classifier":
         return rois.boxes, rois.positive
@@ -139,4 +144,9 @@ def _divisor(name: str, training: TrainingStep, model: Any, terms: int) -> tuple
         if model.roi_heads.loss_divisor == "positives":
             return 4.0 * max(positives, 1), f"4 × {positives} RoIs with an object"
         return float(count), f"{count} sampled RoIs, those of background too"
+    if name == "loss_keypoint":
+        usual = model.roi_heads.usual_keypoints(1)
+        if usual is not None:
+            return float(usual), f"{usual}, the keypoints of as many positives as there is room for"
+        return float(terms), f"{terms} keypoints, labeled and inside their RoIs"
     return float(terms), f"{terms} cells of all masks"
