@@ -10,7 +10,7 @@ import os
 import pathlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from minimask.data.advice import Advice, advise
@@ -25,6 +25,10 @@ from minimask.data.images import missing_file
 from minimask.data.keypoint_values import common_skeleton
 from minimask.data.soundness import Sound, examine
 
+POINTS_ONLY = {
+    "message": "no annotation has a mask: boxes and keypoints only",
+    "advice": "nothing, if you train with --model keypointrcnn_laptop",
+}
 Progress = Callable[[int, int], None]  # images looked at, of how many
 
 __all__ = ["ORDER", "Checked", "Finding", "check_files", "contents_line", "find_problems"]
@@ -152,7 +156,11 @@ class _Search:
         if self.boxes_only:  # one finding says so; the rest is looked at as what it is
             errors = [e for e in self.sound.errors if "boxes only" in e.message]
             self.sound = examine(found, boxes_only=True)
-            self.sound.errors.extend(errors)
+            if keypoints_phrase(found.categories, found.annotations):
+                errors = [replace(e, severity="note", **POINTS_ONLY) for e in errors]
+                self.sound.left_out.extend(errors)
+            else:
+                self.sound.errors.extend(errors)
         self.image_of = {image["id"]: image for image in found.images}
         self.said = {error.file for error in self.sound.errors}  # files with an error
         self.resized = {error.file for error in self.sound.errors if _about_size(error)}

@@ -110,7 +110,7 @@ def test_existing_output_is_kept_without_force(run, tmp_path) -> None:
     ("words", "said"),
     [
         ((), "what is to be evaluated"),
-        (("RUN", "--data", "cats"), "expected one of files, shapes, folder, label_studio"),
+        (("RUN", "--data", "cats"), "expected one of files, shapes, sticks, folder, label_studio"),
         (("RUN", "--data", "shapes", "--annotations", "a.json", "--images", "b"), "exclude"),
         (("RUN", "--data", "foldr", "--images", "b"), "did you mean 'folder'"),
         (("RUN", "--data", "folder"), "--data folder needs --images"),

@@ -77,6 +77,7 @@ def test_check_counts_keypoints(cards):
     assert (
         "4 keypoints (top_left, top_right, bottom_right, bottom_left) on 3 objects" in done.stdout
     )
+    assert "boxes and keypoints only" in done.stdout and done.exit_code == 0
 
 
 def test_show_draws_them(cards, tmp_path):
