@@ -34,6 +34,7 @@ class Advice:
         batch: images per step.
         steps: for about 60 passes over a few hundred images, fewer over many.
         augment: names of random changes.
+        model: the network, where the usual one does not fit.
     """
 
     about: str
@@ -43,6 +44,7 @@ class Advice:
     batch: int
     steps: int
     augment: tuple[str, ...]
+    model: str | None = None
 
     def options(self) -> list[str]:
         """The words of the command line that say this."""

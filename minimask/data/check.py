@@ -112,7 +112,10 @@ def check_files(
     search = _Search(found, threads, progress, white, page)
     findings = errors_first(search.all())
     broken = any(finding.severity == "error" for finding in findings)
-    return Checked(findings, search.contents(), None if broken else advise(search.sound))
+    advised = None if broken else advise(search.sound)
+    if advised is not None and search.points_only:
+        advised = replace(advised, model="keypointrcnn_laptop")
+    return Checked(findings, search.contents(), advised)
 
 
 def contents_line(images: int, empty: int, counts: Counter[str]) -> str:
@@ -153,10 +156,12 @@ class _Search:
         self.white, self.page = white, page
         self.sound: Sound = examine(found)
         self.boxes_only = any("boxes only" in e.message for e in self.sound.errors)
+        points = bool(keypoints_phrase(found.categories, found.annotations))
+        self.points_only = self.boxes_only and points
         if self.boxes_only:  # one finding says so; the rest is looked at as what it is
             errors = [e for e in self.sound.errors if "boxes only" in e.message]
             self.sound = examine(found, boxes_only=True)
-            if keypoints_phrase(found.categories, found.annotations):
+            if self.points_only:
                 errors = [replace(e, severity="note", **POINTS_ONLY) for e in errors]
                 self.sound.left_out.extend(errors)
             else:

@@ -24,6 +24,7 @@ def sentences(advice: Advice, files: dict[str, Path]) -> str:
     words = ["minimask", "train"]
     for name, path in files.items():
         words += [f"--{name}", str(path)]
+    words += ["--model", advice.model] if advice.model else []
     words += [*advice.options(), "--out", "runs/mine"]
     return (
         f"{advice.about}\n"
