@@ -21,7 +21,13 @@ from minimask.models.semantic import drop, pixel_loss
 from minimask.models.unet import UNet
 from minimask.train.optim import AdamW
 
-SMALL_FCN = {"block": "basic", "layers": (1, 1, 1, 1), "stem_channels": 8, "norm": "group"}
+SMALL_FCN = {
+    "backbone": "resnet",
+    "block": "basic",
+    "layers": (1, 1, 1, 1),
+    "stem_channels": 8,
+    "norm": "group",
+}
 SMALL_FCN |= {"head_channels": (16,), "head_kernel": 3}
 CONFIGS = {
     "fcn32s": SMALL_FCN,
@@ -152,6 +158,17 @@ def test_of_vgg_the_pooled_maps_are_scored():
             wanted = before.data.reshape(*before.shape[:2], 64 // stride, 2, 96 // stride, 2)
             np.testing.assert_array_equal(maps[stride].data, wanted.max(axis=(3, 5)))
         assert net(images).shape == (1, 5, 64, 96)
+
+
+def test_the_papers_fcn_stands_on_vgg_and_has_134_million_weights():
+    """VGG-16 with fc6 and fc7 as convolutions (Long et al., table 1: 134M), 21 outputs."""
+    net = build({"model": "fcn32s", "num_classes": 21}).network
+    vgg = sum(p.size for p in net.body.parameters())
+    assert vgg == 14_714_688
+    head = 7 * 7 * 512 * 4096 + 4096 + 4096 * 4096 + 4096
+    assert sum(p.size for layer in net.head for p in layer.parameters()) == head
+    assert round((vgg + head) / 1e6) == 134
+    assert build({"model": "fcn8s", "num_classes": 2, "head_channels": []}).network.pooled
 
 
 def test_the_finest_map_decides_what_is_scored():
@@ -286,7 +303,10 @@ def test_a_config_in_json_makes_the_same_model(name):
         ({"model": "unet", "norm": "layer"}, "norm: expected one of"),
         ({"model": "fcn8s", "finest": 4}, "finest: expected 32, 16 or 8, got 4"),
         ({"model": "fcn8s", "dropout": 1.0}, "dropout: expected 0 to less than 1"),
-        ({"model": "fcn8s", "layers": [1, 1]}, "layers: expected four numbers"),
+        (
+            {"model": "fcn8s", "backbone": "resnet", "layers": [1, 1]},
+            "layers: expected four numbers",
+        ),
         ({"model": "fcn8s", "fpn_channels": 8}, "fcn8s: no option 'fpn_channels'"),
     ],
 )
