@@ -94,6 +94,8 @@ FACTORIES = (
     *("fasterrcnn_resnext101_64x4d_fpn", "fasterrcnn_wide_resnet50_2_fpn"),
     *("fasterrcnn_wide_resnet101_2_fpn", "fasterrcnn_resnet50_fpn_v2"),
 )
+# Semantic segmenters give label maps and have no proposals: other results than those here.
+WITHOUT_OBJECTS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s_laptop", "unet", "unet_laptop")
 CONVENTIONS = ("torchvision", "exact", "detectron2", "mmdet", "matterport", "paper")
 
 
