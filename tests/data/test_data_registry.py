@@ -66,9 +66,9 @@ def test_every_name_opens(folders) -> None:
         (
             "foldr",
             {},
-            "one of files, shapes, folder, .*coco.*, got 'foldr'; did you mean 'folder'?",
+            "one of files, shapes, sticks, folder, .*coco.*, got 'foldr'; did you mean 'folder'?",
         ),
-        ("xyz", {}, "one of files, shapes, folder, .*, got 'xyz'$"),
+        ("xyz", {}, "one of files, shapes, sticks, folder, .*, got 'xyz'$"),
         ("folder", {}, "--data folder needs images; it takes images, classes, white, page"),
         ("files", {}, "Name their annotations"),
         ("coco", {"annotations": "x"}, "x: no such file"),

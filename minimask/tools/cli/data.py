@@ -38,7 +38,8 @@ SPECIFIC = r"\d+|'[^']*'"
 
 DRAWS = 2  # changed forms of a sample that `show --augment` draws
 DATA = (
-    "The format of the annotations, where it is not to be recognised, or shapes (generated images)."
+    "The format of the annotations, where it is not to be recognised, or shapes or "
+    "sticks (generated images)."
 )
 ANNOTATIONS = "File or folder of annotations, of any format that is known."
 IMAGES = "Folder of the images [dim](default: as the annotations say, or beside them)[/dim]."

@@ -76,7 +76,7 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            help="coco, folder (one folder per image, one mask file per object) or shapes "
+            help="coco, folder (one folder per image, one mask file per object), shapes or sticks "
             "(generated).",
             rich_help_panel=DATA,
         ),
