@@ -11,8 +11,8 @@ The input gradient is again such a convolution, one for each remainder of the st
 the weight gradient lanes are pixels too, and are added up at the end of each tile: a NaN or
 infinity in x may reach all taps of its channel there.
 
-Images of one pixel under 1x1 windows, of squeeze and excitation, are one product of matrices.  Other
-convolutions without groups run as in `winograd`.
+Images of one pixel under 1x1 windows, of squeeze and excitation, are one product of matrices.
+Other convolutions without groups run as in `winograd`.
 """
 
 from __future__ import annotations
