@@ -94,6 +94,8 @@ FACTORIES = (
     *("fasterrcnn_resnext101_64x4d_fpn", "fasterrcnn_wide_resnet50_2_fpn"),
     *("fasterrcnn_wide_resnet101_2_fpn", "fasterrcnn_resnet50_fpn_v2"),
 )
+# Semantic segmenters give label maps and have no proposals: other results than those here.
+WITHOUT_OBJECTS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s_laptop", "unet", "unet_laptop")
 CONVENTIONS = ("torchvision", "exact", "detectron2", "mmdet", "matterport", "paper")
 
 
@@ -120,7 +122,6 @@ WILD = {
 MANY = {"box_detections_per_img": 100}  # so that unlikely ones are among them
 # Few proposals, of which boxes of different levels suppress one another when they may.
 CROWDED = {
-    "rpn_score_thresh": ({}, (0.5,)),
     "rpn_nms_thresh": 0.3,
     "rpn_pre_nms_top_n_train": 40,
     "rpn_pre_nms_top_n_test": 40,
@@ -193,6 +194,7 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "rpn_pre_nms_top_n_test": ({}, (5,)),
     "rpn_post_nms_top_n_train": ({}, (20,)),
     "rpn_post_nms_top_n_test": ({}, (20,)),
+    "rpn_score_thresh": ({}, (0.5,)),
     "rpn_nms_thresh": ({}, (0.4,)),
     "rpn_min_size": ({}, (0.0, 12.0)),
     "proposals_per_level": (CROWDED, (False,)),

@@ -49,6 +49,7 @@ ROOMS = (
         (
             "textbook",
             "profile",
+            "info",
             "kernel lab",
             "testing",
             "doctor",
@@ -61,7 +62,13 @@ ROOMS = (
         "textbook",
         ("minimask.tools.textbook",),
         "trace, claims, explorer, ablations",
-        ("profile", "classical", "import minimask", *USE),
+        ("profile", "info", "classical", "import minimask", *USE),
+    ),
+    Room(
+        "info",
+        ("minimask.tools.info",),
+        "shapes, counts and memory of a network",
+        ("profile", *USE),
     ),
     Room("profile", ("minimask.tools.profile",), "time and memory of a step", USE),
     Room(

@@ -8,7 +8,7 @@ which the official files lack, perhaps `sigmas`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from minimask.data.formats.coco_spelling import UNCLEAR, entries, number, whole
@@ -163,3 +163,9 @@ def common_skeleton(categories: Iterable[dict[str, Any]]) -> Skeleton | None:
             )
         found = found or (category["name"], skeleton)
     return None if found is None else found[1]
+
+
+def extent(flat: Sequence[float]) -> list[float]:
+    """The box x y width height around keypoints, as pycocotools measures a detection's size."""
+    x, y = flat[::3], flat[1::3]
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from minimask.data.keypoint_values import extent
 from minimask.data.segmentation import to_run_lengths
 from minimask.data.spellings import Ids
 from minimask.data.truth import check_ground_truth
-from minimask.evaluate.keypoints import extent
 
 KINDS = {"box": "bbox", "mask": "segm", "keypoints": "keypoints"}
 

@@ -82,12 +82,6 @@ def sigmas_of(truth: Truth, count: int, given: Sequence[float] | None = None) ->
     return COCO_SIGMAS if count == len(COCO_SIGMAS) else (UNIFORM,) * count
 
 
-def extent(flat: Sequence[float]) -> list[float]:
-    """The box x y width height around keypoints, as pycocotools measures a detection's size."""
-    x, y = flat[::3], flat[1::3]
-    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
-
-
 def refuse_lacking(truth: Truth, results: list[dict[str, Any]], names: tuple[str, str]) -> None:
     """Raise where keypoints were asked for and one side has none.
 

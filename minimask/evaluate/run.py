@@ -8,7 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from minimask.data.sample import skeleton_of
+from minimask.evaluate import semantic
 from minimask.evaluate.average_recall import OBJECT, as_objects, average_recall
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.notes import COCO_LIMIT
@@ -54,8 +57,6 @@ def evaluate(
             keypoints.
     """
     if getattr(model, "task", None) == "semantic":
-        from minimask.evaluate.semantic import evaluate_label_maps
-
         return evaluate_label_maps(
             model,
             dataset,
@@ -102,6 +103,41 @@ def _check_keypoints(model: Any, dataset: Dataset) -> None:
     own, theirs = skeleton_of(model), skeleton_of(dataset)
     if own is not None and theirs is not None and (problem := own.problem(theirs)):
         raise ValueError(f"the model has {problem}: they cannot be compared")
+
+
+def evaluate_label_maps(
+    model: Any,
+    dataset: Dataset,
+    *,
+    batch_size: int = 8,
+    limit: int | None = None,
+    progress: bool = True,
+    on_image: Seen | None = None,
+) -> semantic.SemanticResults:
+    """Pixel IoU of a semantic segmenter on a data set; arguments as of `evaluate`.
+
+    Raises:
+        ValueError: no images, a data set without end and no limit, or no class in common.
+    """
+    indices = indices_of(dataset, limit)
+    category_ids(model.classes, dataset)  # raises where they have no class in common
+    order = [model.classes.index(n) if n in model.classes else -1 for n in dataset.classes]
+    count = len(model.classes) + 1
+    matrix, seconds = np.zeros((count, count), np.int64), 0.0
+    for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
+        seconds += spent
+        label_maps: list[Any] = list(found)
+        for sample, label_map in zip(samples, label_maps, strict=True):
+            matrix += semantic.confusion(
+                semantic.true_label_map(sample, order), label_map.labels, count
+            )
+            if on_image is not None:
+                on_image(sample, label_map)
+    return dataclasses.replace(
+        semantic.results_of(matrix, model.classes, len(indices)),
+        explanation=semantic.class_note(model.classes, dataset.classes),
+        seconds_per_image=seconds / len(indices),
+    )
 
 
 def detections_limit(model: Any) -> int:

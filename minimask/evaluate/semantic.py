@@ -6,7 +6,7 @@ Letters: K classes, H W height and width of an image.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from minimask.models.label_map import IGNORED, paint_label_map
 
 if TYPE_CHECKING:
-    from minimask.data.sample import Dataset, Sample
+    from minimask.data.sample import Sample
 
 COLUMNS = ("mean_iou", "foreground_iou", "pixel_accuracy")  # of the log of a run
 DASH = "-"
@@ -130,42 +130,7 @@ def true_label_map(sample: Sample, order: Sequence[int]) -> np.ndarray:
     return paint_label_map(sample.masks, labels, sample.image.shape[:2])
 
 
-def evaluate_label_maps(
-    model: Any,
-    dataset: Dataset,
-    *,
-    batch_size: int = 8,
-    limit: int | None = None,
-    progress: bool = True,
-    on_image: Callable[[Sample, Any], None] | None = None,
-) -> SemanticResults:
-    """Pixel IoU of a semantic segmenter on a data set; arguments as of `evaluate`.
-
-    Raises:
-        ValueError: no images, a data set without end and no limit, or no class in common.
-    """
-    from minimask.evaluate.run import category_ids, detect, indices_of
-
-    indices = indices_of(dataset, limit)
-    category_ids(model.classes, dataset)  # raises where they have no class in common
-    order = [model.classes.index(n) if n in model.classes else -1 for n in dataset.classes]
-    count = len(model.classes) + 1
-    matrix, seconds = np.zeros((count, count), np.int64), 0.0
-    for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
-        seconds += spent
-        label_maps: list[Any] = list(found)
-        for sample, label_map in zip(samples, label_maps, strict=True):
-            matrix += confusion(true_label_map(sample, order), label_map.labels, count)
-            if on_image is not None:
-                on_image(sample, label_map)
-    return dataclasses.replace(
-        results_of(matrix, model.classes, len(indices)),
-        explanation=_note(model.classes, dataset.classes),
-        seconds_per_image=seconds / len(indices),
-    )
-
-
-def _note(known: Sequence[str], given: Sequence[str]) -> str | None:
+def class_note(known: Sequence[str], given: Sequence[str]) -> str | None:
     """What the lists of names do not share."""
     untrained = [name for name in given if name not in known]
     unneeded = [name for name in known if name not in given]

@@ -13,6 +13,7 @@ import numpy as np
 from minimask.conventions import CONVENTIONS as NAMED
 from minimask.conventions import Convention, get_convention
 from minimask.models.architecture import OF_OTHERS, OF_RESNETS
+from minimask.models.bodies import WITHOUT_NORMS
 from minimask.models.coco_classes import COCO_91
 
 MODELS: dict[str, Callable[..., Any]] = {}
@@ -101,7 +102,9 @@ def preset(
         usual = sizes
         if options.get("backbone", sizes.get("backbone")) != sizes.get("backbone"):
             # another body than the preset's: what sizes that one says nothing to this
-            usual = {k: v for k, v in sizes.items() if k not in (*OF_RESNETS, *OF_OTHERS)}
+            foreign = {*OF_RESNETS, *OF_OTHERS}
+            foreign |= {"norm"} if options.get("backbone") in WITHOUT_NORMS else set()
+            usual = {k: v for k, v in sizes.items() if k not in foreign}
         options = {**base.hyperparameters, **usual, **options}
         base = replace(base, **among(options, fields_of(Convention)))
         return family.assemble(names, base, among(options, family.options), seed, config)

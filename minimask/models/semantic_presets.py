@@ -130,7 +130,7 @@ FCN_FAMILY = Family("FCN", frozenset(fields_of(FCNSizes)) | OF_BODY, assemble_fc
 UNET_FAMILY = Family("U-Net", frozenset(fields_of(UNetSizes)), assemble_unet)
 
 _OWN: dict[str, Any] = {"default_classes": None}  # their classes are always one's own
-_PAPER: dict[str, Any] = {**_OWN, "backbone": "resnet"}
+_PAPER: dict[str, Any] = {**_OWN, "backbone": "vgg16"}
 fcn32s = preset("fcn32s", FCN_FAMILY, **_PAPER, finest=32)
 fcn16s = preset("fcn16s", FCN_FAMILY, **_PAPER, finest=16)
 fcn8s = preset("fcn8s", FCN_FAMILY, **_PAPER, finest=8)

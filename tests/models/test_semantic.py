@@ -21,7 +21,13 @@ from minimask.models.semantic import drop, pixel_loss
 from minimask.models.unet import UNet
 from minimask.train.optim import AdamW
 
-SMALL_FCN = {"block": "basic", "layers": (1, 1, 1, 1), "stem_channels": 8, "norm": "group"}
+SMALL_FCN = {
+    "backbone": "resnet",
+    "block": "basic",
+    "layers": (1, 1, 1, 1),
+    "stem_channels": 8,
+    "norm": "group",
+}
 SMALL_FCN |= {"head_channels": (16,), "head_kernel": 3}
 CONFIGS = {
     "fcn32s": SMALL_FCN,
@@ -152,6 +158,14 @@ def test_of_vgg_the_pooled_maps_are_scored():
             wanted = before.data.reshape(*before.shape[:2], 64 // stride, 2, 96 // stride, 2)
             np.testing.assert_array_equal(maps[stride].data, wanted.max(axis=(3, 5)))
         assert net(images).shape == (1, 5, 64, 96)
+
+
+def test_the_papers_fcn_stands_on_vgg():
+    """VGG-16's convolutions, and fc6 and fc7 on its pool5."""
+    net = build({"model": "fcn8s", "num_classes": 21, "head_channels": [4, 2]}).network
+    assert sum(p.size for p in net.body.parameters()) == 14_714_688
+    assert [layer.weight.shape for layer in net.head] == [(4, 512, 7, 7), (2, 4, 1, 1)]
+    assert net.pooled and net.score_pool3.weight.shape == (21, 256, 1, 1)
 
 
 def test_the_finest_map_decides_what_is_scored():
@@ -286,7 +300,10 @@ def test_a_config_in_json_makes_the_same_model(name):
         ({"model": "unet", "norm": "layer"}, "norm: expected one of"),
         ({"model": "fcn8s", "finest": 4}, "finest: expected 32, 16 or 8, got 4"),
         ({"model": "fcn8s", "dropout": 1.0}, "dropout: expected 0 to less than 1"),
-        ({"model": "fcn8s", "layers": [1, 1]}, "layers: expected four numbers"),
+        (
+            {"model": "fcn8s", "backbone": "resnet", "layers": [1, 1]},
+            "layers: expected four numbers",
+        ),
         ({"model": "fcn8s", "fpn_channels": 8}, "fcn8s: no option 'fpn_channels'"),
     ],
 )

@@ -42,6 +42,11 @@ def conv2d_fused(
     g: Geometry,
 ) -> np.ndarray:
     """The convolution, plus the residual, and its ReLU where asked."""
+    if grouped.has_one_pixel(g):
+        y = conv2d(x, weight, bias, g=g)
+        if residual is not None:
+            y += residual
+        return np.maximum(y, 0, out=y) if relu else y
     y = np.empty(g.output_shape, x.dtype)
     if winograd.fits(g, x.dtype):
         winograd.convolve_tiles(

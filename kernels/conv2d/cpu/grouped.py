@@ -11,7 +11,8 @@ The input gradient is again such a convolution, one for each remainder of the st
 the weight gradient lanes are pixels too, and are added up at the end of each tile: a NaN or
 infinity in x may reach all taps of its channel there.
 
-Convolutions without groups run as in `winograd`.
+Images of one pixel under 1x1 windows, of squeeze and excitation, are one product of matrices.
+Other convolutions without groups run as in `winograd`.
 """
 
 from __future__ import annotations
@@ -54,10 +55,17 @@ def fits(g: Geometry) -> bool:
     return g.groups > 1 and max(g.channels, g.filters) // g.groups <= MOST_CHANNELS
 
 
+def has_one_pixel(g: Geometry) -> bool:
+    """Whether this is a linear layer in all but its shapes."""
+    return g.groups == 1 and g.is_pointwise and g.size == (1, 1)
+
+
 def conv2d(
     x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, g: Geometry
 ) -> np.ndarray:
     """Group by group, tile by tile."""
+    if has_one_pixel(g):
+        return _one_pixel(x[:, :, 0, 0] @ weight[:, :, 0, 0].T, bias)
     if not fits(g):
         return winograd.conv2d(x, weight, bias, g=g)
     y = np.empty(g.output_shape, x.dtype)
@@ -83,6 +91,8 @@ def conv2d_backward_input(
     grad: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, *, g: Geometry
 ) -> np.ndarray:
     """The same of grad, with channels and filters exchanged."""
+    if has_one_pixel(g):
+        return _one_pixel(grad[:, :, 0, 0] @ weight[:, :, 0, 0], bias)
     if not fits(g):
         return winograd.conv2d_backward_input(grad, weight, bias, g=g)
     dx = np.empty(g.input_shape, grad.dtype)
@@ -135,6 +145,8 @@ def _convolve(
 
 def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> np.ndarray:
     """Every worker owns some groups, or some filters of one, and adds up over all tiles."""
+    if has_one_pixel(g):
+        return _one_pixel(grad[:, :, 0, 0].T @ x[:, :, 0, 0], None)
     if not fits(g):
         return winograd.conv2d_backward_weight(grad, x, g=g)
     dweight = np.zeros(g.weight_shape, grad.dtype)
@@ -164,6 +176,12 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
         scratch("tiles", workers, memory, x.dtype),
     )
     return dweight
+
+
+def _one_pixel(values: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    if bias is not None:
+        values += bias
+    return values[:, :, None, None]
 
 
 def tiling(plan: Plan, depth: int, sums: int, spare: int) -> Tiling:

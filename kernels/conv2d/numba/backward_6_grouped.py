@@ -157,7 +157,7 @@ def conv2d_backward_weight(grad: Any, x: Any, *, g: Geometry) -> Any:
     values = blocks(g.filters // g.groups * g.inner, TILE * TILE)
     grid, sizes = (len(partial), values, g.groups), (g.window, steps_of(g), g.groups)
     launch(conv2d_backward_weight_kernel, grid, TILE * TILE, grad, x, *sizes, partial)
-    grid = (blocks(g.filters, TILE), blocks(g.inner, TILE))
+    tiles_of_sum = (blocks(g.filters, TILE), blocks(g.inner, TILE))
     total = dweight.reshape(g.filters, g.inner)
-    launch(conv2d_add_slices_kernel, grid, (TILE, TILE), partial, total)
+    launch(conv2d_add_slices_kernel, tiles_of_sum, (TILE, TILE), partial, total)
     return dweight

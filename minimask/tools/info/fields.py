@@ -24,11 +24,11 @@ class Field(NamedTuple):
     def through(self, window: Any, stride: Any = 1, dilation: Any = 1) -> Self:
         """The field behind a layer with such a window; numbers or (vertical, horizontal)."""
         sides, steps, gaps = _pair(window), _pair(stride), _pair(dilation)
-        axes = range(2)
-        return self._replace(
-            size=tuple(self.size[a] + (sides[a] - 1) * gaps[a] * self.stride[a] for a in axes),
-            stride=tuple(self.stride[a] * steps[a] for a in axes),
+        down, across = (
+            (self.size[a] + (sides[a] - 1) * gaps[a] * self.stride[a], self.stride[a] * steps[a])
+            for a in range(2)
         )
+        return self._replace(size=(down[0], across[0]), stride=(down[1], across[1]))
 
     def beside(self, other: Field) -> Field:
         """The field of a sum of two maps of the same stride."""

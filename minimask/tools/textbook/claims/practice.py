@@ -13,7 +13,7 @@ from minimask.data.skeleton import COCO_PERSON
 from minimask.models import Target
 from minimask.models.bodies import BODIES
 from minimask.models.bodies.resnet import ResNet
-from minimask.models.fpn import FPN
+from minimask.models.fpn import FPN, FPNBackbone
 from minimask.models.keypoint_head import find_keypoints, keypoint_loss, keypoint_targets
 from minimask.tools.textbook.claims import published
 from minimask.tools.textbook.claims.ledger import IMPRECISE, RIGHT, WRONG, Chapter, Evidence
@@ -152,6 +152,7 @@ def one_loss_more(evidence: Evidence) -> None:
     without = set(small_network().losses([person.image], [target], rng=rng))
     evidence.equal("losses besides Mask R-CNN's", sorted(set(losses) - without), ["loss_keypoint"])
     losses["loss_keypoint"].backward()
+    assert isinstance(network.backbone, FPNBackbone)
     first = gradient_size(network.backbone.body.sections()[0][0])
     evidence.at_least("gradient of the first layer", first, 1e-9)
     evidence.equal("of the mask head", gradient_size(network.roi_heads.mask_head), 0.0)
