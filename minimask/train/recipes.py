@@ -55,11 +55,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "max_size": 128,
         "anchors": (8, 16, 32, 64, 128),
         "options": ("keypoint_batch_size_per_image=8", "box_batch_size_per_image=64"),
-        "steps": 1000,
+        "steps": 1500,
         "batch": 8,
         "lr": 1.5e-3,
         "warmup": 40,
-        "eval_every": 250,
+        "eval_every": 500,
         "val_limit": 20,
     },
     # From weights (--weights, --backbone-weights) to one's own classes, a few minutes on two cores.
