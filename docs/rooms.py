@@ -67,7 +67,7 @@ ROOMS = (
     Room(
         "info",
         ("minimask.tools.info",),
-        "shapes, counts and memory of a network",
+        "a network in numbers",
         ("profile", *USE),
     ),
     Room("profile", ("minimask.tools.profile",), "time and memory of a step", USE),
