@@ -27,7 +27,7 @@ Rule: TypeAlias = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 def _winograd_fits(geometry: Any, dtype: Any) -> bool:
-    """Whether the CPU's convolution takes Winograd's form; loaded when one runs, as dispatch does."""
+    """Whether the CPU takes Winograd's form; loaded when a convolution runs, as dispatch does."""
     form = importlib.import_module("minimask.kernels.conv2d.cpu.winograd")
     return bool(form.fits(geometry, dtype))
 
