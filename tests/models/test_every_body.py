@@ -48,7 +48,7 @@ FEATURES = {  # of which kinds each has any
     "mobilenet_v3_large": ("fpn", "c4", "c5", "dc5"),
 }
 RESNETS = {
-    "resnet": {**BOTTLENECK, "block": "basic"},
+    "resnet": BOTTLENECK,
     "resnext": SHORT["resnext"],
     "wide": {**BOTTLENECK, "width_per_group": 128},
 }
