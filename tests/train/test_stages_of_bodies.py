@@ -37,9 +37,7 @@ def test_each_stage_lets_its_sections_learn(name, tmp_path):
     ]
     assert all(sections)
     for before, learning in enumerate((0, 1, count)):
-        changed = {
-            n for n in step[0] if step[before][n].tobytes() != step[before + 1][n].tobytes()
-        }
+        changed = {n for n in step[0] if step[before][n].tobytes() != step[before + 1][n].tobytes()}
         assert [bool(names & changed) for names in sections] == [
             i >= count - learning for i in range(count)
         ]
