@@ -14,6 +14,7 @@ from minimask.nn import Conv2d
 torch = pytest.importorskip("torch", reason="compares with torch, which is not installed")
 torchvision = pytest.importorskip("torchvision", reason="compares with torchvision")
 
+torch.set_num_threads(1)  # small layers: several threads would mostly wait for one another
 EPS = 1e-3
 FEATURES, GRADIENTS = 1e-4, 1e-3  # relative to the spread, to the norm
 EXACT = 1e-8  # of whole networks in float64
