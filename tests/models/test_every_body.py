@@ -97,7 +97,9 @@ def test_trained_saved_opened_traced_profiled(name, tmp_path):
     given = {"steps": STEPS, "batch": 2, "lr": 0.004, "warmup": 2, "options": options}
     given |= {"data": "shapes", "shapes_size": SIDE, "pictures": 0, "threads": 1}
     settings = RunSettings.of(given)
-    train(new_model(settings, CLASSES), Shapes(4 if ALL else 2, SIDE), settings, run, progress=False)
+    train(
+        new_model(settings, CLASSES), Shapes(4 if ALL else 2, SIDE), settings, run, progress=False
+    )
     losses = np.array([float(row["loss"]) for row in read(run / "log.csv")])
     last = losses[-5 if ALL else -3 :]
     assert len(losses) == STEPS and last.mean() < 0.8 * losses[:3].mean()
