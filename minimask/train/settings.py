@@ -99,6 +99,7 @@ class ModelSettings:
     trainable_layers: int | None = None  # of stem and four stages, from the end; None: all
     weights: str | None = None  # file, run or checkpoint to start from; None: random weights
     backbone_weights: str | None = None  # file to fill the backbone from
+    proposals: str | None = None  # run or weights of the network that says where to look
 
     def __post_init__(self) -> None:
         if self.weights and self.backbone_weights:
