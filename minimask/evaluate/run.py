@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from minimask.evaluate import semantic
 from minimask.evaluate.average_recall import OBJECT, as_objects, average_recall
 from minimask.evaluate.coco_metric import evaluate_detections
 from minimask.evaluate.notes import COCO_LIMIT
+from minimask.models.given_proposals import regions_of
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset, Sample
@@ -32,6 +33,7 @@ def evaluate(
     progress: bool = True,
     max_detections: int | None = None,
     on_image: Seen | None = None,
+    proposals: Mapping[int | str, np.ndarray] | None = None,
 ) -> Any:
     """Box, mask and keypoint AP of a model on a data set; of a semantic segmenter, pixel IoU.
 
@@ -48,6 +50,8 @@ def evaluate(
         max_detections: best-scored detections per image and class that count; by default COCO's
             100, or as many as the model keeps of an image if those are more.
         on_image: called with every sample and its detections, e.g. to draw some.
+        proposals: where to look in each image, by its id, for a model that takes regions; as
+            `models.read_proposals` gives them.
 
     Returns:
         `Results`; of a model whose `task` is "semantic", `SemanticResults`.
@@ -72,7 +76,7 @@ def evaluate(
     results: list[dict[str, Any]] = []
     gt = _GroundTruth(dataset, indices)
     seconds, has_masks, has_keypoints = 0.0, False, False
-    for samples, found, spent in detect(model, dataset, indices, batch_size, progress):
+    for samples, found, spent in detect(model, dataset, indices, batch_size, progress, proposals):
         seconds += spent
         for sample, detections in zip(samples, found, strict=True):
             gt.add(sample)
@@ -152,6 +156,7 @@ def detect(
     indices: Sequence[int],
     batch_size: int = 8,
     progress: bool = True,
+    proposals: Mapping[int | str, np.ndarray] | None = None,
 ) -> Iterator[tuple[list[Sample], list[Detections], float]]:
     """Predict the images of a data set, a batch at a time.
 
@@ -167,8 +172,12 @@ def detect(
     with bar:
         for start in range(0, len(indices), batch_size):
             samples = [dataset[i] for i in indices[start : start + batch_size]]
+            regions = ()
+            if proposals is not None:
+                named = [(sample.image_id, sample.name) for sample in samples]
+                regions = (regions_of(proposals, named),)
             began = time.perf_counter()
-            found = model.predict([sample.image for sample in samples])
+            found = model.predict([sample.image for sample in samples], *regions)
             yield samples, found, time.perf_counter() - began
             bar.update(len(samples))
 

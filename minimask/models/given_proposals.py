@@ -6,7 +6,7 @@ Letters: R regions of an image.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -114,6 +114,27 @@ def read_proposals(path: str | PathLike[str]) -> dict[int | str, np.ndarray]:
         image: np.array([box for _, box in sorted(entries, key=lambda e: -e[0])], np.float32)
         for image, entries in found.items()
     }
+
+
+def regions_of(
+    proposals: Mapping[int | str, np.ndarray], images: Sequence[tuple[int | str, str]]
+) -> list[np.ndarray]:
+    """The regions of each image, (R, 4).
+
+    Args:
+        proposals: as `read_proposals` gives them.
+        images: of each its id, and its name for messages.
+
+    Raises:
+        ValueError: an image that is not among them.
+    """
+    for number, name in images:
+        if number not in proposals:
+            some = ", ".join(map(str, list(proposals)[:4]))
+            raise ValueError(
+                f"{name}: the proposals have no regions of image {number!r}; they have {some} ..."
+            )
+    return [proposals[number] for number, _ in images]
 
 
 def _from_arrays(path: Path) -> dict[int | str, np.ndarray]:

@@ -17,10 +17,14 @@ from minimask.models.retina_head import ClassificationHead, RegressionHead, Reti
 from minimask.models.retinanet import RetinaNet
 from minimask.models.two_stage import make_body, make_features
 
+
 # RetinaNet, section 4: three sizes to a level, a third of an octave apart, in whole pixels
-ANCHOR_SIZES = tuple(
-    tuple(int(size * 2 ** (third / 3)) for third in range(3)) for size in (32, 64, 128, 256, 512)
-)
+def octave_thirds(sizes: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Of each level's smallest anchor size all three."""
+    return tuple(tuple(int(size * 2 ** (third / 3)) for third in range(3)) for size in sizes)
+
+
+ANCHOR_SIZES = octave_thirds((32, 64, 128, 256, 512))
 # option of a factory -> argument of `RetinaNet`
 SELECTION = {
     f"box_{name}": name

@@ -37,9 +37,17 @@ def tower(channels: int, depth: int, norm: str | None, rng: np.random.Generator)
             conv(channels, channels, 3, rng, bias=norm is None, draw=small_normal)
         ]
         if norm == "group":
-            layer.append(GroupNorm(math.gcd(32, channels), channels))
+            layer.append(GroupNorm(groups_of(channels), channels))
         layers.append(Sequential(*layer))
     return Sequential(*layers)
+
+
+def groups_of(channels: int) -> int:
+    """How many groups: of 8 channels, 32 at most, as of the usual 256 channels.
+
+    The coarsest levels have few pixels; a group of two channels would leave little but their signs.
+    """
+    return math.gcd(32, max(1, channels // 8))
 
 
 def run_tower(layers: Sequential, level: Tensor) -> Tensor:

@@ -99,6 +99,7 @@ class ModelSettings:
     trainable_layers: int | None = None  # of stem and four stages, from the end; None: all
     weights: str | None = None  # file, run or checkpoint to start from; None: random weights
     backbone_weights: str | None = None  # file to fill the backbone from
+    proposals: str | None = None  # run or weights of the network that says where to look
 
     def __post_init__(self) -> None:
         if self.weights and self.backbone_weights:
@@ -129,6 +130,14 @@ class ModelSettings:
             if "=" not in option:
                 raise ValueError(f"--option: expected NAME=VALUE, got {option!r}")
 
+    def _anchor_sizes(self) -> tuple[Any, ...] | None:
+        """One size to each level; of RetinaNet it is the smallest of three."""
+        if self.anchors is None or not self.model.startswith("retinanet"):
+            return self.anchors
+        from minimask.models.one_stage import octave_thirds
+
+        return octave_thirds(self.anchors)
+
     @property
     def finds_keypoints(self) -> bool:
         """Whether the network has a branch for keypoints."""
@@ -152,7 +161,7 @@ class ModelSettings:
         given: dict[str, Any] = {
             "min_size": sizes,
             "max_size": self.max_size,
-            "anchor_sizes": self.anchors,
+            "anchor_sizes": self._anchor_sizes(),
             "box_detections_per_img": self.detections,
             "norm": norm,
             "trainable_layers": self.trainable_layers,

@@ -10,6 +10,7 @@ from minimask.weights.source import COUNTER
 FEW = 6  # differences that are named one by one
 MASKS = ("roi_heads.mask_",)
 HEADS = ("rpn.", "roi_heads.")
+RETINA = ("head.classification_head.", "head.regression_head.")
 BOX_HEAD = ("roi_heads.box_head.", "roi_heads.box_predictor.")
 
 
@@ -78,15 +79,25 @@ def _causes(
         there, here = names[theirs.features], names[mine.features]
         yield f"the file's heads look at {there}, the model's at {here}", ("backbone.", *HEADS)
         return
+    both = mine.outputs is not None and theirs.outputs is not None
+    if both and (mine.retina is None) != (theirs.retina is None):
+        kinds = ("a RetinaNet, which has one stage", "a network of two stages")
+        there, here = kinds if mine.retina is None else kinds[::-1]
+        yield (
+            f"the file is of {there}, the model is {here}; only the file's backbone can be taken, "
+            "with --backbone-weights",
+            ("backbone.fpn.", *HEADS, *RETINA),
+        )
+        return
     if mine.pyramid != theirs.pyramid:
         yield (
             f"the file's feature maps have {theirs.pyramid} channels, the model's {mine.pyramid}",
-            ("backbone.fpn.", "backbone.reduce.", *HEADS),
+            ("backbone.fpn.", "backbone.reduce.", *HEADS, *RETINA),
         )
     if mine.anchors != theirs.anchors:
         yield (
             f"the file has {theirs.anchors} anchors at each place, the model {mine.anchors}",
-            ("rpn.",),
+            ("rpn.", "head.classification_head.cls_logits.", "head.regression_head.bbox_reg."),
         )
     if mine.box_width != theirs.box_width:
         yield (

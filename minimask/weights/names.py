@@ -11,6 +11,9 @@ _RENAMES = [
         r"backbone.fpn.\1_blocks.\2.0.\3",
     ),
 ]
+_RETINA_LAYER = re.compile(
+    r"^(head\.(?:classification|regression)_head\.conv)\.(\d+)\.(weight|bias)$"
+)
 _MASK_LAYER = re.compile(r"^roi_heads\.mask_head\.mask_fcn(\d+)\.(weight|bias)$")
 
 
@@ -19,6 +22,10 @@ def current_name(name: str) -> str:
     name = name.removeprefix("module.")  # left over from training on several GPUs
     for pattern, replacement in _RENAMES:
         name = pattern.sub(replacement, name)
+    name = _RETINA_LAYER.sub(
+        lambda m: f"{m[1]}.{int(m[2]) // 2}.0.{m[3]}",  # they counted each ReLU too
+        name,
+    )
     return _MASK_LAYER.sub(
         lambda m: f"roi_heads.mask_head.{int(m[1]) - 1}.0.{m[2]}",  # they counted from 1
         name,

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from minimask.weights import stacked
+from minimask.weights import retina, stacked
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -80,6 +80,7 @@ class Anatomy:
     mask_predictor: int | None = None
     # options of a factory that differ from the usual: convolutions of RPN and box head, norms
     heads: Mapping[str, Any] = field(default_factory=dict)
+    retina: retina.RetinaHeads | None = None  # one stage instead of two
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,12 @@ def anatomy(shapes: Shapes) -> Anatomy:
     fc6 = shapes.get(f"roi_heads.box_head.{'fc6' if last == 1 else last}.weight")
     scores, boxes = shapes.get(CLASS_SCORES), shapes.get(BOXES)
     mask, channels, predictor = _mask_branch(shapes)
+    body, one_stage = body_of(shapes, BODY), retina.heads(shapes)
+    if one_stage is not None:
+        counts = {name: getattr(one_stage, name) for name in ("pyramid", "anchors", "outputs")}
+        return Anatomy(body, features, retina=one_stage, **counts)
     return Anatomy(
-        body=body_of(shapes, BODY),
+        body=body,
         features=features,
         pyramid=head[1] if head else None,
         anchors=anchors[0] if anchors else None,
@@ -153,7 +158,8 @@ def body_of(shapes: Shapes, prefix: str = "") -> Body | None:
 def recognise(shapes: Shapes) -> Recognised:
     """The network that these arrays are the weights of.
 
-    Known are minimask's own networks and torchvision's, with a pyramid, on C4 and on C5.
+    Known are minimask's own networks and torchvision's, with a pyramid, on C4 and on C5, and
+    RetinaNets.
 
     Raises:
         ValueError: none of them; says what was seen instead.
@@ -171,14 +177,14 @@ def recognise(shapes: Shapes) -> Recognised:
             "network with --model and the choices with --option convention=detectron2 or mmdet"
         )
     config = _preset(seen) or _by_sizes(seen)
-    default = "batch" if config["model"].endswith("_laptop") else "frozen_batch"
+    default = "batch" if config["model"].endswith(("_laptop", "_v2")) else "frozen_batch"
     if seen.body.norm not in (None, default):
         config["norm"] = seen.body.norm
     config["num_classes"] = seen.outputs
     words = f"recognised as {config['model']} with {seen.outputs} outputs"
     if seen.body.norm == "group":
         words += " and group norm"
-    if config["model"] in ("mask_rcnn", "faster_rcnn"):
+    if config["model"] in ("mask_rcnn", "faster_rcnn", "retinanet"):
         words += "; anchor sizes and convention are not in it and taken as torchvision's"
     return Recognised(config, words)
 
@@ -200,9 +206,11 @@ def _preset(seen: Anatomy) -> dict[str, Any] | None:
     assert seen.body is not None
     kind = "maskrcnn" if seen.mask else "fasterrcnn"
     body = seen.body
-    if seen.features != "fpn" or seen.anchors != 3 or body.stem != 64 or body.width != 64:
+    if seen.features != "fpn" or body.stem != 64 or body.width != 64 or body.groups != 1:
         return None
-    if body.groups != 1 or seen.heads:
+    if seen.retina is not None:
+        return _retina_preset(seen.retina, body)
+    if seen.anchors != 3 or seen.heads:
         return None
     sizes = (seen.pyramid, seen.box_width, seen.mask_channels, seen.mask_predictor)
     depth = DEPTHS.get((body.block, body.layers))
@@ -215,16 +223,28 @@ def _preset(seen: Anatomy) -> dict[str, Any] | None:
     return None
 
 
+def _retina_preset(heads: retina.RetinaHeads, body: Body) -> dict[str, Any] | None:
+    """The named RetinaNet with these heads on a ResNet of usual width."""
+    depth = DEPTHS.get((body.block, body.layers))
+    if depth not in IN_PRESETS or body.channels != (256 if body.block == "bottleneck" else 64):
+        depth = None
+    small = (body.block, body.layers) == ("basic", (1, 1, 1, 1))
+    name = heads.preset(depth, small=small) if heads.anchors == retina.PER_CELL else None
+    return {"model": name} if name else None
+
+
 def _by_sizes(seen: Anatomy) -> dict[str, Any]:
     """Any other network, by what differs from the defaults of `mask_rcnn`."""
     assert seen.body is not None and seen.anchors is not None
     body = seen.body
     per_level = 3 if seen.features == "fpn" else 15
+    if seen.retina is not None:
+        per_level = retina.PER_CELL
     if seen.anchors != per_level:
         raise ValueError(
             f"a detector on {body} with {seen.anchors} anchors at each place, whose sizes the file "
             f"does not say ({per_level} are usual); name the network with --model and the sizes "
-            "with --anchors"
+            + ("with --anchors" if seen.retina is None else "with --option anchor_sizes=...")
         )
     config: dict[str, Any] = {
         "model": "mask_rcnn" if seen.mask else "faster_rcnn",
@@ -240,6 +260,13 @@ def _by_sizes(seen: Anatomy) -> dict[str, Any]:
         }
     if body.groups != 1:
         config["groups"] = body.groups
+    if seen.retina is not None:
+        sizes = {k: v for k, v in config.items() if k != "features"}
+        return sizes | {
+            "model": "retinanet",
+            "fpn_channels": seen.pyramid,
+            **seen.retina.options,
+        }
     if seen.features in ("fpn", "c5"):
         config["fpn_channels"] = seen.pyramid
     if seen.features != "c4":

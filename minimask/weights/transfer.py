@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from minimask.weights import retina
 from minimask.weights.epsilon import set_epsilon
 from minimask.weights.mismatch import explain
 from minimask.weights.recognise import anatomy
@@ -21,7 +22,7 @@ from minimask.weights.source import COUNTER, Source, check_values, read_source
 if TYPE_CHECKING:
     from minimask.nn import Module
 
-BOX, MASK = "box predictor", "mask predictor"
+BOX, MASK, CLASS = "box predictor", "mask predictor", "class predictor"
 SCORES = "roi_heads.box_predictor.cls_score"
 # layer -> (part, outputs per row); None: as many as a mask has pixels
 HEADS: dict[str, tuple[str, int | None]] = {
@@ -29,6 +30,7 @@ HEADS: dict[str, tuple[str, int | None]] = {
     "roi_heads.box_predictor.bbox_pred": (BOX, 4),
     "roi_heads.mask_predictor.mask_fcn_logits": (MASK, 1),
     "roi_heads.mask_predictor.mask_logits": (MASK, None),
+    retina.SCORES: (CLASS, 1),  # of each anchor
 }
 COCO_OUTPUTS = 91
 SHOWN = 6  # class names in a report
@@ -89,6 +91,8 @@ def transfer_weights(
     theirs = {n: s for n, s in source.shapes.items() if n in own or not n.endswith(COUNTER)}
     heads = [n for n in own if n.rpartition(".")[0] in HEADS and n in theirs]
     comparable = [n for n in heads if shapes[n][1:] == theirs[n][1:]]
+    if anatomy(shapes).anchors != anatomy(theirs).anchors:  # then those are no rows of classes
+        comparable = [n for n in comparable if HEADS[n.rpartition(".")[0]][0] != CLASS]
     problem = explain(
         {n: s for n, s in shapes.items() if n not in comparable},
         {n: s for n, s in theirs.items() if n not in comparable},
@@ -147,16 +151,33 @@ def _rows(
     part, per_row = HEADS[name.rpartition(".")[0]]
     if part == MASK and model.roi_heads.mask_output == "agnostic" and given.shape == own.shape:
         return given
+    if part == CLASS:
+        return _rows_of_anchors(own, given, mine, theirs)
     per_row = model.roi_heads.mask_predictor.size**2 if per_row is None else per_row
     result = own.reshape(-1, per_row, *own.shape[1:]).copy()
     source = given.reshape(-1, per_row, *given.shape[1:])
+    return _by_name(result, source, mine, theirs).reshape(own.shape)
+
+
+def _rows_of_anchors(
+    own: np.ndarray, given: np.ndarray, mine: Counts, theirs: Counts
+) -> np.ndarray:
+    """The same where every anchor has rows of its own: (A K, ...)."""
+    anchors = anatomy(mine.shapes).anchors
+    assert anchors is not None
+    result = own.reshape(anchors, -1, *own.shape[1:]).swapaxes(0, 1).copy()
+    source = given.reshape(anchors, -1, *given.shape[1:]).swapaxes(0, 1)
+    return _by_name(result, source, mine, theirs).swapaxes(0, 1).reshape(own.shape)
+
+
+def _by_name(result: np.ndarray, source: np.ndarray, mine: Counts, theirs: Counts) -> np.ndarray:
+    """`result`, whose rows are classes, with the rows of `source` for those that both know."""
     here, there = mine.rows(len(result)), theirs.rows(len(source))
     common = [n for n in here if n in there]
-    if not any(common):  # background alone means nothing without a class to compare it with
-        return own
-    for label in common:
-        result[here[label]] = source[there[label]]
-    return result.reshape(own.shape)
+    if any(common):  # background alone means nothing without a class to compare it with
+        for label in common:
+            result[here[label]] = source[there[label]]
+    return result
 
 
 def _names(source: Source, classes: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -10,6 +10,9 @@ import pytest
 import minimask as mm
 from minimask.conventions import CONVENTIONS
 from minimask.models import MODELS, Target, build
+from minimask.models.architecture import OF_RESNETS
+from minimask.models.bodies import WITHOUT_NORMS
+from minimask.models.factory import takes
 
 CLASSES = ["square", "disk", "star"]
 
@@ -107,19 +110,35 @@ def test_group_norm_and_frozen_layers():
     assert with_gradient == {n for n, _ in model.named_parameters()} - frozen
 
 
+# of every family what its networks have; the rest of them is small
+SMALL = {
+    **{"layers": (1, 1, 1, 1), "fpn_channels": 8, "box_head_width": 8, "mask_head_channels": (8,)},
+    **{"mask_predictor_channels": 8, "head_depth": 1, "keypoint_head_channels": (8,)},
+    **{"dropout": 0.25, "norm": "batch", "trainable_layers": 2, "box_score_thresh": 0.2},
+    **{"min_size": 64},
+}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_config_rebuilds_the_same_model(name):
-    small = {"layers": (1, 1, 1, 1), "fpn_channels": 8, "box_head_width": 8, "norm": "batch"}
-    if not name.startswith("faster"):
-        small |= {"mask_head_channels": (8,), "mask_predictor_channels": 8}
-    model = MODELS[name](classes=CLASSES, seed=3, box_score_thresh=0.2, min_size=64, **small)
+    body = MODELS[name].defaults.get("backbone", "resnet")
+    not_of_body = OF_RESNETS if body != "resnet" else ()
+    not_of_body = (*not_of_body, *(("norm",) if body in WITHOUT_NORMS else ()))
+    options = {k: v for k, v in SMALL.items() if takes(name, k) and k not in not_of_body}
+    assert options.keys() >= {"min_size"}
+    model = MODELS[name](classes=CLASSES, seed=3, **options)
     again = build(json.loads(json.dumps(model.config)))
-    assert again.config == model.config
-    assert again.convention == model.convention and again.roi_heads.score_thresh == 0.2
+    assert again.config == model.config and again.config["seed"] == 3
+    assert set(options) <= set(again.config)
+    assert again.convention == model.convention
+    if "box_score_thresh" in options:
+        assert again.selection.score_thresh == 0.2
     assert again.classes == tuple(CLASSES) and again.min_size == 64
     ours, theirs = model.state_dict(), again.state_dict()
     assert ours.keys() == theirs.keys()
     assert all((ours[n] == theirs[n]).all() for n in ours)
+    learning = [[p.requires_grad for p in m.parameters()] for m in (model, again)]
+    assert learning[0] == learning[1]
 
 
 def test_a_changed_convention_is_written_out_in_full():

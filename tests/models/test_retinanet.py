@@ -155,7 +155,7 @@ def test_an_image_without_objects_and_without_ends_of_learning(sample):
     [
         ({"mask_head": "mlp"}, "retinanet_laptop: no option 'mask_head'"),
         ({"features": "c4"}, "no option 'features'"),
-        ({"rpn_nms_thresh": 0.5}, "no option 'rpn_nms_thresh'; did you mean 'box_nms_thresh'"),
+        ({"rpn_nms_thresh": 0.5}, "no option 'rpn_nms_thresh', which mask_rcnn has"),
         ({"background": "last"}, "no option 'background'"),
         ({"anchor_sizes": (8, 16)}, "anchor_sizes: RetinaNet has 5 levels"),
         ({"head_norm": "batch"}, "head_norm: expected one of group, got 'batch'"),
@@ -205,3 +205,13 @@ def test_the_profile_finds_a_threshold_with_objects(sample):
 def test_a_trace_says_that_it_is_about_two_stages(sample):
     with pytest.raises(ValueError, match="two stages of Faster and Mask R-CNN, and RetinaNet has"):
         trace(tiny(), sample.image)
+
+
+def test_anchors_of_the_command_are_the_smallest_of_each_level():
+    from minimask.train.settings import ModelSettings
+
+    config = ModelSettings(model="retinanet_laptop", anchors=(8, 16, 32, 64, 128)).config(("a",), 0)
+    assert config["anchor_sizes"][:2] == ((8, 10, 12), (16, 20, 25))
+    assert mm.models.build(config).anchor_generator.per_cell == 9
+    other = ModelSettings(model="fasterrcnn_laptop", anchors=(8, 16, 32, 64, 128)).config(("a",), 0)
+    assert other["anchor_sizes"] == (8, 16, 32, 64, 128)

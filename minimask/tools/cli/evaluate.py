@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 from minimask.data import registry
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.regions import FILE_HELP, use_proposals
 from minimask.tools.cli.sources import (
     Opened,
     PageOption,
@@ -106,6 +107,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    proposals: Annotated[Path | None, typer.Option(help=FILE_HELP, show_default=False)] = None,
     max_detections: Annotated[
         int | None,
         typer.Option(
@@ -172,13 +174,15 @@ def evaluate(
     if is_semantic(opened.model):
         refuse_options(opened, {"--results": results, "--max-detections": max_detections})
     opened.model.to(device)
+    own = None if opened.settings is None else opened.settings.model.proposals
+    regions = use_proposals(opened.model, proposals, own, device)
     offered = {"count": count, "size": size, **reading(white, page, opened.settings)}
     dataset = _dataset(opened, files, data, classes, offered)
     refuse_overwriting(written, _files_behind(opened, dataset, written))
     folder = out if out is not None else _default_folder(opened, run)
     with remarks_said():
         found = _evaluate(
-            opened, dataset, folder, limit, batch, max_detections, pictures, not quiet
+            opened, dataset, folder, limit, batch, max_detections, pictures, not quiet, regions
         )
     _finish(found, folder, results)
 
@@ -273,6 +277,7 @@ def _evaluate(
     max_detections: int | None,
     pictures: int,
     progress: bool,
+    proposals: Mapping[int | str, Any] | None = None,
 ) -> Results | SemanticResults:
     """Run the model over the data; draw the first images on the way."""
     from minimask import draw, evaluate
@@ -296,6 +301,7 @@ def _evaluate(
         progress=progress,
         max_detections=max_detections,
         on_image=show,
+        proposals=proposals,
     )
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +14,7 @@ from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.image_list import Ids, ImageList, find_images
 from minimask.tools.cli.predict_labels import LabelWriter
+from minimask.tools.cli.regions import FILE_HELP, use_proposals
 from minimask.tools.cli.sources import (
     PageOption,
     WhiteOption,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from minimask.models.detections import Detections
 
+Predict = Callable[[list[tuple[Path, "np.ndarray"]]], Any]  # files and images to what is there
 SCORE = 0.5  # of the weakest detection, unless --score says another
 KEYPOINT_SCORE = 0.05  # as `draw.overlay`; not imported for --help
 
@@ -85,10 +87,12 @@ def predict(
         Path | None,
         typer.Option(help="Write all detections, weak ones too, as COCO results JSON."),
     ] = None,
+    proposals: Annotated[Path | None, typer.Option(help=FILE_HELP, show_default=False)] = None,
     annotations: Annotated[
         Path | None,
         typer.Option(
-            help="Annotations whose image and category ids --results takes; a list of images and "
+            help="Annotations whose image and category ids --results takes, and by which a file of "
+            "--proposals names images; a list of images and "
             "categories will do "
             "[dim](default: numbered from 1)[/dim]."
         ),
@@ -123,7 +127,7 @@ def predict(
     """Find the objects in images."""
     if score is not None and not 0 <= score <= 1:
         raise WrongUse(f"--score: expected 0 to 1, got {score}")
-    if annotations is not None and results is None:
+    if annotations is not None and results is None and proposals is None:
         raise WrongUse("--annotations gives --results its ids: add --results FILE")
     is_positive(batch, "--batch")
     is_positive(threads, "--threads")
@@ -135,7 +139,7 @@ def predict(
     found = find_images(images, recursive, without=out)
     files = list(found.names)
     names = output_names(found.names)
-    _refuse(out, names, results, (annotations, *files_of(weights), *files))
+    _refuse(out, names, results, (annotations, proposals, *files_of(weights), *files))
     keep_existing((out, results), force)
     find(device)
     opened = open_model(weights, model)
@@ -144,7 +148,9 @@ def predict(
         given["--keypoint-score"] = keypoint_score
         refuse_options(opened, given)
     opened.model.to(device)
-    ids = Ids(files, opened.model.found_classes, annotations)
+    own = None if opened.settings is None else opened.settings.model.proposals
+    regions = use_proposals(opened.model, proposals, own, device)
+    ids = _ids(opened.model, files, annotations)
     _say(found, ids)
     writer: Writer | LabelWriter
     if is_semantic(opened.model):
@@ -156,7 +162,8 @@ def predict(
     read = reading(white, page, opened.settings)
     try:
         with remarks_said():
-            failed = _run(opened.model, files, writer, batch, read, not quiet)
+            predict_of = _predictor(opened.model, regions, ids)
+            failed = _run(predict_of, files, writer, batch, read, not quiet)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped after {len(writer.entries)} of {len(files)} images; what was drawn of them "
@@ -166,6 +173,28 @@ def predict(
     if failed:
         typer.echo(f"minimask: {len(failed)} of {len(files)} images failed, see above", err=True)
         raise typer.Exit(1)
+
+
+def _ids(model: Any, files: list[Path], annotations: Path | None) -> Ids:
+    """What images and classes are called in results; of proposals the class is an object."""
+    if not getattr(model, "class_agnostic", False):
+        return Ids(files, model.found_classes, annotations)
+    ids = Ids(files, (), annotations)
+    ids.categories = [1]
+    return ids
+
+
+def _predictor(model: Any, regions: Any, ids: Ids) -> Predict:
+    """What finds the objects of files and their images, in the regions of a file if there are."""
+    if regions is None:
+        return lambda some: model.predict([image for _, image in some])
+    from minimask.models.given_proposals import regions_of
+
+    def in_regions(some: list[tuple[Path, np.ndarray]]) -> Any:
+        named = [(ids.images[path], str(path)) for path, _ in some]
+        return model.predict([image for _, image in some], regions_of(regions, named))
+
+    return in_regions
 
 
 def _keypoint_score(model: Any, score: float | None) -> float:
@@ -221,7 +250,12 @@ def _say(found: ImageList, ids: Ids) -> None:
 
 
 def _run(
-    model: Any, files: list[Path], writer: Any, batch: int, read: dict[str, Any], progress: bool
+    predict: Predict,
+    files: list[Path],
+    writer: Any,
+    batch: int,
+    read: dict[str, Any],
+    progress: bool,
 ) -> list[Path]:
     """Read, predict and write a batch at a time; returns the files that could not be done."""
     from tqdm import tqdm
@@ -231,7 +265,7 @@ def _run(
         for start in range(0, len(files), batch):
             group = files[start : start + batch]
             readable = list(_read(group, read, failed, bar))
-            for some in _that_fit(model, readable, failed, bar):
+            for some in _that_fit(predict, readable, failed, bar):
                 for (path, image), detections in some:
                     writer.add(path, image, detections)
             bar.update(len(group))
@@ -252,15 +286,15 @@ def _read(
 
 
 def _that_fit(
-    model: Any, images: list[tuple[Path, np.ndarray]], failed: list[Path], bar: Any
+    predict: Predict, images: list[tuple[Path, np.ndarray]], failed: list[Path], bar: Any
 ) -> Iterator[Any]:
     """Images with what was found in them: all at once, or one by one if that needs less memory."""
     try:
-        yield list(zip(images, model.predict([image for _, image in images]), strict=True))
+        yield list(zip(images, predict(images), strict=True))
     except MemoryError as error:
         if len(images) > 1:
             for alone in images:
-                yield from _that_fit(model, [alone], failed, bar)
+                yield from _that_fit(predict, [alone], failed, bar)
             return
         ((path, _),) = images
         failed.append(path)

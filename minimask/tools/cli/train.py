@@ -11,6 +11,7 @@ from minimask.data import registry
 from minimask.data.augmentations import AUGMENTATIONS
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.regions import HELP, for_training, use_proposals
 from minimask.tools.cli.sources import (
     PAGE,
     WHITE,
@@ -189,6 +190,7 @@ def train(
             MODEL,
         ),
     ] = None,
+    proposals: Annotated[Path | None, _option(f"{HELP}.", MODEL, "windows on a grid")] = None,
     steps: Annotated[int | None, _option("Updates of the weights.", TRAINING, 1000)] = None,
     batch: Annotated[int | None, _option("Images per step.", TRAINING, 8)] = None,
     accumulate: Annotated[
@@ -276,10 +278,13 @@ def run(given: dict[str, Any]) -> None:
     """Do what the options in `given` say; see `train`."""
     out, resume, quiet = given.pop("out"), given.pop("resume"), given.pop("quiet")
     device = given.pop("device", "cpu")
+    for_training(given.get("proposals"))
+    runtime.use_threads(given.get("threads"))  # before anything that loads NumPy
     beginning = Beginning(given, out, resume)
     settings = choose_settings(given, out, resume)
     beginning.check(settings)
-    runtime.use_threads(settings.train.threads)
+    if settings.train.threads != given.get("threads"):  # a resumed run's own
+        runtime.use_threads(settings.train.threads)
 
     from minimask.system.device import find
     from minimask.train import folder, open_data
@@ -297,6 +302,8 @@ def run(given: dict[str, Any]) -> None:
     look_at(dataset, val)
     look_at_images(dataset)
     model = beginning.model(settings, dataset).to(device)
+    proposals = settings.model.proposals
+    use_proposals(model, Path(proposals) if proposals else None, device=device)
     if not quiet:
         typer.echo(opening(settings, model, dataset, out, beginning), err=True)
     if device != "cpu":
@@ -379,7 +386,7 @@ def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettin
 def of_recipe(name: str | None, model: str | None) -> dict[str, Any]:
     """A recipe's settings, without options that the model chosen instead of its own has not."""
     values = dict(RECIPES.get(name, {})) if name else {}
-    if model is None or model == values.get("model"):
+    if not values or model is None or model == values.get("model"):
         return values
     from minimask.models.factory import takes
     from minimask.train.start import NAMED
@@ -403,7 +410,7 @@ def _expanded(given: dict[str, Any]) -> dict[str, Any]:
             words = [] if words == ["none"] else words
             numbers = name in ("anchors", "milestones", "min_size")
             values[name] = tuple(_whole_number(name, w) for w in words) if numbers else tuple(words)
-    for name in ("annotations", "images", "val_annotations", "val_images", *WEIGHTS):
+    for name in ("annotations", "images", "val_annotations", "val_images", "proposals", *WEIGHTS):
         if name in values:
             values[name] = str(values[name].resolve())
     if values.get("stages"):
