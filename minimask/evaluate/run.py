@@ -172,7 +172,7 @@ def detect(
     with bar:
         for start in range(0, len(indices), batch_size):
             samples = [dataset[i] for i in indices[start : start + batch_size]]
-            regions = ()
+            regions: tuple[Any, ...] = ()
             if proposals is not None:
                 named = [(sample.image_id, sample.name) for sample in samples]
                 regions = (regions_of(proposals, named),)
