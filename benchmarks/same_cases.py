@@ -93,7 +93,13 @@ FACTORIES = (
     *("fasterrcnn_resnext101_32x4d_fpn", "fasterrcnn_resnext101_32x8d_fpn"),
     *("fasterrcnn_resnext101_64x4d_fpn", "fasterrcnn_wide_resnet50_2_fpn"),
     *("fasterrcnn_wide_resnet101_2_fpn", "fasterrcnn_resnet50_fpn_v2"),
+    *("fasterrcnn_vgg16", "fasterrcnn_vgg16_fpn", "maskrcnn_vgg16_fpn"),
+    *("fasterrcnn_efficientnet_b0_fpn", "fasterrcnn_efficientnet_b3_fpn"),
+    *("maskrcnn_efficientnet_b0_fpn", "maskrcnn_efficientnet_b3_fpn"),
+    *("fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_mobilenet_v3_large_320_fpn"),
+    "maskrcnn_mobilenet_v3_large_fpn",
 )
+STACKED = ("vgg", "efficientnet", "mobilenet")  # bodies that have a width instead of a stem's
 # Semantic segmenters give label maps and have no proposals: other results than those here.
 WITHOUT_OBJECTS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s_laptop", "unet", "unet_laptop")
 CONVENTIONS = ("torchvision", "exact", "detectron2", "mmdet", "matterport", "paper")
@@ -283,6 +289,10 @@ def _small(factory: str) -> dict[str, Any]:
         if factory.startswith(start):
             return options
     small = TINY | (TINY_MASK if factory.startswith("mask") else {})
+    if any(body in factory for body in STACKED):
+        small = {k: v for k, v in small.items() if k != "stem_channels"} | {
+            "width_multiplier": 0.125
+        }
     return small | (TINY_KEYPOINTS if "keypoint" in factory else {})
 
 

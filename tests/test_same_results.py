@@ -124,8 +124,7 @@ def test_every_option_of_the_factories_is_compared(same):
         for make in (mm.models.maskrcnn_laptop, mm.models.keypointrcnn_laptop)
         for option in message_of(make, zzzzzzzz=1).split("Options: ")[1].split(", ")
     }
-    # an own backbone has nothing to be compared with; it has its tests in test_backbone.py
-    assert listed - {"backbone"} == set(same.cases.SWITCHES)
+    assert listed == set(same.cases.SWITCHES)
 
 
 def test_every_value_of_every_choice_is_compared(same):
@@ -133,16 +132,18 @@ def test_every_value_of_every_choice_is_compared(same):
     choices = {k: v for k, (_, v) in same.cases.SWITCHES.items() if isinstance(v[0], str)}
     assert len(choices) > 20
     for switch, values in choices.items():
-        if switch == "skeleton":  # a name is one of several forms; see test_keypoint_rcnn.py
-            continue
+        if switch in ("skeleton", "backbone"):  # a name is one of several forms, or one of many
+            continue  # sizes of few families: see test_keypoint_rcnn.py, test_bodies.py
         make = mm.models.maskrcnn_laptop
         if switch.startswith("keypoint_"):
             make = mm.models.keypointrcnn_laptop
         message = message_of(make, **{switch: "zzz"})
         match = re.search(rf"{switch}: expected one of (.*), got 'zzz'", message)
         assert match, message
-        (own,) = set(match[1].split(", ")) - set(values)  # the factory's own, in all other cases
-        make(["a"], **{switch: own}, stem_channels=8)
+        compared = {*values, *(o[switch] for o in same.cases.TOGETHER if switch in o)}
+        (own,) = set(match[1].split(", ")) - compared  # the factory's own, in all other cases
+        needs = same.cases.SWITCHES[switch][0]
+        make(["a"], **{"stem_channels": 8, **needs, switch: own})
 
 
 def test_every_factory_and_convention_is_compared(same):

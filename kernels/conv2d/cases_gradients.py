@@ -58,6 +58,17 @@ LARGE: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
         (2, 1, 5, 5),
         {"groups": 2, "padding": 2, "stride": 2},
     ),
+    # padding less reach is odd: one position more reaches the whole tiles behind the first
+    "groups of four, stride 2, tiles": (
+        (1, 8, 37, 66),
+        (8, 4, 3, 3),
+        {"groups": 2, "padding": 1, "stride": 2},
+    ),
+    "depthwise, stride 2, tiles": (
+        (1, 2, 66, 66),
+        (2, 1, 3, 3),
+        {"groups": 2, "padding": 1, "stride": 2},
+    ),
     "small groups": ((1, 12, 13, 10), (20, 3, 3, 3), {"padding": (0, 1), "groups": 4}),
 }
 

@@ -13,7 +13,14 @@ from __future__ import annotations
 
 from minimask.classical.clusters import color_and_position, k_means
 from minimask.classical.edges import edges, sobel
-from minimask.classical.methods import METHODS, Options, Segmentation, gray_of, segment
+from minimask.classical.methods import (
+    METHODS,
+    Options,
+    Segmentation,
+    check_installed,
+    gray_of,
+    segment,
+)
 from minimask.classical.regions import components, enclosed, grow, number_regions, object_side
 from minimask.classical.thresholds import between_class_variance, otsu, smaller_peak, valley
 
@@ -22,6 +29,7 @@ __all__ = [
     "Options",
     "Segmentation",
     "between_class_variance",
+    "check_installed",
     "color_and_position",
     "components",
     "edges",

@@ -130,6 +130,13 @@ METHODS: dict[str, Callable[[np.ndarray, Options], np.ndarray]] = {
 }
 
 
+def check_installed(method: str) -> None:
+    """Raise an ImportError, which says how to install it, if a method's library is not there."""
+    need("scipy.ndimage", "numbering regions")
+    if method == "canny":
+        need("skimage.feature", method)
+
+
 def segment(image: np.ndarray, method: str, options: Options | None = None) -> Segmentation:
     """Segment an image by one of `METHODS`.
 
@@ -145,9 +152,7 @@ def segment(image: np.ndarray, method: str, options: Options | None = None) -> S
     if method not in METHODS:
         raise ValueError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
     options = options or Options()
-    need("scipy.ndimage", "numbering regions")  # imports take longer than what is measured here
-    if method == "canny":
-        need("skimage.feature", method)
+    check_installed(method)  # imports take longer than what is measured here
     if image.ndim == 2:
         image = np.repeat(image[:, :, None], 3, axis=2)
     began = time.perf_counter()

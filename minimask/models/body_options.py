@@ -20,7 +20,7 @@ def check_body_options(a: Architecture) -> None:
     """
     given = {f.name for f in fields(a) if _as_tuple(getattr(a, f.name)) != _as_tuple(f.default)}
     if a.backbone == "resnet":
-        _refuse(given & set(OF_OTHERS), "of the bodies that are none", "resnet")
+        _refuse(given & set(OF_OTHERS), "of the bodies that are no ResNets", "resnet")
     elif a.backbone not in BODIES:
         _refuse(given & {*OF_BODIES, *OF_RESNETS}, "of this package's bodies", a.backbone)
         if a.features != "fpn":

@@ -126,8 +126,23 @@ def _segmenter(
     )
 
 
-FCN_FAMILY = Family("FCN", frozenset(fields_of(FCNSizes)) | OF_BODY, assemble_fcn)
-UNET_FAMILY = Family("U-Net", frozenset(fields_of(UNetSizes)), assemble_unet)
+# What a `Convention` says of images and of bodies; all else is of detectors.
+OF_IMAGES = frozenset(
+    {
+        *("channels", "pixel_mean", "pixel_std", "image_resize", "size_rounding"),
+        *("pad_square", "pad_with", "size_divisor", "norm_eps"),
+    }
+)
+OF_RESNETS = frozenset({"stride_in_1x1", "stem_pool_padding", "dilate_first_block"})
+OF_DETECTORS = (
+    frozenset(fields_of(Convention)) - OF_IMAGES - OF_RESNETS - {"name", "hyperparameters"}
+)
+FCN_FAMILY = Family(
+    "FCN", frozenset(fields_of(FCNSizes)) | OF_BODY, assemble_fcn, unread=OF_DETECTORS
+)
+UNET_FAMILY = Family(
+    "U-Net", frozenset(fields_of(UNetSizes)), assemble_unet, unread=OF_DETECTORS | OF_RESNETS
+)
 
 _OWN: dict[str, Any] = {"default_classes": None}  # their classes are always one's own
 _PAPER: dict[str, Any] = {**_OWN, "backbone": "vgg16"}

@@ -50,7 +50,7 @@ CASES = [
             *(ops.abs, ops.neg, ops.exp, ops.log, ops.sqrt, ops.tanh, ops.sigmoid, F.relu),
             *(lambda x: ops.clip(x, 0, 1), lambda x: ops.power(x, 2)),
             *(lambda x: ops.astype(x, np.float32), lambda x: ops.getitem(x, slice(None))),
-            *(ops.softmax, ops.log_softmax),
+            *(ops.softmax, ops.log_softmax, F.silu, F.hard_sigmoid, F.hard_swish),
             *(lambda x: ops.softmax(x, axis=0), lambda x: ops.log_softmax(x, axis=0)),
         )
     ],
@@ -156,8 +156,14 @@ CASES = [
     Case(lambda x: F.cross_entropy(x, NO_LEVELS), ((0, 0),), ()),
     *[
         Case(lambda x, fn=fn, r=r: fn(x, NO_ROIS, reduction=r), ((0, 5),), result)
-        for fn in (F.binary_cross_entropy_with_logits, F.smooth_l1)
+        for fn in (F.binary_cross_entropy_with_logits, F.smooth_l1, F.sigmoid_focal_loss)
         for r, result in (("mean", ()), ("sum", ()), ("none", (0, 5)))
+    ],
+    *[
+        Case(
+            lambda x, r=r: F.generalized_iou_loss(x, NO_ROIS[:, 1:], reduction=r), ((0, 4),), result
+        )
+        for r, result in (("mean", ()), ("sum", ()), ("none", (0,)))
     ],
 ]
 

@@ -435,6 +435,6 @@ def test_the_limit_is_the_models_own_where_that_is_higher() -> None:
     oracle = Oracle(dataset, dataset.classes, range(2))
     for kept, expected in ((None, 100), (30, 100), (300, 300)):
         if kept is not None:
-            oracle.roi_heads = types.SimpleNamespace(detections_per_img=kept)
+            oracle.selection = types.SimpleNamespace(detections_per_img=kept)
         assert evaluate(oracle, dataset, progress=False).max_detections == expected
     assert evaluate(oracle, dataset, progress=False, max_detections=5).max_detections == 5

@@ -82,7 +82,10 @@ def test_dilated_bodies_keep_stride_16():
         ({"backbone": "vgg16", "block": "basic"}, r'block: is an option of backbone="resnet"'),
         ({"backbone": "efficientnet_b0", "layers": (1, 1, 1, 1)}, "layers: is an option"),
         ({"backbone": "mobilenet_v3_large", "stem_channels": 8}, "stem_channels: is an option"),
-        ({"width_multiplier": 0.5}, "width_multiplier: is an option of the bodies that are none"),
+        (
+            {"width_multiplier": 0.5},
+            "width_multiplier: is an option of the bodies that are no ResNets",
+        ),
         ({"backbone": "vgg16", "norm": "batch"}, r'norm: vgg16 has no norms, "vgg16_bn" does'),
         ({"backbone": "vgg16_bn", "norm": "layer"}, "norm: expected one of"),
         ({"backbone": "vgg16", "features": "dc5"}, r'vgg16 has no "dc5"'),

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from minimask.kernels.conv2d.cpu import grouped_loops, winograd
+from minimask.kernels.conv2d.cpu import grouped_loops, grouped_weight_loops, winograd
 from minimask.kernels.conv2d.cpu.compiled import conv2d_backward_bias, flat, scratch
 from minimask.kernels.conv2d.cpu.plan import Plan, backward_plan, forward_plan
 from minimask.kernels.conv2d.geometry import Geometry
@@ -159,7 +159,7 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
     size = tile.rows * tile.pitch + lane
     line = tile.pitch * plan.in_step[1] + 2 * lane
     memory = tile.size + line + -(-share // parts) * (size + len(tile.taps))
-    grouped_loops.correlate_weights(
+    grouped_weight_loops.correlate_weights(
         flat(x),
         x.shape,
         flat(grad),

@@ -99,6 +99,7 @@ def segment(
     find(device)
     draw.check_format(out)
     models = open_learned(names, weights or [], device)
+    _leave_out_what_is_not_installed(names, asked=ALL not in _words(method))
     options = classical.Options(level=level, groups=groups, smallest=smallest)
     pictures: list[Any] = []
     titles: list[str] = []
@@ -118,6 +119,24 @@ def segment(
     typer.echo(f"side by side: {out}")
 
 
+def _leave_out_what_is_not_installed(names: list[str], asked: bool) -> None:
+    """Methods without their library: of "all" left out with a word, else an ImportError."""
+    from minimask import classical
+
+    for name in [n for n in names if n in CLASSICAL]:
+        try:
+            classical.check_installed(name)
+        except ImportError as error:
+            if asked or names == [name]:
+                raise
+            names.remove(name)
+            typer.echo(f"left out: {error}", err=True)
+
+
+def _words(method: list[str]) -> list[str]:
+    return [word.strip() for text in method for word in text.split(",") if word.strip()]
+
+
 def _columns(count: int, images: int) -> int:
     """Pictures in a row: all of one image, but of a single image about as many as rows."""
     return count if images > 1 or count <= 4 else -(-count // 2)
@@ -129,7 +148,7 @@ def chosen(method: list[str], weights: list[Path]) -> list[str]:
     Raises:
         WrongUse: one is not known, or needs weights and none are given.
     """
-    words = [word.strip() for text in method for word in text.split(",") if word.strip()]
+    words = _words(method)
     if not words:
         raise WrongUse(f"--method: expected one or more of {', '.join((*CLASSICAL, *LEARNED))}")
     names: list[str] = []

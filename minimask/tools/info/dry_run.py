@@ -7,6 +7,7 @@ elements share; what is small is computed with it.
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
@@ -15,7 +16,6 @@ import numpy as np
 from numba import get_num_threads
 
 from minimask.autograd.hooks import Hook
-from minimask.kernels.conv2d.cpu.winograd import fits
 from minimask.tools.info.memory import Memory
 from minimask.tools.profile.observer import arrays_in, owner
 
@@ -24,6 +24,12 @@ LARGE = 2**16  # bytes: a result that was computed all the same is replaced by a
 Shape: TypeAlias = tuple[int, ...]
 # From a kernel's arrays and options to its result, which `make(shape, dtype)` makes.
 Rule: TypeAlias = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+
+
+def _winograd_fits(geometry: Any, dtype: Any) -> bool:
+    """Whether the CPU takes Winograd's form; loaded when a convolution runs, as dispatch does."""
+    form = importlib.import_module("minimask.kernels.conv2d.cpu.winograd")
+    return bool(form.fits(geometry, dtype))
 
 
 def _like_first(make: Callable[..., Any], arrays: tuple[Any, ...], _: dict[str, Any]) -> Any:
@@ -203,7 +209,7 @@ class DryRun(Hook):
         Winograd's form has 36 numbers for the 9 of a filter, for its gradient each worker its own.
         """
         weight = math.prod(g.weight_shape) * arrays[0].itemsize
-        winograd = fits(g, arrays[0].dtype)
+        winograd = _winograd_fits(g, arrays[0].dtype)
         if name == "conv2d_backward_weight":
             use, size = ("sums", 4 * weight * get_num_threads()), ("packed", arrays[0].nbytes)
             self.memory.keep(*(use if winograd else size))

@@ -106,17 +106,17 @@ def build(source: str, options: tuple[str, ...], target: str, name: str) -> tupl
         flags.append("--ptxas-options=-v")
     failed = nvrtc.nvrtcCompileProgram(handle[1], len(flags), [f.encode() for f in flags])
     size = _check(nvrtc, nvrtc.nvrtcGetProgramLogSize(handle[1]))
-    log = b" " * size
+    log = bytes(size + 1)  # written into; Python shares those of one byte
     nvrtc.nvrtcGetProgramLog(handle[1], log)
     text = log.decode(errors="replace").strip("\0 \n")
     if failed[0] != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         raise ValueError(f"{name} does not compile for {target}:\n{text}")
     code = "CUBIN" if target.startswith("sm_") else "PTX"
     size = _check(nvrtc, getattr(nvrtc, f"nvrtcGet{code}Size")(handle[1]))
-    out = b" " * size
+    out = bytes(size + 1)
     _check(nvrtc, getattr(nvrtc, f"nvrtcGet{code}")(handle[1], out))
     nvrtc.nvrtcDestroyProgram(handle[1])
-    return out, text
+    return out[:size], text
 
 
 def _check(nvrtc: Any, result: tuple[Any, ...]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -59,6 +60,17 @@ def test_every_classical_method_is_on_the_picture(photo, tmp_path):
     assert found["otsu"] == found["threshold"] == found["histogram"] == found["edges"] == 2
     picture = np.asarray(Image.open(tmp_path / "all.png"))
     assert picture.ndim == 3 and picture.shape[1] > 3 * 480
+
+
+def test_what_is_not_installed_is_left_out_of_all_and_refused_by_name(photo, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.feature", None)
+    done = runs.invoke("segment", photo, "--out", tmp_path / "all.png")
+    assert done.exit_code == 0, done.stderr
+    assert list(lines(done.stdout)) == [name for name in CLASSICAL if name != "canny"]
+    assert "left out: canny needs scikit-image" in done.stderr
+    asked = runs.invoke("segment", photo, "--method", "otsu,canny", "--out", tmp_path / "b.png")
+    assert asked.exit_code == 1 and "pip install 'minimask[classical]'" in asked.stderr
+    assert lines(asked.stdout) == {} and not (tmp_path / "b.png").exists()
 
 
 def test_learned_methods_stand_beside_the_others(photo, weights, tmp_path):

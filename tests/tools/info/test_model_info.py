@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from minimask import functional as F
 from minimask import models
 from minimask.autograd import Tensor, ops
 from minimask.autograd.hooks import hooked
-from minimask.models.bodies import Body
-from minimask.nn import Conv2d, Module, Sequential
+from minimask.models.bodies import BODIES, Body
+from minimask.models.bodies.resnet import ResNet
+from minimask.nn import BatchNorm2d, Conv2d, Linear, Module, Sequential
 from minimask.tools.cli import make_app
 from minimask.tools.info import DryRun, Field, as_json, receptive_field, summarize, table, work
 from minimask.tools.info.fields import FieldHook
@@ -247,7 +249,7 @@ class Plain(Module):
         from minimask.conventions import TORCHVISION
         from minimask.models.transform import make_batch
 
-        return make_batch(images, None, None, TORCHVISION, like=self.net[0].weight.data)
+        return make_batch(images, None, None, TORCHVISION, like=next(iter(self.parameters())).data)
 
     def predict(self, images, batch_size):
         return self.net(Tensor(self.prepare(images).images))
@@ -261,6 +263,53 @@ def test_models_of_other_kinds_are_simply_run():
     assert summary.multiply_adds == 30 * 62 * (4 * 27 + 8)
     assert summary.maps == () and not summary.counts.proposals
     assert summary.training_multiply_adds == summary.multiply_adds * 2 + 30 * 62 * 8
+
+
+# torchvision's documentation: parameters and `GFLOPS` of its classifiers, at the size they take
+CLASSIFIERS = {
+    "resnet50": (25_557_032, 4.089, 224),
+    "vgg16": (138_357_544, 15.47, 224),
+    "efficientnet_b0": (5_288_548, 0.386, 224),
+    "mobilenet_v3_large": (5_483_032, 0.217, 224),
+}
+
+
+class Classifier(Plain):
+    """A body and what its paper puts behind it, for the thousand classes of ImageNet."""
+
+    def __init__(self, name, rng):
+        self.name, self.config, self.classes = name, {"model": name}, ("a",)
+        self.min_size = self.max_size = None
+        if name == "resnet50":
+            self.body = ResNet((3, 4, 6, 3), rng, norm="batch")
+        else:
+            norm = "frozen_batch" if name == "vgg16" else "batch"
+            self.body = BODIES[name](rng, norm=norm, norm_eps=1e-5, width=1.0)
+        self.last = self.norm = None
+        if name == "efficientnet_b0":
+            self.last, self.norm = Conv2d(320, 1280, 1, bias=False, rng=rng), BatchNorm2d(1280)
+        widths = {
+            "resnet50": (2048, 1000),
+            "vgg16": (512 * 49, 4096, 4096, 1000),
+            "efficientnet_b0": (1280, 1000),
+            "mobilenet_v3_large": (960, 1280, 1000),
+        }[name]
+        self.classifier = Sequential(*(Linear(a, b, rng=rng) for a, b in pairwise(widths)))
+
+    def predict(self, images, batch_size):
+        last = self.body(Tensor(self.prepare(images).images))[-1]
+        if self.last is not None:
+            last = self.norm(self.last(last))
+        means = last if self.name == "vgg16" else last.mean(axis=(2, 3))
+        return self.classifier(means.reshape(len(images), -1))
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_published_numbers_of_classifiers(name):
+    parameters, giga, side = CLASSIFIERS[name]
+    summary = summarize(Classifier(name, np.random.default_rng(0)), (side, side))
+    assert summary.parameters == parameters
+    assert summary.multiply_adds / 1e9 == pytest.approx(giga, abs=0.0006 if giga < 9 else 0.006)
 
 
 # The command
