@@ -1,7 +1,7 @@
 """A detector on every body: trained, saved, opened again, traced, profiled.
 
 One small body of each family, for a few steps.  All of them, with every kind of features that they
-have, for twenty steps, and all of it traced and profiled (32 networks and these, many minutes):
+have, for twenty steps, and all of it traced and profiled (30 networks and these, many minutes):
 
     MINIMASK_EVERY_BODY=1 python -m pytest tests/models/test_every_body.py
 """
