@@ -49,7 +49,7 @@ def test_facts_that_decide_whether_weights_work():
 def test_exact_is_torchvision_but_for_half_pixels():
     exact = dataclasses.asdict(get_convention("exact"))
     changed = {k for k, v in dataclasses.asdict(TORCHVISION).items() if exact[k] != v}
-    assert changed == {"name", "roi_aligned", "mask_target_aligned", "paste"}
+    assert changed == {"name", "roi_aligned", "mask_target_aligned", "paste", "keypoint_score"}
     assert get_convention("exact").paste == get_convention("detectron2").paste
 
 
@@ -73,7 +73,10 @@ def test_no_switch_is_idle():
 
 
 # Parts and sizes that a factory works out from the architecture: no options of their own
-OF_THE_ARCHITECTURE = {"pooled_size", "mask_head", "mask_predictor", "mask_size"}
+OF_THE_ARCHITECTURE = {
+    *("pooled_size", "pooled_levels", "mask_head", "mask_predictor", "mask_size"),
+    *("keypoint_head", "keypoint_predictor", "num_keypoints"),
+}
 
 
 def keyword_only(function):
@@ -85,11 +88,11 @@ def test_every_hyperparameter_of_the_parts_is_an_option():
     """A new one in a signature must be listed, and one that is gone must not."""
     of_rpn = [f"rpn_{name}" for name in keyword_only(RPN.__init__)]
     of_roi_heads = [
-        name if name.startswith(("roi_", "mask_")) else f"box_{name}"
+        name if name.startswith(("roi_", "mask_", "keypoint_")) else f"box_{name}"
         for name in keyword_only(RoIHeads.__init__)
         if name not in OF_THE_ARCHITECTURE
     ]
-    assert len(of_rpn) == 9 and len(of_roi_heads) == 13
+    assert len(of_rpn) == 10 and len(of_roi_heads) == 14
     assert len(HYPERPARAMETERS) == len(set(HYPERPARAMETERS))
     assert set(HYPERPARAMETERS) == {*of_rpn, *of_roi_heads}
     assert not set(HYPERPARAMETERS) & {f.name for f in dataclasses.fields(Convention)}

@@ -25,7 +25,7 @@ RUNNER = """
 import subprocess, sys
 names = {"__name__": "__main__"}
 for step in sys.argv[1:]:
-    if step.endswith(".py"):
+    if step.endswith(".py") and " " not in step:
         exec(compile(open(step, encoding="utf-8").read(), step, "exec"), names)
     else:
         subprocess.run(step, shell=True, check=True)

@@ -44,8 +44,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "eval_every": 390,
         "val_limit": 10,
     },
-    # Generated people and their joints, the small network, less than ten minutes on two cores; eight
-    # objects of an image are enough to learn from.
+    # Generated people and their joints, the small network, less than ten minutes on two cores.
+    # Eight objects of an image are enough to learn from.
     "sticks": {
         "data": "sticks",
         "shapes_size": 128,
