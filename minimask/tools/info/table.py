@@ -37,7 +37,7 @@ def _head(s: Summary) -> str:
 def _regions(s: Summary) -> str:
     if not s.counts.proposals:
         return ""
-    return f" with {s.counts.proposals} proposals and {s.counts.objects} objects each"
+    return f", {s.counts.proposals} proposals and {s.counts.objects} objects"
 
 
 def _layer_lines(s: Summary) -> Iterator[str]:
