@@ -216,7 +216,11 @@ def test_checkpoint_of_another_model(minimask, uninterrupted, coco, tmp_path):
     ("words", "code", "message"),
     [
         ([], 2, "which images? Give --annotations FILE and --images FOLDER"),
-        (["--recipe", "demos"], 2, "--recipe: expected one of demo, nuclei, sticks, finetune, got 'demos'"),
+        (
+            ["--recipe", "demos"],
+            2,
+            "--recipe: expected one of demo, nuclei, sticks, finetune, got 'demos'",
+        ),
         (["--recipe", "nuclei"], 2, "which images?"),
         (["--data", "shapes", "--annotations", "a.json"], 2, "exclude each other"),
         (["--data", "shapes", "--anchors", "8,x"], 2, "--anchors: expected whole numbers"),
