@@ -258,7 +258,7 @@ def laptop():
 
 
 def test_a_run_with_recomputed_stages_gives_the_same_weights(tmp_path):
-    data = Shapes(4, 32, seed=0, classes=("circle", "star"))
+    data = Shapes(4, 64, seed=0, classes=("circle", "star"))
     for name, stages_again in (("plain", 0), ("again", "all")):
         how = TrainSettings(steps=2, batch=1, warmup=0, checkpoint_stages=stages_again)
         train(laptop(), data, how, tmp_path / name, progress=False)

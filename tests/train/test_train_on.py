@@ -218,7 +218,7 @@ def test_validation_losses_are_logged_at_every_evaluation(go, tmp_path):
     go("a", eval_every=5)
     found = rows(tmp_path / "a" / "val_losses.csv")
     assert [int(r["step"]) for r in found] == [5, 10, 12]
-    parts = [sum(float(v) for n, v in r.items() if n.startswith("loss_")) for r in found]
+    parts = [sum(float(v or 0) for n, v in r.items() if n.startswith("loss_")) for r in found]
     np.testing.assert_allclose(parts, [float(r["loss"]) for r in found], rtol=1e-4)
 
 
