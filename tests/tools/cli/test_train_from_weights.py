@@ -188,7 +188,7 @@ def test_what_is_said_of_the_end():
     metrics = {"AP": 0.5, "AP50": 0.5, "AP75": 0.5}
     summary = {
         "step": 40, "seconds": 9.0, "images_per_second": 1.0, "explanation": None, "box": metrics,
-        "best": {"step": 20, "AP": 0.625},
+        "best": {"step": 20, "AP": 0.625}, "images": 3, "table": "AP",
     }  # fmt: skip
     text = closing(summary, Path("run"))
     assert "the best evaluation was after step 20 (AP 0.625); its weights: run/checkp" in text
