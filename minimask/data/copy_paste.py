@@ -119,9 +119,9 @@ class CopyPaste:
         if other.keypoints is not None:
             move = Affine.scaling(width / (x1 - x0), height / (y1 - y0), x, y)
             move = move.after(Affine.scaling(1, 1, -x0, -y0))
-            one = other.keypoints[i : i + 1]
-            moved = at_places(one, move.points(one[:, :, :2]))
-            (keypoints,) = without_outside(moved, *room)
+            of_object = other.keypoints[i : i + 1]
+            of_piece = at_places(of_object, move.points(of_object[:, :, :2]))
+            (keypoints,) = without_outside(of_piece, *room)
         return Piece(pixels, mask, int(other.labels[i]), y, x, keypoints)
 
 

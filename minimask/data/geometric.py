@@ -121,8 +121,8 @@ def warp(sample: Sample, move: Affine, height: int, width: int) -> Sample:
     image, masks = move.image(sample.image, height, width), move.masks(sample.masks, height, width)
     keypoints = sample.keypoints
     if keypoints is not None:
-        moved = at_places(keypoints, move.points(keypoints[:, :, :2]))
-        keypoints = without_outside(moved, height, width)
+        keypoints = at_places(keypoints, move.points(keypoints[:, :, :2]))
+        keypoints = without_outside(keypoints, height, width)
     return with_masks(replace(sample, image=image, masks=masks, keypoints=keypoints))
 
 

@@ -50,10 +50,10 @@ def keypoints_problem(
     if flat is None:
         return "expected a list of finite numbers, x, y and visibility of each keypoint"
     if len(flat) % 3 or (count is not None and len(flat) != 3 * count):
-        wanted = "three for each keypoint"
+        expected = "three for each keypoint"
         if count is not None:
-            wanted = f"{3 * count}, x, y and visibility of {count} keypoints"
-        return f"{len(flat)} numbers; expected {wanted}"
+            expected = f"{3 * count}, x, y and visibility of {count} keypoints"
+        return f"{len(flat)} numbers; expected {expected}"
     for i in range(0, len(flat), 3):
         x, y, v = flat[i : i + 3]
         if v not in (0, 1, 2):

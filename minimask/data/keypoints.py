@@ -147,8 +147,8 @@ def to_coco_keypoints(keypoints: np.ndarray, *, scores: bool = False) -> list[fl
         scores: the third is a score; else keypoints of visibility 0 are written 0 0 0.
     """
     shifted = np.asarray(keypoints, np.float64) - (COCO_SHIFT, COCO_SHIFT, 0)
-    there = scores | (keypoints[:, 2:] > 0)
-    return np.where(there, shifted, 0.0).ravel().tolist()
+    labeled = scores | (keypoints[:, 2:] > 0)
+    return np.where(labeled, shifted, 0.0).ravel().tolist()
 
 
 def coco_entry(keypoints: np.ndarray) -> dict[str, Any]:

@@ -123,8 +123,8 @@ def _reflected(sample: Sample, places: Callable[[np.ndarray], np.ndarray]) -> np
     """Keypoints of the mirrored image: moved, and left and right exchanged."""
     if sample.keypoints is None:
         return None
-    moved = keypoint_ops.at_places(sample.keypoints, places(sample.keypoints[:, :, :2]))
-    return keypoint_ops.mirrored(moved, sample.skeleton)
+    keypoints = keypoint_ops.at_places(sample.keypoints, places(sample.keypoints[:, :, :2]))
+    return keypoint_ops.mirrored(keypoints, sample.skeleton)
 
 
 def resize(sample: Sample, height: int, width: int, *, antialias: bool = True) -> Sample:
@@ -258,8 +258,8 @@ class RandomCrop:
         keypoints = sample.keypoints
         if keypoints is not None:
             places = keypoints[:, :, :2] - (columns.start, rows.start)
-            moved = keypoint_ops.at_places(keypoints, places)
-            keypoints = keypoint_ops.without_outside(moved, *image.shape[:2])
+            keypoints = keypoint_ops.at_places(keypoints, places)
+            keypoints = keypoint_ops.without_outside(keypoints, *image.shape[:2])
         masks = sample.masks[:, rows, columns]
         return with_masks(replace(sample, image=image, masks=masks, keypoints=keypoints))
 

@@ -44,14 +44,14 @@ def draw_skeleton(
         size: of the object in pixels of the picture: small ones get thin lines.
         unit: length of a pixel of a large picture.
     """
-    there = keypoints[:, 2] > least
+    is_drawn = keypoints[:, 2] > least
     hidden = (keypoints[:, 2] == HIDDEN) & visibility
     wide = float(np.clip(size / 90, 0.8, 3.0)) * unit
     for (a, b), color in zip(*_limbs(skeleton), strict=True):
-        if there[a] and there[b]:
+        if is_drawn[a] and is_drawn[b]:
             _limb(axes, keypoints[[a, b], :2], color, wide, bool(hidden[a] or hidden[b]))
     colors = point_colors(skeleton, len(keypoints))
-    for k in np.flatnonzero(there):
+    for k in np.flatnonzero(is_drawn):
         _point(axes, keypoints[k, :2], colors[k], wide, bool(hidden[k]))
 
 

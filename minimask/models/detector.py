@@ -21,7 +21,7 @@ from minimask.kernels.dispatch import unchecked
 from minimask.models.detections import Detections, Instances
 from minimask.models.matcher import RecordedSampling
 from minimask.models.sealed import Sealed
-from minimask.models.transform import Batch, ImageTransform, make_batch, resize_target
+from minimask.models.transform import Batch, ImageTransform, input_size, make_batch, resize_target
 from minimask.nn import Module
 from minimask.system.device import download
 
@@ -176,9 +176,7 @@ class Detector(Sealed):
         self, images: Sequence[np.ndarray], rng: np.random.Generator | None = None
     ) -> Batch:
         """Images as the network takes them; with `rng`, at one of the training sizes."""
-        size = self.min_size
-        if isinstance(size, Sequence):
-            size = size[-1] if rng is None else int(rng.choice(np.asarray(size)))
+        size = input_size(self.min_size, rng)
         like = next(self.parameters()).data
         batch = make_batch(images, size, self.max_size, self.convention, like=like)
         record("transform/batch", batch)

@@ -211,7 +211,7 @@ def decoded(deltas: Tensor, anchors: Array, box_weights: Four) -> Tensor:
     sizes = anchors[:, 2:] - anchors[:, :2]
     centers = anchors[:, :2] + 0.5 * sizes
     deltas = deltas / constant(box_weights, anchors)
-    moved = deltas[:, :2] * sizes + centers
+    pred_centers = deltas[:, :2] * sizes + centers
     growth = ops.clip(deltas[:, 2:], high=MAX_DW_DH)
     half = ops.exp(growth) * (0.5 * sizes)
-    return ops.concatenate([moved - half, moved + half], axis=1)
+    return ops.concatenate([pred_centers - half, pred_centers + half], axis=1)

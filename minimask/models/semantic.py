@@ -22,7 +22,7 @@ from minimask.kernels.dispatch import unchecked
 from minimask.models.faster_rcnn import arrays_of
 from minimask.models.label_map import IGNORED, LabelMap, paint_label_map
 from minimask.models.sealed import Sealed
-from minimask.models.transform import Batch, ImageTransform, make_batch, resize_target
+from minimask.models.transform import Batch, ImageTransform, input_size, make_batch, resize_target
 from minimask.nn import Module
 from minimask.system.device import download, upload
 
@@ -143,9 +143,7 @@ class SemanticSegmenter(Sealed):
         self, images: Sequence[np.ndarray], rng: np.random.Generator | None = None
     ) -> Batch:
         """Images as the network takes them; with `rng`, at one of the training sizes."""
-        size = self.min_size
-        if isinstance(size, Sequence):
-            size = size[-1] if rng is None else int(rng.choice(np.asarray(size)))
+        size = input_size(self.min_size, rng)
         like = next(self.parameters()).data
         batch = make_batch(images, size, self.max_size, self.convention, like=like)
         record("transform/image", batch.images)

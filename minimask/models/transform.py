@@ -63,8 +63,8 @@ class ImageTransform:
     def _move_keypoints(
         keypoints: np.ndarray, factor: tuple[float, float], way: tuple[float, float]
     ) -> np.ndarray:
-        moved = np.asarray(keypoints, np.float32) * constant((*factor, 1.0), keypoints)
-        return moved + constant((*way, 0.0), keypoints) if any(way) else moved
+        keypoints = np.asarray(keypoints, np.float32) * constant((*factor, 1.0), keypoints)
+        return keypoints + constant((*way, 0.0), keypoints) if any(way) else keypoints
 
     def _shift(self, boxes: np.ndarray, sign: int) -> np.ndarray:
         if self.offset == (0, 0):
@@ -80,6 +80,15 @@ class Batch:
     images: Array  # (N, 3, H, W) float32, normalized and padded to one size
     transforms: list[ImageTransform]  # where each image lies in it
     shape: tuple[int, int]  # height and width of the padded images
+
+
+def input_size(
+    min_size: int | Sequence[int] | None, rng: np.random.Generator | None = None
+) -> int | None:
+    """The short side of the network's input: of several sizes `rng` draws one, else the last."""
+    if isinstance(min_size, Sequence):
+        return min_size[-1] if rng is None else int(rng.choice(np.asarray(min_size)))
+    return min_size
 
 
 def resized_size(
