@@ -13,11 +13,17 @@ def frozen(value: Any) -> Any:
 
 
 def parsed(text: str) -> Any:
-    """A value as JSON reads it; what is not JSON is text."""
+    """A value as JSON reads it, or numbers with commas between them; all else is text."""
     try:
         return json.loads(text)
     except ValueError:
+        pass
+    try:
+        numbers = json.loads(f"[{text}]") if "," in text else []
+    except ValueError:
         return text
+    only_numbers = numbers and all(type(n) in (int, float) for n in numbers)
+    return numbers if only_numbers else text
 
 
 def shown(value: Any) -> str:
