@@ -3,7 +3,7 @@
 load_weights(model, "weights.safetensors")     of the same network
 transfer_weights(model, "weights.pth")         of a network with other classes
 transfer_backbone(model, "resnet50.pth")       of a classifier of images
-recognise(read_source("weights.pth").shapes)   whose are they?
+read_source("weights.pkl").words               whose are they?
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minimask.weights import stacked
+from minimask.weights.anatomy import BODY, RES5, body_of
 from minimask.weights.epsilon import set_epsilon
 from minimask.weights.mismatch import differences, explain
-from minimask.weights.recognise import BODY, RES5, body_of, recognise
 from minimask.weights.source import Source, check_values, read_source
 from minimask.weights.transfer import Transfer
 
@@ -51,7 +51,7 @@ def transfer_backbone(model: Module, source: str | PathLike[str] | Source) -> Tr
     taken = [n for n in given if n in body or (with_neck and n in neck)]
     check_values(source.path, given, taken)
     model.load_state_dict({n: given[n] for n in taken}, strict=False)
-    set_epsilon(model, source.path)
+    set_epsilon(model, source.norm_eps)
     found = body_of(shapes, BODY)
     words = f"the backbone, {found}, was taken" if found else "the backbone was taken"
     words += " with fc6 and fc7" if any("fc7" in n for n in taken) else ""
@@ -76,11 +76,7 @@ def _as_backbone(source: Source, model: Module) -> dict[str, np.ndarray]:
     elif body_of(source.shapes) is not None:
         found = {f"{BODY}{n}": a for n, a in arrays.items() if not n.startswith("fc.")}
     else:
-        try:
-            words = recognise(source.shapes).words
-        except ValueError as error:
-            words = str(error)
-        raise ValueError(f"{source.path}: {words}")
+        raise ValueError(f"{source.path}: {source.words}")
     last = f"{BODY}layer4"
     old, new = (last, RES5) if c4 else (RES5, last)
     return {new + n.removeprefix(old) if n.startswith(old) else n: a for n, a in found.items()}

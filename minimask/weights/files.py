@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def save_weights(model: Module, path: str | PathLike[str]) -> None:
     """Write a model's weights to a safetensors file, which appears whole or not at all.
 
+    The file also says of which network they are (`model.config`).
+
     Args:
         model: what `minimask.models` builds.
         path: ending in `.safetensors`; replaced when it exists.
@@ -36,7 +38,9 @@ def save_weights(model: Module, path: str | PathLike[str]) -> None:
         raise ValueError(f"{path}: weights are saved as .safetensors, not {path.suffix!r}")
     # not ascontiguousarray, which turns a single number into a list of one
     arrays = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}
-    write_whole(path, save(arrays))
+    config = getattr(model, "config", None)
+    about = {"minimask": json.dumps({"model": config})} if config else None
+    write_whole(path, save(arrays, metadata=about))
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:

@@ -40,4 +40,4 @@ def load_weights(model: Module, source: str | PathLike[str] | Source) -> None:
         raise ValueError(f"{source.path}: {kind}: the weights do not fit:\n  {problem}")
     check_values(source.path, source.arrays, source.arrays)
     model.load_state_dict(source.arrays)
-    set_epsilon(model, source.path)
+    set_epsilon(model, source.norm_eps)

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import minimask as mm
 from minimask.nn import FrozenBatchNorm2d
 from minimask.weights import UnsafeFileError, load_weights, read_weights
-from minimask.weights.names import current_name
+from minimask.weights.systems.torchvision import current_name
 
 GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "goldens"
 ZIP, LEGACY = GOLDENS / "maskrcnn.pth", GOLDENS / "maskrcnn_legacy.pth"
