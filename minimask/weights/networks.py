@@ -64,10 +64,23 @@ def numbered(shapes: Shapes, seen: Anatomy) -> dict[str, Any] | None:
     """A named detector on VGG, EfficientNet or MobileNetV3."""
     kind = "maskrcnn" if seen.mask else "fasterrcnn"
     name = stacked.preset(shapes, kind, seen.pyramid, seen.box_width)
+    narrow: dict[str, Any] = {}
+    if name is None and seen.outputs is not None:
+        name, narrow = _narrow_mobile(shapes, seen)
     if name is None or seen.outputs is None or seen.box_rows != seen.outputs:
         return None
     trained = any(n.startswith(BODY) and n.endswith(".num_batches_tracked") for n in shapes)
-    return {"model": name, "norm": "batch"} if trained else {"model": name}
+    return {"model": name, **narrow} | ({"norm": "batch"} if trained else {})
+
+
+def _narrow_mobile(shapes: Shapes, seen: Anatomy) -> tuple[str | None, dict[str, Any]]:
+    """torchvision's detector on a MobileNetV3 of another width, and its sizes."""
+    body = stacked.body_width(shapes)
+    levels = sum(f"backbone.fpn.inner_blocks.{i}.0.weight" in shapes for i in range(5))
+    if body is None or body[0] != "mobilenet_v3_large" or levels != 2 or seen.mask:
+        return None, {}
+    sizes = {"width_multiplier": body[1], "fpn_channels": seen.pyramid}
+    return "fasterrcnn_mobilenet_v3_large_fpn", sizes | {"box_head_width": seen.box_width}
 
 
 def _preset(seen: Anatomy) -> dict[str, Any] | None:

@@ -16,24 +16,13 @@ import numpy as np
 
 from minimask.weights import stacked
 from minimask.weights.anatomy import Anatomy, Shapes, anatomy, body_of
+from minimask.weights.choices import choices_of
 from minimask.weights.networks import config_of, numbered
 from minimask.weights.systems import Translated, others, system_of, translate
-from minimask.weights.titles import CITYSCAPES, LVIS, LVIS_COUNTS, classes_of, title_of
+from minimask.weights.titles import classes_of, title_of
 
 BY_SIZES = ("mask_rcnn", "faster_rcnn", "keypoint_rcnn", "mask_keypoint_rcnn", "retinanet")
 KIND_ONLY = {"rpn": ("object",), "keypoint_rcnn": ("person",)}
-# of one map alone more proposals are looked at (detectron2's Base-RCNN-C4, mmdetection's C4, DC5)
-SINGLE_MAP: dict[str, Any] = {
-    "rpn_pre_nms_top_n_train": 12000,
-    "rpn_pre_nms_top_n_test": 6000,
-    "rpn_post_nms_top_n_train": 2000,
-}
-# networks of the first stage alone keep more of them
-FIRST_STAGE: dict[tuple[str, bool], dict[str, Any]] = {
-    ("detectron2", True): {"rpn_post_nms_top_n_test": 2000},
-    ("detectron2", False): {"rpn_pre_nms_top_n_test": 12000, "rpn_post_nms_top_n_test": 2000},
-    ("mmdet", True): {"rpn_pre_nms_top_n_test": 2000},
-}
 NO_NETWORK = "no network that is known here"
 # choices that are no news in a line about a network
 _UNSAID = ("anchor_sizes", "norm", "min_size", "max_size")
@@ -124,14 +113,12 @@ def _of_system(shapes: Shapes, seen: Anatomy, translated: Translated) -> Recogni
         remarks.append(f"anchor sizes taken for {config['anchor_sizes']}")
     if seen.anchors is None:
         options.pop("anchor_sizes", None)
-    if seen.kind == "rpn":
-        config |= FIRST_STAGE.get((translated.system, seen.features == "fpn"), {})
-    elif seen.features in ("c4", "dc5") and seen.anchors is not None:
-        config |= SINGLE_MAP
+    convention = translated.convention
+    config |= choices_of(translated.system, seen, config["model"], convention)
     counted = _classes(config, seen, translated)
-    config |= {"convention": translated.convention, **options}
+    config |= {"convention": convention, **options}
     choices = ", ".join(f"{n} {_shown(v)}" for n, v in options.items() if n not in _UNSAID)
-    words = [translated.system, title_of(seen), counted, f"convention {translated.convention}"]
+    words = [translated.system, title_of(seen), counted, f"convention {convention}"]
     words[-1] += f" with {choices}" if choices else ""
     return Recognised(config, ", ".join(word for word in (*words, *remarks) if word))
 
@@ -153,10 +140,6 @@ def _classes(config: dict[str, Any], seen: Anatomy, translated: Translated) -> s
         names, whose = classes_of(count)
     if names is None and count == 1:
         names = KIND_ONLY.get(seen.kind or "")
-    if names == CITYSCAPES:
-        config |= {"min_size": 1024, "max_size": 2048}
-    if count in LVIS_COUNTS:
-        config |= LVIS
     if names is None:
         config["num_classes"] = count + 1
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from minimask.weights.anatomy import DEPTHS, Anatomy, Body
 
 FAMILIES = {
@@ -24,8 +22,6 @@ PASCAL_VOC = tuple(
     person pottedplant sheep sofa train tvmonitor""".split()
 )
 LVIS_COUNTS = (1230, 1203)  # versions 0.5 and 1.0
-# LVIS has more classes than an image has objects; detectron2's and mmdetection's configurations
-LVIS: dict[str, Any] = {"box_score_thresh": 0.0001, "box_detections_per_img": 300}
 
 
 def title_of(seen: Anatomy) -> str:

@@ -20,7 +20,6 @@ STEM = re.compile(r"^(?:res_)?conv1(_bn|_gn)?_([wbs])$")
 BLOCK = re.compile(r"^res(\d)_(\d+)_branch(1|2[abc])(_bn|_gn)?_([wbs])$")
 PARTS = {"2a": "1", "2b": "2", "2c": "3"}
 EPS = 1e-5
-FAIR_STD = [57.375, 57.12, 58.395]
 
 
 def is_ours(names: Collection[str]) -> bool:
@@ -54,10 +53,9 @@ def translate(arrays: Arrays, about: Mapping[str, Any]) -> Translated:
             here[f"{norm}.bias"] = here[f"{norm}.bias"] + here[f"{norm}.weight"] * bias
     inner = here.get("layer1.0.conv2.weight")
     grouped = inner is not None and inner.shape[1] < inner.shape[0]
-    options: dict[str, Any] = {"pixel_std": FAIR_STD} if grouped else {}
-    if grouped or group:
-        options["stride_in_1x1"] = False
-    return Translated(SYSTEM, here, "detectron2", options, None, None if group else EPS)
+    options: dict[str, Any] = {"stride_in_1x1": False} if group else {}
+    convention = "detectron2_3x3" if grouped else "detectron2"
+    return Translated(SYSTEM, here, convention, options, None, None if group else EPS)
 
 
 def _place(name: str) -> tuple[str, str, str, bool] | None:

@@ -24,12 +24,9 @@ IMAGENET = re.compile(r"^stem\.conv1\.weight$")  # a body alone, as its conversi
 CELLS = "proposal_generator.anchor_generator.cell_anchors.{}"
 NO_WEIGHTS = re.compile(r"^pixel_(mean|std)$|\.cell_anchors\.\d+$|^stem\.fc\.|^fc\.")
 MOST_KEYPOINT_LAYERS = 16
-RGB = {
-    "channels": "rgb",
-    "pixel_mean": [123.675, 116.28, 103.53],
-    "pixel_std": [58.395, 57.12, 57.375],
-}
-FAIR_STD = [57.375, 57.12, 58.395]  # its ResNeXt-101-32x8d was trained on divided pixels, BGR
+FAIR = "detectron2_3x3"  # its ResNeXt-101-32x8d was trained on divided pixels
+TORCHVISION = "detectron2_torchvision"  # bodies of torchvision: RGB, divided
+STD = {FAIR: (57.375, 57.12, 58.395), TORCHVISION: (58.395, 57.12, 57.375)}
 
 
 def table(names: Collection[str], *, ours: bool = False) -> NameTable:
@@ -131,44 +128,41 @@ def translate(arrays: Arrays, about: Mapping[str, Any]) -> Translated:
     """
     names = table(arrays)
     here = {names.ours(n) or n: a for n, a in arrays.items() if not NO_WEIGHTS.search(n)}
-    options, remarks = _images(arrays, here)
+    convention, options, remarks = _images(arrays, here)
     options |= _anchors(arrays)
-    return Translated(SYSTEM, here, SYSTEM, options, None, 1e-5, remarks)
+    return Translated(SYSTEM, here, convention, options, None, 1e-5, remarks)
 
 
-def _images(arrays: Arrays, here: Arrays) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _images(arrays: Arrays, here: Arrays) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """What the network is given, and where its bottlenecks have their stride.
 
     Bodies of MSRA see BGR pixels as they are and halve the map in the first 1x1 convolution; FAIR's
-    ResNeXt divides them, torchvision's bodies are RGB, and both halve it in the 3x3, as those
-    networks do that have group norm or trained norms.
+    ResNeXt divides them, torchvision's bodies are RGB, and both halve it in the 3x3. Old files of
+    the zoo say the pixels' mean and deviation; of others the first norm shows whether they were
+    divided.
     """
-    stem, norm = "backbone.body.conv1", "backbone.body.bn1"
     mean, std = (arrays.get(f"pixel_{kind}") for kind in ("mean", "std"))
-    grouped = _is_grouped(here)
     if mean is not None and std is not None and mean.size == std.size == 3:
-        mean, std = (np.round(a.astype(np.float64).ravel(), 3).tolist() for a in (mean, std))
-        found: dict[str, Any] = {}
-        if mean[0] > mean[2]:
-            found = {"channels": "rgb", "pixel_mean": mean}
-        if std != [1.0] * 3:
-            found["pixel_std"] = std
-        return found | _stride(here, bool(found) or grouped), ()
-    whole = sees_whole_pixels(here, stem, norm)
-    if grouped and is_affine(here, norm):
-        return {"pixel_std": FAIR_STD, "stride_in_1x1": False}, ()
-    if whole is False:
-        said = "pixels divided and in the order RGB, as of torchvision's bodies"
-        return {**RGB, "stride_in_1x1": False}, (said,)
-    return _stride(here, grouped), ()
+        means, stds = (np.round(a.astype(np.float64).ravel(), 3).tolist() for a in (mean, std))
+        convention = TORCHVISION if means[0] > means[2] else SYSTEM if stds == [1.0] * 3 else FAIR
+        if convention != SYSTEM and np.abs(np.subtract(stds, STD[convention])).max() > 0.01:
+            return convention, {"pixel_std": stds}, ()
+        return convention, _late_stride(here) if convention == SYSTEM else {}, ()
+    norm = "backbone.body.bn1"
+    if _is_grouped(here) and is_affine(here, norm):
+        return FAIR, {}, ()
+    if sees_whole_pixels(here, "backbone.body.conv1", norm) is False:
+        if _is_grouped(here):
+            return FAIR, {}, ("its pixels taken for BGR, as of FAIR's ResNeXt",)
+        return TORCHVISION, {}, ("its pixels taken for RGB, as of torchvision's bodies",)
+    return SYSTEM, _late_stride(here), ()
 
 
-def _stride(here: Arrays, late: bool) -> dict[str, Any]:
-    """Whether the stride is in the 3x3 convolution, against the convention."""
-    normed = "backbone.fpn.inner_blocks.0.1.weight" in here  # configs/Misc: GN and SyncBN
+def _late_stride(here: Arrays) -> dict[str, Any]:
+    """The stride is in the 3x3 convolution of ResNeXts, and in configs/Misc with GN and SyncBN."""
+    normed = "backbone.fpn.inner_blocks.0.1.weight" in here
     scratch = "rpn.head.conv.1.0.weight" in here  # new_baselines, which leave it in the 1x1
-    group = "backbone.body.bn1.weight" in here and "backbone.body.bn1.running_var" not in here
-    return {"stride_in_1x1": False} if late or group or (normed and not scratch) else {}
+    return {"stride_in_1x1": False} if _is_grouped(here) or (normed and not scratch) else {}
 
 
 def _is_grouped(here: Arrays) -> bool:
