@@ -50,6 +50,8 @@ class Body:
             name = f"a residual network of {blocks} blocks"
         else:
             name = f"a ResNet-{depth}"
+            if self.groups > 1:
+                name = f"a ResNeXt-{depth}-{self.groups}x{self.width // self.groups}d"
         kind = "bottleneck" if self.block == "bottleneck" else "basic block"
         many = "s" * (self.layers[0] != 1)
         return f"{name} (stage 1 has {self.layers[0]} {kind}{many}, {self.channels} channels)"

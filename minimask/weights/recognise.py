@@ -23,6 +23,10 @@ from minimask.weights.titles import classes_of, title_of
 
 BY_SIZES = ("mask_rcnn", "faster_rcnn", "keypoint_rcnn", "mask_keypoint_rcnn", "retinanet")
 KIND_ONLY = {"rpn": ("object",), "keypoint_rcnn": ("person",)}
+READ = (
+    "minimask reads Mask, Faster, Fast and Keypoint R-CNNs on residual networks, and torchvision's "
+    "RetinaNets"
+)
 NO_NETWORK = "no network that is known here"
 # choices that are no news in a line about a network
 _UNSAID = ("anchor_sizes", "norm", "min_size", "max_size")
@@ -167,7 +171,7 @@ def _unknown(shapes: Shapes) -> str:
     body = body_of(shapes) or body_of(shapes, "backbone.body.")
     other = others.title_of(shapes)
     if other is not None:
-        return f"{other}; minimask reads R-CNNs (Mask, Faster, Fast, Keypoint) and RetinaNets"
+        return f"{other}; {READ}"
     if body is not None:
         also = ", with a classifier of images" if "fc.weight" in shapes else ""
         return f"{body}{also}, but no detector: give it as --backbone-weights"
