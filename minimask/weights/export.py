@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minimask.system.files import write_whole
-from minimask.weights.systems import COUNTER, detectron2
+from minimask.weights.systems import detectron2
 
 if TYPE_CHECKING:
     from minimask.nn import Module
@@ -79,6 +79,5 @@ def _named_as_detectron2(arrays: dict[str, np.ndarray], path: Path) -> dict[str,
 
 
 def _pickled(arrays: dict[str, np.ndarray]) -> bytes:
-    """As its model zoo has them; names alone, for it would else guess which is which."""
-    plain = {n: a.copy() for n, a in arrays.items() if not (n.endswith(COUNTER) and not a.any())}
-    return pickle.dumps({"model": plain, "__author__": "minimask"}, protocol=2)
+    """As its model zoo has them: beside an author it takes names as they are."""
+    return pickle.dumps({"model": arrays, "__author__": "minimask"}, protocol=2)
