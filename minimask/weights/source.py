@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from minimask.weights.files import read_weights
-from minimask.weights.names import current_name
+from minimask.weights.files import read_contents
+from minimask.weights.names import current_name, without_prefix
 
-FILES = (".safetensors", ".npz", ".pth", ".pt")
+FILES = (".safetensors", ".npz", ".pth", ".pt", ".pkl", ".h5")
 COUNTER = "num_batches_tracked"
 
 
@@ -55,8 +55,8 @@ def read_source(path: str | PathLike[str]) -> Source:
     """Read weights from wherever they are.
 
     Args:
-        path: a file (`.safetensors`, `.npz`, `.pth`, `.pt`), a run's folder (its final weights,
-            or else its newest checkpoint), or a checkpoint's folder.  Averaged weights are taken
+        path: a file of any kind that `read_contents` knows, a run's folder (its final weights, or
+            else its newest checkpoint), or a checkpoint's folder.  Averaged weights are taken
             where there are any.
 
     Raises:
@@ -67,29 +67,11 @@ def read_source(path: str | PathLike[str]) -> Source:
     file, config = path, None
     if path.is_dir():
         file, config = _in_folder(path)
-    arrays = {current_name(name): array for name, array in read_weights(file).items()}
+    contents = read_contents(file)
+    plain = without_prefix(contents.arrays)
+    arrays = {current_name(name): array for name, array in plain.items()}
     arrays.pop("ema.steps", None)  # counts the updates of averaged weights
-    return Source(file, arrays, config or config_in(file))
-
-
-def config_in(path: Path) -> dict[str, Any] | None:
-    """The `model.config` that a run writes into its weights; None: another kind of file.
-
-    Raises:
-        ValueError: a damaged safetensors file.
-    """
-    if path.suffix != ".safetensors":
-        return None
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as file:
-            config = json.loads((file.metadata() or {})["minimask"])["model"]
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged, or no safetensors file ({error})") from None
-    except (KeyError, ValueError, TypeError):
-        return None
-    return config if isinstance(config, dict) and config else None
+    return Source(file, arrays, config or contents.config)
 
 
 def check_values(
