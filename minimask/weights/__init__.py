@@ -13,9 +13,9 @@ from minimask.weights.backbone import transfer_backbone
 from minimask.weights.export import export_weights
 from minimask.weights.files import read_weights, save_weights
 from minimask.weights.load import load_weights
+from minimask.weights.readers.contents import UnsafeFileError
 from minimask.weights.recognise import Recognised, recognise
 from minimask.weights.source import Source, read_source
-from minimask.weights.torch_files import UnsafeFileError
 from minimask.weights.transfer import Transfer, transfer_weights
 
 __all__ = ["Recognised", "Source", "Transfer", "UnsafeFileError", "export_weights"]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from minimask.weights.epsilon import epsilon_of
-from minimask.weights.files import read_weights
+from minimask.weights.files import read_contents
 from minimask.weights.recognise import recognise_translated
 from minimask.weights.systems import COUNTER, Translated, translate
 
-FILES = (".safetensors", ".npz", ".pth", ".pt")
+FILES = (".safetensors", ".npz", ".pth", ".pt", ".pkl", ".h5")
 MINIMASK = "minimask"
 
 
@@ -69,8 +69,8 @@ def read_source(path: str | PathLike[str]) -> Source:
     """Read weights from wherever they are.
 
     Args:
-        path: a file (`.safetensors`, `.npz`, `.pth`, `.pt`), a run's folder (its final weights,
-            or else its newest checkpoint), or a checkpoint's folder.  Averaged weights are taken
+        path: a file of any kind that `read_contents` knows, a run's folder (its final weights, or
+            else its newest checkpoint), or a checkpoint's folder.  Averaged weights are taken
             where there are any.
 
     Raises:
@@ -81,8 +81,8 @@ def read_source(path: str | PathLike[str]) -> Source:
     file, config = path, None
     if path.is_dir():
         file, config = _in_folder(path)
-    config = config or config_in(file)
-    return from_arrays(file, read_weights(file), config=config)
+    contents = read_contents(file)
+    return from_arrays(file, contents.arrays, contents.about, config or contents.config)
 
 
 def from_arrays(
@@ -122,26 +122,6 @@ def recognised(translated: Translated) -> tuple[dict[str, Any] | None, str]:
     except ValueError as error:
         return None, str(error)
     return found.config, found.words
-
-
-def config_in(path: Path) -> dict[str, Any] | None:
-    """The `model.config` that a run writes into its weights; None: another kind of file.
-
-    Raises:
-        ValueError: a damaged safetensors file.
-    """
-    if path.suffix != ".safetensors":
-        return None
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "numpy") as file:
-            config = json.loads((file.metadata() or {})["minimask"])["model"]
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged, or no safetensors file ({error})") from None
-    except (KeyError, ValueError, TypeError):
-        return None
-    return config if isinstance(config, dict) and config else None
 
 
 def check_values(

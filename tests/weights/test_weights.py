@@ -278,7 +278,7 @@ def test_a_pickled_command_really_would_run_otherwise(tmp_path):
         ({"x": tensor(Storage("FloatStorage", "0", -6), (3,), (1,))}, "unknown type or size"),
         ({"x": tensor(Storage("FloatStorage", "0", 10**12), (3,), (1,))}, "expected 4000000000000"),
         ({"x": tensor(Storage("FloatStorage", "9", 6), (3,), (1,))}, "data/9: expected 24 bytes"),
-        ({"x": 3}, "'x' is none"),
+        ({"x": 3}, "it holds none: 'x' is int"),
         ([1, 2], "expected a dict of tensors, got list"),
     ],
 )
@@ -328,14 +328,14 @@ def test_other_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file of weights"):
         read_weights(tmp_path / "missing.pth")
     (tmp_path / "x.onnx").write_bytes(b"abc")
-    with pytest.raises(ValueError, match=r"x.onnx: expected one of .safetensors"):
+    with pytest.raises(ValueError, match=r"x.onnx: plain text; expected a file of weights"):
         read_weights(tmp_path / "x.onnx")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(ValueError, match=r"text.pth: "):
         read_weights(tmp_path / "text.pth")
     with tarfile.open(tmp_path / "tar.pth", "w") as archive:
         archive.add(__file__, arcname=os.path.basename(__file__))
-    with pytest.raises(ValueError, match=r"the tar layout of torch before 0.1.10 is not read"):
+    with pytest.raises(ValueError, match=r"the tar layout of torch before 0.1.10 is not"):
         read_weights(tmp_path / "tar.pth")
 
 
@@ -348,7 +348,7 @@ def test_npz_files_with_objects_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"z.npz: a single array"):
         read_weights(tmp_path / "z.npz")
     (tmp_path / "y.npz").write_bytes(b"PK\x03\x04nothing")
-    with pytest.raises(ValueError, match=r"y.npz: damaged npz file"):
+    with pytest.raises(ValueError, match=r"y.npz: damaged archive"):
         read_weights(tmp_path / "y.npz")
 
 
