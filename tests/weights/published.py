@@ -2,7 +2,7 @@
 
 Written from the systems' own descriptions of their networks, without the product's tables of names,
 so that the two can be compared. Sources: detectron2's model_zoo.py and configs/, mmdetection's
-metafile.yml of mask_rcnn, faster_rcnn and rpn, torchvision's models/detection, matterport's model.py.
+metafile.yml of mask_rcnn, faster_rcnn and rpn and its README, torchvision's models/detection, matterport's model.py.
 
     FILES                     all of them, each with what must be said about it
     file.arrays()             name -> array of that shape, of zeros that take no memory

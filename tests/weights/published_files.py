@@ -15,6 +15,7 @@ from published_torchvision import caffe2, classifier, detectron2_body, retinanet
 FAIR_STD = (57.375, 57.12, 58.395)
 LATE: dict[str, Any] = {"stride_in_1x1": False}
 LVIS = {"box_score_thresh": 0.0001, "box_detections_per_img": 300}
+FEW_CLASSES = {"ms-1x_coco-person": 1, "ms-1x_coco-person-bicycle-car": 3}
 FAMILIES = {"mask_rcnn": "Mask R-CNN", "faster_rcnn": "Faster R-CNN", "rpn": "RPN"}
 
 
@@ -164,6 +165,8 @@ def _mmdet(family: str, body: str, features: str, rest: str) -> Published:
     name = f"{family.replace('_', '-')}_{body}{join}{features}_{rest}"
     convention = "mmdet_caffe" if caffe else "mmdet"
     classes = 80 if family != "rpn" else 1
+    if rest in FEW_CLASSES:
+        given["classes"] = classes = FEW_CLASSES[rest]
     return Published("mmdet", name, partial(mmdet, **given), title, classes, convention, options)
 
 
@@ -180,10 +183,10 @@ def _metafiles() -> list[Published]:
             "x101-32x8d": ("1x_coco", "ms-poly-1x_coco", "ms-poly-3x_coco"),
         },
         "faster_rcnn": {
-            "r50-caffe": ("1x_coco", "ms-2x_coco", "ms-3x_coco"),
+            "r50-caffe": ("1x_coco", "ms-2x_coco", "ms-3x_coco", *FEW_CLASSES),
             "r50": (
                 *("1x_coco", "2x_coco", "ms-3x_coco"),
-                *("iou_1x_coco", "giou_1x_coco", "bounded-iou_1x_coco"),
+                *("iou_1x_coco", "giou_1x_coco", "bounded-iou_1x_coco", "tnr-pretrain_1x_coco"),
             ),
             "r101-caffe": ("1x_coco", "ms-3x_coco"),
             "r101": ("1x_coco", "2x_coco", "ms-3x_coco"),

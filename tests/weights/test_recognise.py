@@ -81,7 +81,7 @@ def test_unusual_anchors_are_not_guessed():
         ({"backbone.bottom_up.stem.conv1.weight": (64,)}, "names as in detectron2"),
         ({"rpn_head.rpn_conv.weight": (64,)}, "names as in mmdet"),
         ({"mrcnn_mask_conv1/kernel:0": (64,)}, "mrcnn_mask_conv1 is none of matterport's Mask R"),
-        ({"model.0.conv.weight": (64,)}, "a YOLO; minimask reads R-CNNs"),
+        ({"model.0.conv.weight": (64,)}, "a YOLO; minimask reads Mask"),
     ],
 )
 def test_other_files_are_described(shapes, words):

@@ -29,6 +29,8 @@ _MASK_LAYER = re.compile(r"^roi_heads\.mask_head\.mask_fcn(\d+)\.(weight|bias)$"
 # a parameter of each of the first detectors as it was called then
 _OLD = ("rpn.head.conv.weight", "head.classification_head.conv.0.weight")
 _OLD_PYRAMID = "backbone.fpn.inner_blocks.0.weight"
+# arrays of the first Mask, Faster and Keypoint R-CNN and of the first RetinaNet
+FIRST_FILES = (307, 295, 313, 301)
 _STATISTICS = "backbone.body.bn1.running_var"
 # the first keypoint detector, which has the same names and was trained with an epsilon
 _LEGACY = "keypointrcnn_resnet50_fpn_coco-9f466800"
@@ -50,10 +52,13 @@ def current_name(name: str) -> str:
 
 
 def without_epsilon(names: Collection[str]) -> bool:
-    """Whether these are the names of the first files: old ones, frozen norms, no counters."""
+    """Whether these are the names of the first files: old ones, frozen norms, no counters.
+
+    All four are of a ResNet-50, and by their number of arrays.
+    """
     old = _OLD_PYRAMID in names and any(name in names for name in _OLD)
     counted = any(name.endswith(COUNTER) for name in names)
-    return old and _STATISTICS in names and not counted
+    return len(names) in FIRST_FILES and old and _STATISTICS in names and not counted
 
 
 def translate(arrays: Arrays, about: Mapping[str, Any]) -> Translated:
