@@ -25,12 +25,12 @@ def choices_of(system: str, seen: Anatomy, model: str, convention: str) -> dict[
         model: name of its factory.
         convention: the style that was seen in the weights.
     """
-    from minimask.models.factory import takes
-    from minimask.models.system_configs import SYSTEM_CONFIGS
-
     kind = _kind(system, seen, convention)
     if kind is None:
         return {}
+    from minimask.models.factory import takes
+    from minimask.models.system_configs import SYSTEM_CONFIGS
+
     options = dict(SYSTEM_CONFIGS[kind].options)
     if seen.kind == "rpn":
         options |= _FIRST_STAGE.get((system, seen.features), {})
