@@ -69,9 +69,9 @@ class Recording:
         self.system, self.name = system, name
         at = folder / system
         self.meta = json.loads((at / f"{name}_meta.json").read_text())
-        self.forward = _read(at / f"{name}_forward.npz")
+        self.forward = read(at / f"{name}_forward.npz")
         has_step = f"{name}_train.npz" in self.meta["files"]
-        self.step = _read(at / f"{name}_train.npz") if has_step else None
+        self.step = read(at / f"{name}_train.npz") if has_step else None
         (weights,) = (n for n in self.meta["files"] if n.endswith((".pth", ".pkl")))
         arrays = arrays_of(at / weights)
         table = {"torchvision": [], "mmdet": MMDET, "detectron2": DETECTRON2}[system]
@@ -166,20 +166,21 @@ def assert_stage(name, ours, recorded, bound=STAGE):
     assert error < bound, name
 
 
-def in_double(recording):
+def in_double(model):
     """The same network with every number in float64."""
-    model = mm.models.build(recording.model.config)
-    model.load_state_dict(recording.model.state_dict())
-    for module in model.modules():
+    double = mm.models.build(model.config)
+    double.load_state_dict(model.state_dict())
+    for module in double.modules():
         for name, value in list(vars(module).items()):
             if isinstance(value, Tensor):
                 value.data = value.data.astype(np.float64)
             elif isinstance(value, np.ndarray) and value.dtype == np.float32:
                 setattr(module, name, value.astype(np.float64))
-    return model.eval()
+    return double.eval()
 
 
-def _read(path):
+def read(path):
+    """All arrays of an archive."""
     with np.load(path) as archive:
         return dict(archive)
 
