@@ -94,7 +94,7 @@ FIELD_WORDS: dict[str, FieldWords] = {
         f"{_DETECTRON2}modeling/backbone/resnet.py",
     ),
     "box_corners": FieldWords(
-        "Whether boxes end at the edges of their last pixels or at those pixels themselves, so that "
+        "Whether boxes end at the edges of their last pixels or at those pixels, so that "
         "widths count one less.",
         f"{_MATTERPORT}utils.py: norm_boxes",
     ),
@@ -107,7 +107,7 @@ FIELD_WORDS: dict[str, FieldWords] = {
         f"{_MATTERPORT}utils.py: extract_bboxes",
     ),
     "mask_resize": FieldWords(
-        "Which pixels a mask keeps when it is resized: of equal cells, or counted from its corners.",
+        "Which pixels a mask keeps when it is resized: of equal cells, or between its corners.",
         f"{_TORCHVISION}transform.py; {_MATTERPORT}utils.py: resize_mask (SciPy's zoom)",
     ),
     "detection_boxes": FieldWords(

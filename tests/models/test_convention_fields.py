@@ -80,7 +80,7 @@ def test_every_field_is_read_or_said_to_be_unread(title, monkeypatch):
 @pytest.mark.parametrize("title", BY_FAMILY)
 def test_unread_fields_change_nothing(title):
     name = BY_FAMILY[title]
-    changes = {f: another(f, getattr(TORCHVISION, f)) for f in FAMILIES[name].unread}
+    changes = {f: another(f, getattr(TORCHVISION, f)) for f in FAMILIES[name].unread & FIELDS}
     changed = dataclasses.replace(TORCHVISION, **changes)
     for options in variants(name):
         before, after = (outcome(name, c, **options) for c in (TORCHVISION, changed))

@@ -120,16 +120,16 @@ def test_gradients(recording, training):
 def noise_of_body(recording, named):
     """How far two float32 gradients of the body may be apart: twice theirs from those in float64.
 
-    Where only the last map is known ReLUs below it fall either way, in their run and in ours; of
-    gradients of which only the norm was recorded, the middle one of the others' distances.
+    Where only the last map is known ReLUs below it fall either way, in their run and in ours, and
+    move the gradients of all layers before them: the largest distance counts for all.
     """
     _, exact, _ = run_step(recording, in_double(recording.model))
-    found = {}
+    found = [1e-3]
     for name, key in named.items():
         whole = recording.step.get(key.replace("grad_norm/", "grad/"))
         if name.startswith("backbone.body.") and whole is not None:
             distance = np.sqrt(((exact[name] - whole) ** 2).sum()) / float(recording.step[key])
-            found[name] = max(1e-3, 2 * distance)
-    middle = float(np.median(list(found.values())))
-    assert middle < 0.02
-    return {name: found.get(name, middle) for name in exact if name.startswith("backbone.body.")}
+            found.append(2 * distance)
+    print(f"gradients of the body: {max(found):.1e}")
+    assert max(found) < 0.04
+    return {name: max(found) for name in exact if name.startswith("backbone.body.")}
