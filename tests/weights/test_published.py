@@ -22,7 +22,11 @@ SHORT = (
     "mask_rcnn_resnet50",
     *("COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x", "COCO-Detection/rpn_R_50_C4_1x"),
     *("COCO-Detection/fast_rcnn_R_50_FPN_1x", "new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ"),
-    *("faster-rcnn_r50_fpn_1x_coco", "mask_rcnn_balloon", "keypointrcnn_resnet50_fpn_coco-fc266e95"),
+    *(
+        "faster-rcnn_r50_fpn_1x_coco",
+        "mask_rcnn_balloon",
+        "keypointrcnn_resnet50_fpn_coco-fc266e95",
+    ),
 )
 NARROW = Widths(stem=4, pyramid=16, box=32, conv=16, keypoint=16, rpn=32)
 RECORDED = {
