@@ -97,8 +97,8 @@ def _images(here: Arrays, config: str) -> tuple[str, dict[str, Any], tuple[str, 
     """The style of the body, and what it is given if not what goes with that style.
 
     "caffe": BGR pixels as they are, the stride in the first 1x1 convolution; "pytorch": RGB,
-    divided by the deviation, the stride in the 3x3. The configuration says it; where the file has none, the
-    first norm does, and one map alone, which its zoo has in caffe style only.
+    divided by the deviation, the stride in the 3x3. The configuration says it; where the file has
+    none, the first norm does, and one map alone, which its zoo has in caffe style only.
     """
     mean, std, style = MEAN.search(config), STD.search(config), STYLE.search(config)
     if mean and std and style:
