@@ -2,8 +2,9 @@
 
 What differs, and is put right exactly: kernels are (height, width, in, out); every convolution has
 a bias, although a norm follows; boxes are y x height width; the ratios of anchors are width by
-height, so their order is mirrored; the RPN has two scores for each anchor, background's and object's; the
-box head's layers are convolutions over the whole of a RoI; in both heads norms follow layers.
+height, so their order is mirrored; the RPN has two scores for each anchor, background's and
+object's; the box head's layers are convolutions over the whole of a RoI; in both heads norms follow
+layers.
 
 Source: model.py of matterport/Mask_RCNN 2.1.
 """
