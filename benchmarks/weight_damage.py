@@ -21,7 +21,20 @@ sys.path.append(str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "wei
 import made_files as made
 
 Damage = Callable[[bytes, Random], bytes]
-HUGE = (0, 1, 255, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
+HUGE = (
+    0,
+    1,
+    255,
+    2**16 - 1,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**40,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
 OPCODES = [ord(opcode.code) for opcode in pickletools.opcodes]
 
 
@@ -128,7 +141,9 @@ def swapped(data: bytes, random: Random) -> bytes:
     a, b = sorted(random.randrange(len(data)) for _ in range(2))
     if b + size > len(data) or a + size > b:
         return flip(data, random)
-    return data[:a] + data[b : b + size] + data[a + size : b] + data[a : a + size] + data[b + size :]
+    return (
+        data[:a] + data[b : b + size] + data[a + size : b] + data[a : a + size] + data[b + size :]
+    )
 
 
 def odd_number(data: bytes, random: Random) -> bytes:
@@ -137,7 +152,9 @@ def odd_number(data: bytes, random: Random) -> bytes:
     at = random.randrange(max(1, len(data) - size))
     if random.random() < 0.7:
         at = min(at, random.randrange(4096))
-    return data[:at] + (random.choice(HUGE) % 256**size).to_bytes(size, "little") + data[at + size :]
+    return (
+        data[:at] + (random.choice(HUGE) % 256**size).to_bytes(size, "little") + data[at + size :]
+    )
 
 
 ANY = (flip, flip_bit, flip_in_head, flip_in_tail, cut, hole, noise, zeros, twice, swapped)
@@ -217,7 +234,9 @@ def odd_directory(data: bytes, random: Random) -> bytes:
     begin = data.find(b"PK\x01\x02")
     if begin < 0:
         return flip_in_tail(data, random)
-    heads = [i for i in range(begin, len(data) - 4) if data[i : i + 4] in (b"PK\x01\x02", b"PK\x05\x06")]
+    heads = [
+        i for i in range(begin, len(data) - 4) if data[i : i + 4] in (b"PK\x01\x02", b"PK\x05\x06")
+    ]
     at, size = random.choice(heads) + random.randrange(4, 46), random.choice((1, 2, 4))
     value = (random.choice(HUGE) % 256**size).to_bytes(size, "little")
     return data[:at] + value + data[at + size :]
@@ -229,7 +248,21 @@ def odd_header(data: bytes, random: Random) -> bytes:
     try:
         header = json.loads(data[8 : 8 + length])
         name = random.choice([key for key in header if key != "__metadata__"])
-        odd = (None, -1, 0, 2**63, 1e300, "F8_E4M3", "BF16", "X", [], {}, [2**62, 4], [1] * 100, True)
+        odd = (
+            None,
+            -1,
+            0,
+            2**63,
+            1e300,
+            "F8_E4M3",
+            "BF16",
+            "X",
+            [],
+            {},
+            [2**62, 4],
+            [1] * 100,
+            True,
+        )
         kind = random.randrange(4)
         if kind == 0:
             header[name][random.choice(("dtype", "shape", "data_offsets"))] = random.choice(odd)

@@ -47,8 +47,8 @@ def build_for(config: Mapping[str, Any], shapes: Shapes) -> Any:
     for name, value in _numbers(config, "", 0):
         if not _allowed(name, value):
             raise ValueError(
-                f"its config says {_short(name)}={_short(value)}, which no network has; the file is "
-                "damaged, or made to do harm"
+                f"its config says {_short(name)}={_short(value)}, which no network has; the file "
+                "is damaged, or made to do harm"
             )
     there = sum(math.prod(shape) for shape in shapes.values())
     try:
