@@ -274,6 +274,11 @@ def _encoded(*arguments: Any) -> Any:
     return text  # its characters are the bytes; a copy could be asked for many times
 
 
+def _no_bytes(*_: Any) -> Any:
+    """`bytes()`: how protocol 2 writes those of an empty array."""
+    return b""
+
+
 def _dict(*arguments: Any) -> Any:
     """A dict: Python 2 wrote its keys and values as arguments, Python 3 writes them later."""
     found: dict[Any, Any] = {}
@@ -312,6 +317,7 @@ CALLS: dict[Global, Callable[..., Any]] = {
     Global("torch", "Size"): _shape,
     Global("numpy", "dtype"): _dtype,
     Global("_codecs", "encode"): _encoded,
+    **{Global(m, "bytes"): _no_bytes for m in ("builtins", "__builtin__")},
     **{Global(f"numpy.{core}.multiarray", "_reconstruct"): _array for core in ("core", "_core")},
     **{
         Global(f"numpy.{core}.numeric", "_frombuffer"): _array_from_buffer
