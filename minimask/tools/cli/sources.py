@@ -91,7 +91,7 @@ def _open_file(path: Path, architecture: str | None) -> Any:
         path: of the weights.
         architecture: name of the network; None: as the file says, or as its names and shapes show.
     """
-    from minimask import models
+    from minimask.models.bounded import build_for
     from minimask.weights import load_weights, read_source
     from minimask.weights.anatomy import anatomy
 
@@ -110,7 +110,10 @@ def _open_file(path: Path, architecture: str | None) -> Any:
         )
     elif source.words:
         typer.echo(f"{path}: {source.words}", err=True)
-    model = models.build(config)
+    try:
+        model = build_for(config, source.shapes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     load_weights(model, source)
     model.eval()
     return model
