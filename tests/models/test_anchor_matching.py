@@ -39,7 +39,10 @@ def test_the_papers_network_draws_no_anchor_across_the_border():
     outside = {}
     for convention in ("paper", "torchvision"):
         model = mm.models.maskrcnn_laptop(
-            Shapes.classes, convention=convention, stem_channels=8, anchor_sizes=(8, 16, 32, 48, 64)
+            Shapes(1, 64).classes,
+            convention=convention,
+            stem_channels=8,
+            anchor_sizes=(8, 16, 32, 48, 64),
         )
         with hooked(Recorder()) as recorder:
             model.losses([sample.image], [sample.target], rng=np.random.default_rng(0))
