@@ -17,8 +17,8 @@ from minimask.models.given_proposals import GridProposer
 from minimask.models.proposal_network import ProposalNetwork
 from minimask.models.rcnn import RCNN, CropHeads, CropNetwork, ImageItself
 from minimask.models.roi_heads import RoIHeads
-from minimask.models.rpn import RPN, RPNHead
-from minimask.models.two_stage import box_branch, make_body, make_features
+from minimask.models.rpn import RPN
+from minimask.models.two_stage import box_branch, judge_active, make_body, make_features, rpn_head
 
 SIZES = frozenset(fields_of(Architecture))
 MASKS = ("mask_", "keypoint_")
@@ -33,13 +33,14 @@ OF_POOLING = frozenset({"level_rule", "roi_aligned", "sampling_ratio"})
 OF_BOXES = frozenset(
     {
         *("background", "append_gt_boxes", "box_weights", "box_loss_divisor", "box_loss_beta"),
-        *("box_min_size", "best_class_only"),
+        *("box_min_size", "best_class_only", "fill_rois", "active_classes_only"),
     }
 )
 OF_ANCHORS = frozenset(
     {
         *("round_anchors", "anchor_offset", "anchor_order", "rpn_box_weights", "rpn_best_iou_min"),
         *("rpn_loss_divisor", "rpn_loss_beta", "rpn_min_size", "proposals_per_level"),
+        "proposal_limits",
     }
 )
 
@@ -61,7 +62,7 @@ def assemble_rpn(
     rng = np.random.default_rng(seed)
     backbone, anchors = make_features(a, c, rng)
     of_rpn = {name.removeprefix("rpn_"): v for name, v in among(options, RPN_OPTIONS).items()}
-    head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
+    head = rpn_head(a, backbone.channels, anchors.per_cell, rng)
     rpn = RPN(head, anchors, c, **of_rpn)
     return ProposalNetwork(backbone, rpn, **_shared(a, c, classes, config))
 
@@ -80,6 +81,7 @@ def assemble_fast(
     backbone, _ = make_features(a, c, rng)
     heads = box_branch(a, c, backbone, num_classes, rng)
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **_of_boxes(options))
+    judge_active(roi_heads, classes, c)
     return FastRCNN(backbone, roi_heads, _grid(options), **_shared(a, c, classes, config))
 
 
@@ -106,6 +108,7 @@ def assemble_rcnn(
     roi_heads = CropHeads(
         CropNetwork(body), predictor, num_classes, c, **crops, **_of_boxes(options)
     )
+    judge_active(roi_heads, classes, c)
     return RCNN(ImageItself(), roi_heads, _grid(options), **_shared(a, c, classes, config))
 
 

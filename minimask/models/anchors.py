@@ -16,6 +16,7 @@ import numpy as np
 from minimask.autograd.arrays import Array
 from minimask.autograd.hooks import stage
 from minimask.conventions import TORCHVISION, Convention
+from minimask.models.box_corners import from_edges
 from minimask.system.device import on_gpu, upload
 
 
@@ -77,6 +78,7 @@ class AnchorGenerator:
         """One entry of `sizes` per level of the pyramid: a size, or several, in pixels."""
         self.offset = convention.anchor_offset  # of the first anchor's center, in strides
         self.fixed_strides = convention.map_strides == "fixed"
+        self.corners = convention.box_corners
         per_level = [s if isinstance(s, Sequence) else (s,) for s in sizes]
         how: dict[str, Any] = {
             "round_corners": convention.round_anchors,
@@ -104,8 +106,8 @@ class AnchorGenerator:
             like: an array of the device they are needed on; default: the CPU.
 
         Returns:
-            Corners in pixels of the padded image. Do not change them: they are shared between
-            calls.
+            Corners in pixels of the padded image, named as the convention's `box_corners` says. Do
+            not change them: they are shared between calls.
         """
         if len(feature_shapes) != len(self.cells):
             raise ValueError(
@@ -135,7 +137,7 @@ class AnchorGenerator:
             self._level(cell, shape, image_shape)
             for cell, shape in zip(self.cells, feature_shapes, strict=True)
         ]
-        anchors = np.concatenate(levels)
+        anchors = from_edges(np.concatenate(levels), self.corners)
         anchors.flags.writeable = False
         return anchors
 

@@ -79,8 +79,11 @@ class RoIHeads(BoxBranch, MaskBranch, KeypointBranch):
             convention.roi_aligned,
             convention.map_strides == "fixed",
             pooled_levels,
+            convention.box_corners,
         )
-        self.append_gt_boxes = convention.append_gt_boxes
+        self.append_gt_boxes, self.crowds = convention.append_gt_boxes, convention.crowds
+        self.fill_rois = convention.fill_rois
+        self.active_classes: np.ndarray | None = None  # names of classes are the factory's
         best = convention.box_best_iou_min, convention.best_box_is_taken
         self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, *best)
         self.sampler = BalancedSampler(

@@ -19,9 +19,10 @@ from minimask.autograd.hooks import record, stage
 from minimask.conventions import TORCHVISION, Convention
 from minimask.data.sample import Target
 from minimask.models.anchors import AnchorGenerator, Anchors
+from minimask.models.box_corners import to_edges
 from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, small_normal
-from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
+from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling, spare_crowds
 from minimask.models.proposals import Four, filter_proposals
 from minimask.models.sealed import Sealed
 from minimask.models.transform import Batch, ImageTransform
@@ -33,14 +34,23 @@ class RPNHead(Module):
     """One small network that slides over every level of the pyramid."""
 
     def __init__(
-        self, channels: int, anchors_per_cell: int, rng: np.random.Generator, *, depth: int = 1
+        self,
+        channels: int,
+        anchors_per_cell: int,
+        rng: np.random.Generator,
+        *,
+        depth: int = 1,
+        width: int | None = None,  # channels of its own convolutions; None: the pyramid's
     ):
-        a = anchors_per_cell
+        a, width = anchors_per_cell, channels if width is None else width
         self.conv = Sequential(
-            *(ConvLayer(channels, channels, 3, rng, draw=small_normal) for _ in range(depth))
+            *(
+                ConvLayer(before, width, 3, rng, draw=small_normal)
+                for before in (channels, *[width] * (depth - 1))
+            )
         )
-        self.cls_logits = conv(channels, a, 1, rng, draw=small_normal)
-        self.bbox_pred = conv(channels, 4 * a, 1, rng, draw=small_normal)
+        self.cls_logits = conv(width, a, 1, rng, draw=small_normal)
+        self.bbox_pred = conv(width, 4 * a, 1, rng, draw=small_normal)
 
     def forward(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """For each level: objectness logits (N, A, H, W) and box deltas (N, 4 A, H, W)."""
@@ -82,6 +92,7 @@ class RPN(Sealed):
         self.box_weights = convention.rpn_box_weights
         self.delta_clamp = convention.delta_clamp
         self.per_level = convention.proposals_per_level
+        self.corners, self.crowds = convention.box_corners, convention.crowds
         self.loss_divisor, self.loss_beta = convention.rpn_loss_divisor, convention.rpn_loss_beta
         self.seal()
 
@@ -141,8 +152,18 @@ class RPN(Sealed):
         rng: np.random.Generator | None,
         samples: RecordedSampling | None = None,
     ) -> dict[str, Tensor]:
-        """loss_objectness and loss_rpn_box_reg of sampled anchors."""
-        matches = self.match(anchors.flat, [t.boxes for t in targets])
+        """loss_objectness and loss_rpn_box_reg of sampled anchors.
+
+        Anchors are compared with objects by their edges, also where all else counts pixels.
+        """
+        on_cpu = to_edges(anchors.on_cpu, self.corners)
+        gt_boxes = [to_edges(t.boxes, self.corners) for t in targets]
+        matches = self.match(to_edges(anchors.flat, self.corners), gt_boxes)
+        if self.crowds == "ignored":
+            matches = [
+                m if t.crowds is None else spare_crowds(m, on_cpu, to_edges(t.crowds, self.corners))
+                for m, t in zip(matches, targets, strict=True)
+            ]
         if samples is not None:
             sampled = list(zip(samples.anchors_positive, samples.anchors_negative, strict=True))
         else:
@@ -150,8 +171,8 @@ class RPN(Sealed):
             with stage("anchors, matching"):
                 sampled = [self.sampler(m, rng) for m in matches]
         target_deltas = [
-            anchor_targets(anchors.on_cpu, positive, m, t.boxes, self.box_weights)
-            for (positive, _), m, t in zip(sampled, matches, targets, strict=True)
+            anchor_targets(on_cpu, positive, m, boxes, self.box_weights)
+            for (positive, _), m, boxes in zip(sampled, matches, gt_boxes, strict=True)
         ]
         record("rpn/matches", matches)
         record("rpn/sampled", sampled)
