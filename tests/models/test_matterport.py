@@ -221,34 +221,198 @@ def test_pasted_masks(recording):
             np.testing.assert_array_equal(pasted, theirs)
 
 
-def in_double(recording):
-    """The same network with every number in float64."""
-    model = mm.models.build(recording.model.config)
-    model.load_state_dict(recording.model.state_dict())
-    for module in model.modules():
-        for name, value in list(vars(module).items()):
-            if isinstance(value, Tensor):
-                value.data = value.data.astype(np.float64)
-            elif isinstance(value, np.ndarray) and value.dtype == np.float32:
-                setattr(module, name, value.astype(np.float64))
-    return model.eval()
-
-
 def test_prediction(recording):
     """From the photo to the end: the same objects, in order.
 
-    Scores of two float32 runs are as far apart as each of them is from float64; a box's side that
-    is half a pixel from two whole ones may be rounded to either.
+    The scores of two float32 runs of these networks are 2e-4 apart, as far as each is from float64.
+    That much decides two things that theirs leaves to rounding: which whole pixel a side goes to
+    that lies half between two, and whether the last row of samples in a box that touches the lower
+    or right border is still inside the map, or 0.
     """
     recorded = recording.forward
-    (ours,) = recording.model.predict([recorded["image_u8"]])
+    with hooked(Recorder()) as recorder:
+        (ours,) = recording.model.predict([recorded["image_u8"]])
+    (((inner,),),) = (recorder.values("det/boxes"),)
+    boxes, labels, scores = detections_of(recording)
     np.testing.assert_array_equal(ours.labels, recorded["out/class_ids"] - 1)
-    away = np.abs(ours.boxes - recorded["out/rois"][:, [1, 0, 3, 2]])
-    print("sides of boxes that differ:", (away > 0).sum(), "of", away.size)
-    assert away.max() <= 1 and (away > 0).mean() < 0.02
+    assert np.abs(inner - boxes).max() < 0.01  # pixels of the network's input
     np.testing.assert_allclose(ours.scores, recorded["out/scores"], rtol=0, atol=5e-4)
+    floats = recording.transform().to_image(boxes)
+    undecided = np.abs(floats % 1 - 0.5) < 0.02
+    theirs = recorded["out/rois"][:, [1, 0, 3, 2]]
+    np.testing.assert_array_equal(ours.boxes[~undecided], theirs[~undecided])
     width = recorded["image_u8"].shape[1]
-    theirs = np.unpackbits(recorded["out/masks_packed"], axis=-1)[..., :width].astype(bool)
-    both, either = (ours.masks & theirs).sum(), (ours.masks | theirs).sum()
-    print("IoU of all masks:", both / either)
-    assert both / either > 0.97
+    masks = np.unpackbits(recorded["out/masks_packed"], axis=-1)[..., :width].astype(bool)
+    both, either = ((f(ours.masks, masks)).sum((1, 2)) for f in (np.logical_and, np.logical_or))
+    iou = np.where(either, both / np.maximum(either, 1), 1)
+    at_border = (boxes[:, 2:] >= recording.side - 1 - 1e-3).any(axis=1)
+    decided = ~(undecided.any(axis=1) | at_border)
+    print("IoU of masks:", np.sort(iou)[:4], "decided", decided.sum(), "of", len(iou))
+    assert decided.sum() >= len(iou) - 6 and iou[decided].min() > 0.998
+
+
+# --- a training step ---------------------------------------------------------------------------
+
+
+def test_boxes_and_mini_masks_of_the_objects(recording):
+    step = recording.step
+    convention = recording.model.convention
+    square = (recording.side, recording.side)
+    target = resize_target(recording.target(), recording.transform(), square, convention)
+    boxes = step["target/boxes"][:, [1, 0, 3, 2]]
+    np.testing.assert_array_equal(target.boxes + [0, 0, 1, 1], boxes)
+    small = mini_masks(target.masks, boxes)
+    theirs = np.unpackbits(step["target/mini_masks_packed"], axis=-1)[..., : len(boxes)]
+    np.testing.assert_array_equal(small, theirs.transpose(2, 0, 1))
+
+
+def find(boxes, among):
+    """The place of each box."""
+    distance = np.abs(boxes[:, None] - among).max(axis=2)
+    assert distance.min(axis=1).max() == 0
+    return distance.argmin(axis=1)
+
+
+def samples_of(recording):
+    """The recorded random choices."""
+    step = recording.step
+    match = in_our_order(step["rpn/match"])
+    labels, rois = step["roi/class_ids"][0], step["roi/rois"][0]
+    positive, negative = labels > 0, (labels == 0) & rois.any(axis=1)
+    proposals = step["fwd/rois"][0]
+    return RecordedSampling(
+        anchors_positive=[np.flatnonzero(match == 1)],
+        anchors_negative=[np.flatnonzero(match == -1)],
+        proposals=[recording.inner(proposals)],
+        regions_positive=[find(rois[positive], proposals)],
+        regions_negative=[find(rois[negative], proposals)],
+    )
+
+
+def maps_of(recording, name, count):
+    return [channels_first(recording.forward[f"{name}{i}"]) for i in range(count)]
+
+
+def with_recorded_maps(patch, recording):
+    """Let every stage of body and pyramid give the recorded map; gradients pass through it."""
+    backbone = recording.model.backbone
+    stages = [getattr(backbone.body, f"layer{i}") for i in range(1, 5)]
+    for stage, value in zip(stages, maps_of(recording, "body/", 4), strict=True):
+        patch.setattr(stage, "forward", replaced(stage.forward, [value]))
+    patch.setattr(backbone.fpn, "forward", replaced(backbone.fpn.forward, recording.pyramid()))
+
+
+def replaced(forward, values):
+    def forward_and_replace(x):
+        computed = forward(x)
+        tensors = computed if isinstance(computed, list) else [computed]
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor.data[...] = value
+        return computed
+
+    return forward_and_replace
+
+
+@pytest.fixture(scope="module")
+def training(recording):
+    """Losses, gradients and what was recorded on the way, with the recorded random choices."""
+    model, image = recording.model, recording.forward["image_u8"]
+    model.zero_grad()
+    with pytest.MonkeyPatch.context() as patch, hooked(Recorder()) as recorder:
+        with_recorded_maps(patch, recording)
+        losses = model.losses(
+            [image],
+            [recording.target()],
+            rng=np.random.default_rng(0),
+            samples=samples_of(recording),
+        )
+        sum(losses.values()).backward()
+    gradients = {n: p.grad for n, p in model.named_parameters() if p.requires_grad}
+    model.zero_grad()
+    return {name: loss.item() for name, loss in losses.items()}, gradients, recorder
+
+
+def test_anchors_are_matched_and_moved_alike(recording, training):
+    (matches,) = training[2].values("rpn/matches")[0]
+    match, count = in_our_order(recording.step["rpn/match"]), recording.step["rpn/match"] == 1
+    assert (matches[match == 1] >= 0).all() and (matches[match == -1] == BACKGROUND).all()
+    (ours,) = training[2].values("rpn/target_deltas")[0]
+    theirs = recording.step["rpn/bbox"][: count.sum()][:, [1, 0, 3, 2]]
+    # theirs come in the order of their anchors
+    order = np.argsort(in_our_order(np.arange(len(match)))[match == 1])
+    assert_stage("rpn/target_deltas", ours[order], theirs)
+
+
+def test_regions_have_the_same_targets(recording, training):
+    (ours,), step = training[2].values("roi/sampled")[0], recording.step
+    positive = step["roi/class_ids"][0] > 0
+    count, place = positive.sum(), np.argsort(samples_of(recording).regions_positive[0])
+    assert len(ours.boxes) == len(positive) and ours.positive.sum() == count
+    np.testing.assert_array_equal(
+        ours.labels[ours.positive], step["roi/class_ids"][0][positive][place]
+    )
+    deltas = step["roi/deltas"][0][positive][place][:, [1, 0, 3, 2]]
+    assert_stage("roi/deltas", ours.target_deltas[ours.positive], deltas)
+    theirs = np.unpackbits(step["roi/masks_packed"], axis=-1)[0, :count, :, :28][place]
+    np.testing.assert_array_equal(training[2].values("mask/targets")[0], theirs)
+
+
+LOSSES = {
+    "rpn_class_loss": "loss_objectness",
+    "rpn_bbox_loss": "loss_rpn_box_reg",
+    "mrcnn_class_loss": "loss_classifier",
+    "mrcnn_bbox_loss": "loss_box_reg",
+    "mrcnn_mask_loss": "loss_mask",
+}
+
+
+def test_losses(recording, training):
+    losses = training[0]
+    assert losses.keys() == set(LOSSES.values())
+    for theirs, ours in LOSSES.items():
+        value = float(recording.step[f"loss/{theirs}"])
+        print(f"{ours}: {losses[ours] / value - 1:.1e}")
+        assert losses[ours] == pytest.approx(value, rel=1e-4), ours
+
+
+def unfolded(recording, name, gradients):
+    """The gradients of a layer's own arrays, by the chain rule where a norm went into it here."""
+    weight, bias = (gradients.get(f"{place_of(name)}.{kind}") for kind in ("weight", "bias"))
+    norm, kernel = norm_of(name), recording.arrays[f"{name}/kernel"]
+    if norm is None or place_of(name).startswith("backbone."):
+        return {f"{name}/kernel": weight, f"{name}/bias": bias}
+    gamma, beta, mean, variance = (
+        recording.arrays[f"{norm}/{n}"] for n in ("gamma", "beta", "moving_mean", "moving_variance")
+    )
+    root = np.sqrt(variance + EPS)
+    flat = (weight * layout(name, kernel)).reshape(len(weight), -1).sum(axis=1)
+    along = bias * (recording.arrays[f"{name}/bias"] - mean)
+    factor = (gamma / root).reshape(-1, *[1] * (weight.ndim - 1))
+    return {
+        f"{name}/kernel": weight * factor,
+        f"{name}/bias": bias * gamma / root,
+        f"{norm}/gamma": (flat + along) / root,
+        f"{norm}/beta": bias,
+    }
+
+
+def test_gradients(recording, training):
+    step, compared = recording.step, 0
+    for layer in [n.split("/")[0] for n in recording.arrays if n.endswith("/kernel")]:
+        for name, ours in unfolded(recording, layer, training[1]).items():
+            key = name.replace("/", "_1/")
+            if ours is None or f"grad_norm/{key}" not in step:
+                continue
+            norm, whole = float(step[f"grad_norm/{key}"]), step.get(f"grad/{key}")
+            if layer == "rpn_class_raw":  # theirs has two logits: of object and background
+                norm /= np.sqrt(2)
+                whole = None if whole is None else whole / 2
+            exact = ours.astype(np.float64)
+            assert np.sqrt((exact**2).sum()) == pytest.approx(norm, rel=1e-3), name
+            compared += 1
+            if whole is not None:
+                theirs = layout(layer, whole) if name.endswith("kernel") else whole
+                theirs = rows(layer, theirs) if name.endswith("bias") else theirs
+                assert np.sqrt(((exact - theirs) ** 2).sum()) < 1e-3 * norm, name
+    print("gradients compared:", compared)
+    assert compared > 60
