@@ -108,7 +108,7 @@ def spare_crowds(matches: np.ndarray, boxes: np.ndarray, crowds: np.ndarray) -> 
     """
     if len(crowds) == 0:
         return matches
-    iou = box_iou(np.ascontiguousarray(crowds, np.float32), np.ascontiguousarray(boxes))
+    iou = box_iou(np.ascontiguousarray(crowds, boxes.dtype), np.ascontiguousarray(boxes))
     touching = iou.max(axis=0) >= CROWD_IOU
     return np.where((matches == BACKGROUND) & touching, IGNORED, matches)
 

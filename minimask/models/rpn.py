@@ -156,12 +156,12 @@ class RPN(Sealed):
 
         Anchors are compared with objects by their edges, also where all else counts pixels.
         """
-        on_cpu = to_edges(anchors.on_cpu, self.corners)
+        edges = anchors.edges
         gt_boxes = [to_edges(t.boxes, self.corners) for t in targets]
-        matches = self.match(to_edges(anchors.flat, self.corners), gt_boxes)
+        matches = self.match(anchors.flat if self.corners == "edges" else edges, gt_boxes)
         if self.crowds == "ignored":
             matches = [
-                m if t.crowds is None else spare_crowds(m, on_cpu, to_edges(t.crowds, self.corners))
+                m if t.crowds is None else spare_crowds(m, edges, to_edges(t.crowds, self.corners))
                 for m, t in zip(matches, targets, strict=True)
             ]
         if samples is not None:
@@ -171,7 +171,7 @@ class RPN(Sealed):
             with stage("anchors, matching"):
                 sampled = [self.sampler(m, rng) for m in matches]
         target_deltas = [
-            anchor_targets(on_cpu, positive, m, boxes, self.box_weights)
+            anchor_targets(edges, positive, m, boxes, self.box_weights)
             for (positive, _), m, boxes in zip(sampled, matches, gt_boxes, strict=True)
         ]
         record("rpn/matches", matches)
@@ -240,7 +240,7 @@ def match_anchors(
     Computed where the anchors (B, 4) are.
     """
     matches = [
-        matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), anchors)
+        matcher(upload(np.ascontiguousarray(b, anchors.dtype), anchors, "gt boxes"), anchors)
         for b in gt_boxes
     ]
     if not on_gpu(anchors):
@@ -279,8 +279,8 @@ def anchor_targets(
 
     `anchors` (B, 4), `positive` their indices, `matches` (B,) the object of each among `gt_boxes`.
     """
-    matched = gt_boxes[matches[positive]].astype(np.float32)
-    return box_ops.encode(matched, anchors[positive], box_weights)
+    matched = gt_boxes[matches[positive]].astype(anchors.dtype)
+    return box_ops.encode(matched, anchors[positive], box_weights).astype(np.float32, copy=False)
 
 
 @stage("RPN loss")
