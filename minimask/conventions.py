@@ -145,6 +145,8 @@ class Convention:
     box_min_size: float | None = 1e-2
     # RoIs to learn classes from are filled up to their number with empty background boxes
     fill_rois: bool = False
+    # the gradient of the box loss also reaches the first stage, see minimask.models.moving_targets
+    moving_targets: bool = False
     # RoIs taken for a class that the data lacks (named "N/A") are not learned classes from
     active_classes_only: bool = False
     best_class_only: bool = False  # an RoI yields only its most probable class
@@ -310,6 +312,7 @@ MATTERPORT = Convention(
     box_loss_beta=1.0,
     box_min_size=None,
     fill_rois=True,
+    moving_targets=True,
     active_classes_only=True,
     best_class_only=True,
     mask_target="mini",

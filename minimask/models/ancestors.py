@@ -34,6 +34,7 @@ OF_BOXES = frozenset(
     {
         *("background", "append_gt_boxes", "box_weights", "box_loss_divisor", "box_loss_beta"),
         *("box_min_size", "best_class_only", "fill_rois", "active_classes_only"),
+        "moving_targets",
     }
 )
 OF_ANCHORS = frozenset(
@@ -139,7 +140,7 @@ FAST_RCNN = Family(
     "Fast R-CNN",
     (_without("rpn_", "anchor_", "aspect_", *MASKS) | BOX_OPTIONS | GRID),
     assemble_fast,
-    unread=OF_MASKS | OF_ANCHORS,
+    unread=OF_MASKS | OF_ANCHORS | {"moving_targets"},
 )
 R_CNN = Family(
     "R-CNN",
@@ -148,5 +149,5 @@ R_CNN = Family(
     | GRID
     | CROPS,
     assemble_rcnn,
-    unread=OF_MASKS | OF_ANCHORS | OF_POOLING,
+    unread=OF_MASKS | OF_ANCHORS | OF_POOLING | {"moving_targets"},
 )

@@ -6,6 +6,7 @@ Letters: R RoIs of all images, K classes with background.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from minimask.models import box_head as boxes_of
 from minimask.models.box_head import Four, SampledRoIs
 from minimask.models.detections import Instances
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling, spare_crowds
+from minimask.models.moving_targets import Origins, moving_deltas
 from minimask.models.roi_branch import RoIBranch
 from minimask.models.roi_pooling import as_rois
 from minimask.models.transform import Batch
@@ -109,6 +111,17 @@ class BoxBranch(RoIBranch):
             self.box_weights,
         )
         return SampledRoIs(boxes, labels, np.maximum(matched, 0), target_deltas, positive)
+
+    def follow(self, sampled: SampledRoIs, target: Target, origins: Origins) -> SampledRoIs:
+        """The same RoIs with regression targets that move with them.
+
+        Objects that joined the proposals come from no anchor: with those the nearest one's moves.
+        """
+        if not sampled.positive.any():
+            return sampled
+        boxes = origins.moving(sampled.boxes[sampled.positive])
+        objects = target.boxes[sampled.matched[sampled.positive]]
+        return replace(sampled, moving=moving_deltas(objects, boxes, self.box_weights))
 
     def box_losses(
         self, pyramid: Sequence[Tensor], sampled: Sequence[SampledRoIs], batch: Batch

@@ -126,6 +126,8 @@ class SampledRoIs:
     matched: np.ndarray  # (R,) int64
     target_deltas: np.ndarray  # (R, 4) regression targets; 0 for background
     positive: np.ndarray  # (R,) bool: stands for an object
+    # (positives, 4) the regression targets, with a gradient; None: they stay where they are
+    moving: Tensor | None = None
 
     def filled(self, count: int, background_class: int) -> SampledRoIs:
         """With empty boxes of background behind them, so that they are `count` at least."""
@@ -177,6 +179,10 @@ def box_loss(
     pred_deltas = per_class[upload(positives, like), upload(labels[positives], like)]
     count = 4.0 * max(len(positives), 1) if divisor == "positives" else float(len(labels))
     target_deltas = upload(target_deltas, like, "RoI targets")
+    moving = [s.moving for s in sampled if s.moving is not None]
+    if moving:
+        pred_deltas = pred_deltas - ops.concatenate(moving)
+        target_deltas = target_deltas - target_deltas
     loss = F.smooth_l1(pred_deltas, target_deltas, beta=beta, reduction="sum")
     if active is not None:
         learned = np.flatnonzero(active[download(logits.data.argmax(axis=1), "classes")])

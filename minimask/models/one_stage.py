@@ -114,7 +114,7 @@ UNREAD = frozenset(
         *("rpn_loss_divisor", "rpn_loss_beta", "rpn_min_size", "proposals_per_level"),
         *("level_rule", "roi_aligned", "sampling_ratio", "background", "append_gt_boxes"),
         *("box_weights", "box_loss_divisor", "box_min_size", "fill_rois", "active_classes_only"),
-        *("proposal_limits", "crowds"),
+        *("proposal_limits", "crowds", "moving_targets"),
         *("best_class_only", "mask_target", "mask_target_aligned", "paste"),
     }
 )

@@ -23,11 +23,15 @@ from minimask.models.box_corners import to_edges
 from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, small_normal
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling, spare_crowds
+from minimask.models.moving_targets import Origins
 from minimask.models.proposals import Four, filter_proposals
 from minimask.models.sealed import Sealed
 from minimask.models.transform import Batch, ImageTransform
 from minimask.nn import Module, Sequential
 from minimask.system.device import download, on_gpu, upload
+
+# Of every level objectness logits (N, A, H, W) and deltas (N, 4 A, H, W); the anchors
+Judged = tuple[list[Tensor], list[Tensor], Anchors]
 
 
 class RPNHead(Module):
@@ -93,6 +97,7 @@ class RPN(Sealed):
         self.delta_clamp = convention.delta_clamp
         self.per_level = convention.proposals_per_level
         self.corners, self.crowds = convention.box_corners, convention.crowds
+        self.moving_targets = convention.moving_targets
         self.loss_divisor, self.loss_beta = convention.rpn_loss_divisor, convention.rpn_loss_beta
         self.seal()
 
@@ -120,7 +125,19 @@ class RPN(Sealed):
             Of each image the proposals (R, 4) in the network's input, best first, on the CPU; and
             with targets loss_objectness and loss_rpn_box_reg.
         """
-        objectness, deltas, anchors = self.judge(pyramid, batch)
+        return self.decide(self.judge(pyramid, batch), batch, targets, rng, samples, training)
+
+    def decide(
+        self,
+        judged: Judged,
+        batch: Batch,
+        targets: Sequence[Target] | None,
+        rng: np.random.Generator | None,
+        samples: RecordedSampling | None,
+        training: bool = False,
+    ) -> tuple[list[np.ndarray], dict[str, Tensor]]:
+        """What `forward` gives, from what `judge` gave."""
+        objectness, deltas, anchors = judged
         losses = {}
         if targets is not None:
             losses = self.losses(objectness, deltas, anchors, targets, rng, samples)
@@ -130,9 +147,7 @@ class RPN(Sealed):
         found = self.propose(objectness, deltas, anchors.levels, batch.transforms, training)
         return [boxes for boxes, _ in found], losses
 
-    def judge(
-        self, pyramid: Sequence[Tensor], batch: Batch
-    ) -> tuple[list[Tensor], list[Tensor], Anchors]:
+    def judge(self, pyramid: Sequence[Tensor], batch: Batch) -> Judged:
         """Of every level objectness logits (N, A, H, W) and deltas (N, 4 A, H, W); the anchors."""
         objectness, deltas = self.head(pyramid)
         for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
@@ -142,6 +157,13 @@ class RPN(Sealed):
         anchors = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
         record("rpn/anchors", anchors.on_cpu)
         return objectness, deltas, anchors
+
+    def origins(self, judged: Judged, batch: Batch) -> list[Origins]:
+        """Of each image what its proposals come from, for gradients that follow them."""
+        _, deltas, anchors = judged
+        flat = flatten_levels(deltas, 4)
+        how = self.box_weights, self.delta_clamp
+        return [Origins(flat[n], anchors.on_cpu, t, *how) for n, t in enumerate(batch.transforms)]
 
     def losses(
         self,

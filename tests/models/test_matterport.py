@@ -3,8 +3,6 @@
 Its boxes are normalized and begin with y; `Matterport.inner` says them as the network here does.
 """
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from recorded_matterport import EPS, Matterport, channels_first, layout, norm_of
 import minimask as mm
 from minimask.autograd import Tensor, no_grad
 from minimask.autograd.hooks import Recorder, hooked
-from minimask.models import RecordedSampling, box_head, mask_head
+from minimask.models import RecordedSampling, box_head
 from minimask.models.matcher import BACKGROUND
 from minimask.models.mini_masks import mini_masks
 from minimask.models.paste import paste_mask
