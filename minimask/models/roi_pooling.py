@@ -108,7 +108,7 @@ class RoIPooler:
 
         Args:
             pyramid: levels (N, C, H, W), finest first; no more than `self.levels` are used.
-            rois: (R, 5) image index and box in pixels of the network's input, as `corners` names it.
+            rois: (R, 5) image index and box in pixels of the network's input, by `corners`.
             output_size: P.
             image_height: of the padded input; the levels' strides follow from it.
 
