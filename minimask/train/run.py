@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,9 @@ from minimask.train.start import start_model
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
     from minimask.data.skeleton import Skeleton
+
+
+Make = Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], Any]
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,13 @@ class OpenedRun:
     step: int
 
 
-def open_run(path: str | Path) -> OpenedRun:
+def open_run(path: str | Path, make: Make | None = None) -> OpenedRun:
     """The model of a run, or of one of its checkpoints.
 
     Args:
         path: a run's folder (its final weights, or else its newest checkpoint), one of its
             checkpoints, or the final `model.safetensors` (also one of before it trained on).
+        make: builds the model from its config and the shapes of its weights; default: as they say.
 
     Raises:
         FileNotFoundError: there is no run, or it has no weights yet.
@@ -65,7 +70,7 @@ def open_run(path: str | Path) -> OpenedRun:
             f"{run}: its model was put together by hand and has no config to build it from; make "
             f"it again as you did, then mm.load_weights(model, {str(run / 'model.safetensors')!r})"
         )
-    model = _filled(config, arrays, weights)
+    model = _filled(config, arrays, weights, make)
     model.eval()
     return OpenedRun(model, settings, weights, step)
 
@@ -132,13 +137,15 @@ def _run_of(path: Path) -> Path:
     raise FileNotFoundError(f"{path} is no run: it has no {folder.SETTINGS}")
 
 
-def _filled(config: dict[str, Any], arrays: dict[str, Any], weights: Path) -> Any:
+def _filled(
+    config: dict[str, Any], arrays: dict[str, Any], weights: Path, make: Make | None
+) -> Any:
     """The model of a run with its weights: both may come from another person's folder."""
     from minimask.models.bounded import build_for
     from minimask.weights.source import check_values
 
     try:
-        model = build_for(config, {name: array.shape for name, array in arrays.items()})
+        model = (make or build_for)(config, {name: a.shape for name, a in arrays.items()})
         check_values(weights, arrays, arrays)
         model.load_state_dict(arrays)
     except ValueError as error:
