@@ -1,0 +1,220 @@
+"""The fields of a convention for people: what each is about, and which system chose what."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from minimask.conventions import _CHOICES, CONVENTIONS, HYPERPARAMETERS, Convention
+from minimask.models.roi_heads import RoIHeads
+from minimask.models.rpn import RPN
+
+# The first field of each part of the network, as they are declared; what follows belongs to it.
+PARTS = {
+    "channels": "The image",
+    "stride_in_1x1": "Backbone",
+    "round_anchors": "Anchors and region proposal network",
+    "level_rule": "Features of regions",
+    "background": "Second stage",
+    "mask_target": "Masks",
+    "keypoint_loss_divisor": "Keypoints",
+}
+NUMBERS = "Numbers that systems set otherwise"
+
+
+@dataclass(frozen=True)
+class Switch:
+    """One field, and another value for it.
+
+    Attributes:
+        field: of `Convention`, or one of its hyperparameters.
+        before: the network's own value.
+        after: the other one.
+        systems: the conventions that choose the other one; none: no named one does.
+        part: of the network that it belongs to.
+    """
+
+    field: str
+    before: Any
+    after: Any
+    systems: tuple[str, ...]
+    part: str
+
+    @property
+    def key(self) -> str:
+        """For addresses in a page."""
+        return f"{self.field}-{said(self.after)}".replace(" ", "").replace(",", "-")
+
+    @property
+    def of_hyperparameter(self) -> bool:
+        """Whether it is an option of the factory, not a field of the convention."""
+        return self.field not in field_names()
+
+    def who(self) -> str:
+        """The systems that choose the other value, in words."""
+        return ", ".join(self.systems) or "no named convention"
+
+
+def field_names() -> list[str]:
+    """The choices of a convention, in the order of their declaration."""
+    fields = [field.name for field in dataclasses.fields(Convention)]
+    return [name for name in fields if name not in ("name", "hyperparameters")]
+
+
+def number_names() -> list[str]:
+    """The hyperparameters that a named convention sets otherwise than the signatures do."""
+    chosen = {name for c in CONVENTIONS.values() for name in c.hyperparameters}
+    return [name for name in HYPERPARAMETERS if name in chosen]
+
+
+def usual(name: str) -> Any:
+    """The value of a hyperparameter where a convention says nothing."""
+    kind, prefix = (RPN, "rpn_") if name.startswith("rpn_") else (RoIHeads, "box_")
+    parameters = inspect.signature(kind.__init__).parameters
+    short = name.removeprefix(prefix)
+    return parameters[short if short in parameters else name].default
+
+
+def part_of(field: str) -> str:
+    """The part of the network that a field belongs to."""
+    part = NUMBERS
+    for name in field_names():
+        part = PARTS.get(name, part)
+        if name == field:
+            return part
+    return NUMBERS
+
+
+def choices(field: str) -> dict[str, Any]:
+    """What each named convention chooses."""
+    if field in field_names():
+        return {name: getattr(c, field) for name, c in CONVENTIONS.items()}
+    default = usual(field)
+    return {name: c.hyperparameters.get(field, default) for name, c in CONVENTIONS.items()}
+
+
+def value_of(model: Any, field: str) -> Any:
+    """What a model does."""
+    if field in field_names():
+        return getattr(model.convention, field)
+    given = model.config.get(field, model.convention.hyperparameters.get(field))
+    return usual(field) if given is None else given
+
+
+def switches(model: Any, which: str = "all") -> list[Switch]:
+    """Every other value that a field can take, or all fields: what other systems choose.
+
+    Args:
+        model: what `minimask.models` builds.
+        which: a field of `Convention`, one of its hyperparameters, or "all".
+
+    Raises:
+        ValueError: no such field.
+    """
+    known = [*field_names(), *number_names()]
+    if which != "all" and which not in known:
+        close = difflib.get_close_matches(which, known, n=1)
+        hint = (
+            f"did you mean {close[0]}?" if close else f"expected all or one of {', '.join(known)}"
+        )
+        raise ValueError(f"--flip: no field {which!r} in a convention; {hint}")
+    return [s for name in (known if which == "all" else [which]) for s in _of(model, name)]
+
+
+def _of(model: Any, field: str) -> list[Switch]:
+    own, chosen = value_of(model, field), choices(field)
+    others: dict[Any, list[str]] = {}
+    for system, value in chosen.items():
+        if value != own:
+            others.setdefault(value, []).append(system)
+    if not others:
+        for value in _CHOICES.get(field, (not own,) if isinstance(own, bool) else ()):
+            if value != own:
+                others[value] = []
+    part = part_of(field)
+    return [Switch(field, own, value, tuple(who), part) for value, who in others.items()]
+
+
+def said(value: Any) -> str:
+    """A value as a person writes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None:
+        return "none"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(said(v) for v in value)
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def sentence(field: str) -> str:
+    """What a field decides, in a sentence."""
+    return SENTENCES.get(field, f"{field.replace('_', ' ').capitalize()}.")
+
+
+SENTENCES = {
+    "channels": "The order in which the network takes red, green and blue.",
+    "pixel_mean": "What is subtracted from every pixel, in the order of the channels.",
+    "pixel_std": "What every pixel is then divided by.",
+    "image_resize": "How the image is resized: on floating point numbers, or on 8 bits as Pillow or "
+    "OpenCV do it.",
+    "size_rounding": "How the height and width after resizing become whole numbers.",
+    "pad_square": "Whether the image is put into the middle of a square.",
+    "pad_with": "What fills the rest of the input: zeros after normalizing, or black before it.",
+    "size_divisor": "The input is padded to a multiple of so many pixels.",
+    "single_map_divisor": "The same for networks without a pyramid.",
+    "stride_in_1x1": "Whether a bottleneck takes its stride in its first 1x1 convolution, not in "
+    "the 3x3.",
+    "norm_eps": "What batch norm adds to the variance before it takes the root.",
+    "stem_pool_padding": "Whether the first max pooling pads on both sides or only at the end.",
+    "dilate_first_block": "Whether the first block of a dilated stage is dilated too.",
+    "round_anchors": "Whether the corners of the anchors are rounded to whole pixels.",
+    "map_strides": "Whether the distance of anchors is measured from the padded image or is the "
+    "network's stride.",
+    "anchor_offset": "Where the first anchor has its center, in strides.",
+    "anchor_order": "Whether ratios or sizes run slowest among the anchors of a cell.",
+    "rpn_box_weights": "What the four corrections of an anchor are multiplied by in training and "
+    "divided by in prediction.",
+    "delta_clamp": "Whether the predicted growth of a box is limited.",
+    "rpn_border": "Whether anchors that leave the image are left out of training.",
+    "rpn_best_iou_min": "An object's best anchor is positive if it overlaps it at least so much.",
+    "best_box_is_taken": "Whether an object's best box stands for it even where that box overlaps "
+    "another object more.",
+    "rpn_loss_divisor": "What the losses of the proposal network are divided by.",
+    "rpn_loss_beta": "Where the box loss of the proposal network turns from a square into a "
+    "straight line.",
+    "rpn_min_size": "Proposals with a shorter side than this many pixels are dropped.",
+    "proposals_per_level": "Whether the best proposals are chosen on each level of the pyramid by "
+    "itself.",
+    "level_rule": "From which level of the pyramid a region takes its features.",
+    "roi_aligned": "Whether RoIAlign counts cells from their centers, half a cell elsewhere.",
+    "sampling_ratio": "How many samples RoIAlign takes in a bin along each axis; 0: as many as "
+    "cells.",
+    "background": "Whether background is the first or the last of the classes.",
+    "append_gt_boxes": "Whether the true boxes join the proposals in training.",
+    "box_best_iou_min": "Whether the best proposal of an object counts as it, and from which IoU.",
+    "box_weights": "What the four corrections of a proposal are multiplied by in training and "
+    "divided by in prediction.",
+    "box_loss_divisor": "What the box loss of the second stage is divided by.",
+    "box_loss_beta": "Where the box loss of the second stage turns from a square into a straight "
+    "line.",
+    "box_min_size": "Detections with a shorter side than this many pixels are dropped.",
+    "best_class_only": "Whether a region gives only its most probable class.",
+    "mask_target": "What a mask learns in each cell: the share that is covered, or yes and no.",
+    "mask_target_aligned": "Whether the cells of a mask's target lie half a pixel elsewhere.",
+    "paste": "How the small mask is drawn into the image.",
+    "keypoint_loss_divisor": "What the loss of the keypoints is divided by.",
+    "keypoint_score": "What the score of a keypoint is: its height, or its share of the heat map.",
+    "rpn_pre_nms_top_n_train": "Proposals of a level before suppression, in training.",
+    "rpn_pre_nms_top_n_test": "Proposals of a level before suppression, in prediction.",
+    "rpn_post_nms_top_n_train": "Proposals of an image after suppression, in training.",
+    "rpn_post_nms_top_n_test": "Proposals of an image after suppression, in prediction.",
+    "box_batch_size_per_image": "Regions that a training step learns from in each image.",
+    "box_positive_fraction": "The largest share of them that may hold an object.",
+    "box_negatives_per_positive": "At most so many background regions for each one with an object.",
+    "box_score_thresh": "Detections must be as probable as this.",
+    "box_nms_thresh": "Of detections of one class that overlap more than this, the best is kept.",
+}
