@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 
 PICTURES = (".png", ".svg", ".pdf")
 IMAGE = "Photo to run them on."
-LARGEST = 1.17  # sides of a generated image, by the network's: so resizing and padding matter
-GENERATED = 3  # which image is generated
 
 EPILOG = """
-With two files: layer by layer (shapes, largest difference, correlation) and, with an image, stage by
-stage from the image to what is found. They may be of different systems.
+With two files: layer by layer (shapes, largest difference, correlation) and, with an image, stage
+by stage from the image to what is found. They may be of different systems.
 
 With --flip: one file, and one choice of its convention switched to what another system does; the
 same weights run again. What is found before and after is compared; of choices that only matter in
@@ -151,7 +149,7 @@ def _flip(
         title = f"{path.name}: {'every choice switched' if which == 'all' else which}"
         page.write_flip_page(out, base, results, title, f"{about(network)}; image: {shown}")
     if picture is not None:
-        _save_all(base, results, picture)
+        _save_all(results, picture)
     _written(out, picture)
 
 
@@ -193,23 +191,10 @@ def _subject(
 
 def _generated(network: Any) -> tuple[np.ndarray, Target | None, str]:
     """A generated image of a size that has to be resized and padded, with its objects."""
-    from minimask.data.keypoints import spread_keypoints
-    from minimask.data.registry import VALIDATION_SEED
-    from minimask.data.sample import Target
-    from minimask.data.shapes import DEFAULT_CLASSES, Shapes
+    from minimask.tools.textbook.compare import scenes
 
-    sizes = network.min_size
-    smallest = sizes if isinstance(sizes, int) else (sizes or [128])[-1]
-    limit = network.max_size or smallest
-    side = round(min(smallest, limit) * LARGEST)
-    sample = Shapes(None, (round(side * 0.8), side), VALIDATION_SEED)[GENERATED]
-    target = None
-    if tuple(network.classes) == tuple(DEFAULT_CLASSES):
-        target = Target(sample.boxes, sample.labels, sample.masks)
-        if network.skeleton is not None:
-            target.keypoints = spread_keypoints(target.boxes, len(network.skeleton))
-    height, width = sample.image.shape[:2]
-    return sample.image, target, f"generated, {height} x {width} pixels"
+    image, target = scenes.friendly(network)
+    return image, target, f"generated, {image.shape[0]} x {image.shape[1]} pixels"
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -220,11 +205,11 @@ def _save(figure: Any, path: Path) -> None:
     write_whole(path, content.getvalue())
 
 
-def _save_all(base: Any, results: list[Any], path: Path) -> None:
+def _save_all(results: list[Any], path: Path) -> None:
     """The one picture; of several switches a sheet of them."""
     from minimask.tools.textbook.compare import page
 
-    drawn = [(result, page.picture_of_flip(base, result)) for result in results]
+    drawn = [(result, page.picture_of_flip(result)) for result in results]
     kept = [(result, figure) for result, figure in drawn if figure is not None]
     if not kept:
         raise ValueError(f"{path}: nothing changes, so there is nothing to draw")

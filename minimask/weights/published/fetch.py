@@ -33,9 +33,10 @@ Progress = Callable[[int, int | None], None]
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects that stay encrypted."""
 
-    def redirect_request(  # noqa: D102
+    def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> urllib.request.Request | None:
+        """Where to go on; raises unless that is https too."""
         check_address(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 

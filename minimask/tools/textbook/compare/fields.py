@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from minimask.conventions import _CHOICES, CONVENTIONS, HYPERPARAMETERS, Convention
+from minimask.models.architecture import Architecture
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN
 
@@ -17,6 +20,7 @@ from minimask.models.rpn import RPN
 PARTS = {
     "channels": "The image",
     "stride_in_1x1": "Backbone",
+    "box_corners": "Boxes",
     "round_anchors": "Anchors and region proposal network",
     "level_rule": "Features of regions",
     "background": "Second stage",
@@ -62,17 +66,24 @@ class Switch:
 def field_names() -> list[str]:
     """The choices of a convention, in the order of their declaration."""
     fields = [field.name for field in dataclasses.fields(Convention)]
-    return [name for name in fields if name not in ("name", "hyperparameters")]
+    return [name for name in fields if name not in ("name", "hyperparameters", "sizes")]
 
 
 def number_names() -> list[str]:
     """The hyperparameters that a named convention sets otherwise than the signatures do."""
-    chosen = {name for c in CONVENTIONS.values() for name in c.hyperparameters}
-    return [name for name in HYPERPARAMETERS if name in chosen]
+    chosen = {name for c in CONVENTIONS.values() for name in numbers_of(c)}
+    return [name for name in dict.fromkeys([*HYPERPARAMETERS, *sorted(chosen)]) if name in chosen]
+
+
+def numbers_of(convention: Convention) -> dict[str, Any]:
+    """The options of a factory that a convention sets."""
+    return {**convention.hyperparameters, **getattr(convention, "sizes", {})}
 
 
 def usual(name: str) -> Any:
     """The value of a hyperparameter where a convention says nothing."""
+    if name in {field.name for field in dataclasses.fields(Architecture)}:
+        return getattr(Architecture(), name)
     kind, prefix = (RPN, "rpn_") if name.startswith("rpn_") else (RoIHeads, "box_")
     parameters = inspect.signature(kind.__init__).parameters
     short = name.removeprefix(prefix)
@@ -94,14 +105,14 @@ def choices(field: str) -> dict[str, Any]:
     if field in field_names():
         return {name: getattr(c, field) for name, c in CONVENTIONS.items()}
     default = usual(field)
-    return {name: c.hyperparameters.get(field, default) for name, c in CONVENTIONS.items()}
+    return {name: numbers_of(c).get(field, default) for name, c in CONVENTIONS.items()}
 
 
 def value_of(model: Any, field: str) -> Any:
     """What a model does."""
     if field in field_names():
         return getattr(model.convention, field)
-    given = model.config.get(field, model.convention.hyperparameters.get(field))
+    given = model.config.get(field, numbers_of(model.convention).get(field))
     return usual(field) if given is None else given
 
 
@@ -129,14 +140,26 @@ def _of(model: Any, field: str) -> list[Switch]:
     own, chosen = value_of(model, field), choices(field)
     others: dict[Any, list[str]] = {}
     for system, value in chosen.items():
-        if value != own:
-            others.setdefault(value, []).append(system)
+        if not same(value, own):
+            others.setdefault(_as_known(value, others), []).append(system)
     if not others:
         for value in _CHOICES.get(field, (not own,) if isinstance(own, bool) else ()):
             if value != own:
                 others[value] = []
     part = part_of(field)
     return [Switch(field, own, value, tuple(who), part) for value, who in others.items()]
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are one choice: equal, but for the last digits of numbers."""
+    if isinstance(a, float | tuple) and isinstance(b, float | tuple) and not isinstance(a, str):
+        return len(np.atleast_1d(a)) == len(np.atleast_1d(b)) and bool(np.allclose(a, b, 1e-9, 0))
+    return bool(a == b)
+
+
+def _as_known(value: Any, known: Mapping[Any, Any]) -> Any:
+    """The same value as it stands among those that are known."""
+    return next((k for k in known if same(k, value)), value)
 
 
 def said(value: Any) -> str:
@@ -159,8 +182,8 @@ SENTENCES = {
     "channels": "The order in which the network takes red, green and blue.",
     "pixel_mean": "What is subtracted from every pixel, in the order of the channels.",
     "pixel_std": "What every pixel is then divided by.",
-    "image_resize": "How the image is resized: on floating point numbers, or on 8 bits as Pillow or "
-    "OpenCV do it.",
+    "image_resize": "How the image is resized: on floating point numbers, or on 8 bits as Pillow, "
+    "OpenCV or scikit-image do it.",
     "size_rounding": "How the height and width after resizing become whole numbers.",
     "pad_square": "Whether the image is put into the middle of a square.",
     "pad_with": "What fills the rest of the input: zeros after normalizing, or black before it.",
@@ -206,6 +229,21 @@ SENTENCES = {
     "mask_target": "What a mask learns in each cell: the share that is covered, or yes and no.",
     "mask_target_aligned": "Whether the cells of a mask's target lie half a pixel elsewhere.",
     "paste": "How the small mask is drawn into the image.",
+    "box_corners": "Whether a box is named by the edges of its pixels or by its first and last "
+    "pixel, so that widths count one less.",
+    "proposal_limits": "Whether proposals are cut off at the image or at the padded input.",
+    "target_boxes": "Whether training learns the boxes as annotated or those around the resized "
+    "masks.",
+    "mask_resize": "Whether the cells at a mask's border keep their size when it is resized, or "
+    "their centers their place.",
+    "detection_boxes": "Whether boxes are rounded to whole pixels of the image.",
+    "crowds": "Whether boxes on a crowd are background in training or are ignored.",
+    "fill_rois": "Whether regions to learn from are filled up with empty background boxes.",
+    "active_classes_only": "Whether regions taken for a class that the data lacks are left out of "
+    "the class loss.",
+    "rpn_channels": "Channels of the proposal network's hidden layer.",
+    "max_size": "Limit of the long side of the resized image.",
+    "roi_op": "How features are taken out of a region: RoIAlign, RoIPool, or TensorFlow's crop.",
     "keypoint_loss_divisor": "What the loss of the keypoints is divided by.",
     "keypoint_score": "What the score of a keypoint is: its height, or its share of the heat map.",
     "rpn_pre_nms_top_n_train": "Proposals of a level before suppression, in training.",

@@ -20,6 +20,7 @@ from minimask.data.sample import Target
 from minimask.models.detections import Detections
 from minimask.models.detector import arrays_of
 from minimask.tools.profile.work import find_something
+from minimask.tools.textbook.compare import scenes
 from minimask.tools.textbook.compare.fields import Switch, field_names, switches
 from minimask.tools.textbook.compare.matching import Change, compare_detections
 from minimask.tools.textbook.compare.training import (
@@ -32,6 +33,7 @@ from minimask.tools.textbook.compare.training import (
 SURE = 0.5  # detections of trained networks that are shown
 SHOWN = 8  # of others
 OBJECTS = 12  # detections that stand for the truth where it is not known
+SAME = "in this image both choices come to the same"
 OUTPUTS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.")  # their rows count classes
 
 
@@ -73,9 +75,12 @@ class Flipped:
         training: what differs in it.
         problem: why the network could not run so.
         why: why nothing changes, where that is known.
+        base: what it is compared with.
+        instead: where it was tried, if not on the person's own network and image.
     """
 
     switch: Switch
+    base: Base
     detections: Detections | None = None
     change: Change | None = None
     begins: str | None = None
@@ -83,6 +88,7 @@ class Flipped:
     training: TrainingChange | None = None
     problem: str | None = None
     why: str | None = None
+    instead: str | None = None
 
     @property
     def kind(self) -> str:
@@ -175,7 +181,35 @@ def flip_fields(
     """
     for switch in switches(base.model, which):
         progress(switch.field)
-        yield flip(base, switch)
+        yield _where_it_matters(base, switch)
+
+
+def _where_it_matters(base: Base, switch: Switch) -> Flipped:
+    """The switch on the given image, or where that shows nothing, where it shows something."""
+    result = flip(base, switch)
+    if result.kind != "nothing":
+        return result
+    why = why_nothing(base.model, switch)
+    if why == SAME:
+        image, target = scenes.difficult(base.model)
+        other = open_base(base.model, image, target, base.min_score)
+        elsewhere = flip(other, switch)
+        if elsewhere.kind != "nothing":
+            words = (
+                "the same network on a difficult scene: objects overlap, are thin, tiny, cut off"
+            )
+            return dataclasses.replace(elsewhere, instead=words, why=why)
+    convention = dataclasses.replace(base.model.convention, name=base.model.convention.name)
+    model, words = scenes.stand_in(switch.field, convention)
+    if switch.field == "level_rule":
+        scene, words = scenes.at_limits(model), f"{words}, sides at the limit of two levels,"
+    else:
+        scene = scenes.difficult(model)
+    other = open_base(model, *scene)
+    elsewhere = flip(other, switch)
+    if elsewhere.kind in ("nothing", "problem"):
+        return dataclasses.replace(result, why=why)
+    return dataclasses.replace(elsewhere, instead=f"{words} with random weights", why=why)
 
 
 def flip(base: Base, switch: Switch) -> Flipped:
@@ -185,16 +219,12 @@ def flip(base: Base, switch: Switch) -> Flipped:
         with hooked(Recorder()) as recorder:
             (found,) = model.predict([base.image])
     except (ValueError, ArithmeticError, IndexError) as error:
-        return Flipped(switch, problem=str(error) or type(error).__name__)
+        return Flipped(switch, base, problem=str(error) or type(error).__name__)
     change = compare_detections(base.detections, found, base.min_score)
     step = training_step(model, base.image, base.target) if base.step is not None else None
     training = compare_steps(base.step, step) if base.step is not None and step else None
-    result = Flipped(
-        switch, found, change, _first_difference(base.stages, recorder), step, training
-    )
-    if result.kind == "nothing":
-        return dataclasses.replace(result, why=why_nothing(base.model, switch))
-    return result
+    begins = _first_difference(base.stages, recorder)
+    return Flipped(switch, base, found, change, begins, step, training)
 
 
 def variant(model: Any, changes: Mapping[str, Any]) -> Any:
@@ -270,10 +300,8 @@ def why_nothing(model: Any, switch: Switch) -> str:
         (field == "dilate_first_block", "none of its stages is dilated"),
         (field == "anchor_order" and pyramid, "each of its levels has anchors of one size"),
         (field == "level_rule" and not pyramid, "it has no pyramid"),
-        (switch.of_hyperparameter, "there are fewer of them in this image than either number"),
-        (field == "pad_with", "nothing in this image is padded before normalizing"),
     )
     for holds, reason in cases:
         if holds:
             return reason
-    return "in this image both choices come to the same"
+    return SAME

@@ -61,12 +61,18 @@ class Change:
             return f"all {self.before} the same to the last bit"
         text = f"{self.matched} of {self.before} found again"
         if self.matched:
-            text += f", boxes within {self.box:.2g} px, scores within {self.score:.2g}"
+            text += f", boxes within {self.box:.2g} px" if self.box else ", boxes the same"
+            text += f", scores within {self.score:.2g}" if self.score else ", scores the same"
             if self.mask_iou is not None:
-                text += f", masks overlap by {self.mask_iou:.3f} or more"
+                text += f", mask IoU {_share(self.mask_iou)} or more"
         if self.relabelled:
             text += f", {self.relabelled} called otherwise"
         return text + (f", {len(self.new)} more" if len(self.new) else "")
+
+
+def _share(iou: float) -> str:
+    """An overlap near 1 with as many digits as show that it is not 1."""
+    return f"{iou:.3f}" if iou < 0.999 or iou == 1 else f"{iou:.5f}"
 
 
 def compare_detections(a: Detections, b: Detections, min_score: float = 0.0) -> Change:

@@ -36,9 +36,9 @@ KINDS = {
 }
 
 
-def picture_of_flip(base: Base, result: Flipped) -> Figure | None:
+def picture_of_flip(result: Flipped) -> Figure | None:
     """Before and after for one switch; None where there is nothing to see."""
-    switch = result.switch
+    switch, base = result.switch, result.base
     names = (f"before: {short(switch.before)}", f"after: {short(switch.after)}")
     if result.kind == "prediction" and result.detections is not None and result.change is not None:
         return pictures.draw_change(
@@ -78,8 +78,9 @@ def write_flip_page(
     Raises:
         OSError: the file cannot be written.
     """
-    entries = [_flip_entry(base, result) for result in results]
+    entries = [_flip_entry(result) for result in results]
     counts = {kind: sum(entry["kind"] == kind for entry in entries) for kind in KINDS}
+    elsewhere = sum(entry["instead"] is not None for entry in entries)
     context = {
         "title": title,
         "about": about,
@@ -89,14 +90,15 @@ def write_flip_page(
         "parts": [(part, list(group)) for part, group in groupby(entries, key=lambda e: e["part"])],
         "kinds": [(kind, KINDS[kind], count) for kind, count in counts.items() if count],
         "entries": entries,
+        "elsewhere": elsewhere,
         "image": png_uri(np.ascontiguousarray(base.image), colors=COLORS),
     }
     write_page(path, "compare/flip.html.j2", context)
 
 
-def _flip_entry(base: Base, result: Flipped) -> dict[str, Any]:
+def _flip_entry(result: Flipped) -> dict[str, Any]:
     switch, change, training = result.switch, result.change, result.training
-    figure = picture_of_flip(base, result)
+    figure = picture_of_flip(result)
     losses = [] if training is None else list(training.losses.items())
     return {
         "key": switch.key,
@@ -110,6 +112,8 @@ def _flip_entry(base: Base, result: Flipped) -> dict[str, Any]:
         "kind": result.kind,
         "kind_words": KINDS[result.kind],
         "effect": effect(result),
+        "instead": result.instead,
+        "why": result.why,
         "begins": result.begins,
         "numbers": [] if change is None or change.nothing else _numbers(result),
         "losses": [(n.removeprefix("loss_"), f"{a:.4g}", f"{b:.4g}") for n, (a, b) in losses],
