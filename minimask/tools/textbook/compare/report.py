@@ -59,7 +59,7 @@ def flip_table(base: Base, results: Sequence[Flipped]) -> str:
         for row in [heads, *rows]
     ]
     found = f"{len(base.detections)} objects found, {_counted(base)} of score {base.min_score:.2g}"
-    return "\n".join([f"{found} or more; training is shown {base.truth}", "", *lines])
+    return "\n".join([f"{found} or more; the objects for training: {base.truth}", "", *lines])
 
 
 def _counted(base: Base) -> int:

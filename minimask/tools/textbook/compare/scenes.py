@@ -42,7 +42,7 @@ TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
         {"best_box_is_taken": True, "append_gt_boxes": False, "box_score_thresh": 0.0},
         "whose best proposals are taken and which gets no true boxes",
     ),
-    "rpn_loss_divisor": ({"rpn_batch_size_per_image": 4096}, "which asks for 4096 anchors"),
+    "rpn_loss_divisor": ({"rpn_batch_size_per_image": 16384}, "which asks for 16384 anchors"),
     "box_positive_fraction": ({"box_batch_size_per_image": 16}, "which learns from 16 regions"),
     "rpn_pre_nms_top_n_train": (
         {"rpn_post_nms_top_n_train": 8000, "rpn_nms_thresh": 0.99},
