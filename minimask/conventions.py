@@ -6,8 +6,7 @@ default, the others are named after their systems, and any single field can be c
 `dataclasses.replace` or by passing it to a model factory.
 
 What the instances do not reproduce: MATTERPORT's crop_and_resize instead of RoIAlign, its
-mini-masks and its crowd handling; DETECTRON2's and MMDET's polygon targets (theirs from bitmaps
-are used).
+mini-masks and its crowd handling.
 """
 
 from __future__ import annotations
@@ -96,6 +95,8 @@ class Convention:
     )
     rpn_box_weights: Four = (1.0, 1.0, 1.0, 1.0)
     delta_clamp: str = "upper"  # of ln(growth): "upper", "both", "none"
+    # anchors that leave the image by as many pixels or more are not learned from; None: all are
+    rpn_border: float | None = None
     rpn_best_iou_min: float = 0.0  # the best anchor of an object counts if its IoU is at least this
     # a box that is best for an object stands for it even where it overlaps another object more
     best_box_is_taken: bool = False
@@ -123,7 +124,9 @@ class Convention:
     best_class_only: bool = False  # an RoI yields only its most probable class
 
     # --- masks -----------------------------------------------------------------------------------
-    mask_target: str = "soft"  # "soft": share of each cell; "hard": at least half
+    # "soft": share of each cell; "hard": at least half; "polygon": drawn from the object's
+    # polygons, "hard" for objects that have none
+    mask_target: str = "soft"
     mask_target_aligned: bool = False
     paste: str = "torchvision"  # see minimask.models.paste
 
@@ -158,7 +161,7 @@ _CHOICES = {
     "level_rule": ("torchvision", "detectron2", "mmdet", "matterport", "paper"),
     "background": ("first", "last"),
     "box_loss_divisor": ("sampled", "positives"),
-    "mask_target": ("soft", "hard"),
+    "mask_target": ("soft", "hard", "polygon"),
     "paste": ("torchvision", "detectron2", "matterport"),
     "keypoint_loss_divisor": ("visible", "batch_size"),
     "keypoint_score": ("logit", "probability"),
@@ -199,10 +202,27 @@ DETECTRON2 = Convention(
     background="last",
     box_loss_beta=0.0,
     box_min_size=0.0,
-    mask_target="hard",
+    mask_target="polygon",
     mask_target_aligned=True,
     paste="detectron2",
     keypoint_score="probability",
+)
+
+DETECTRON2_3X3 = dataclasses.replace(
+    # its ResNeXt-101-32x8d: stride in the 3x3 convolution, still BGR, divided by ImageNet's spread
+    DETECTRON2,
+    name="detectron2_3x3",
+    pixel_std=(57.375, 57.12, 58.395),
+    stride_in_1x1=False,
+)
+
+DETECTRON2_TORCHVISION = dataclasses.replace(
+    # bodies that its tools/convert-torchvision-to-d2.py made of torchvision's
+    DETECTRON2_3X3,
+    name="detectron2_torchvision",
+    channels="rgb",
+    pixel_mean=(123.675, 116.28, 103.53),
+    pixel_std=(58.395, 57.12, 57.375),
 )
 
 MMDET = Convention(
@@ -230,6 +250,15 @@ MMDET = Convention(
     mask_target="hard",
     mask_target_aligned=True,
     paste="detectron2",
+)
+
+MMDET_CAFFE = dataclasses.replace(
+    MMDET,  # "caffe" style: bodies that Detectron trained
+    name="mmdet_caffe",
+    channels="bgr",
+    pixel_mean=(103.53, 116.28, 123.675),
+    pixel_std=(1.0, 1.0, 1.0),
+    stride_in_1x1=True,
 )
 
 MATTERPORT = Convention(
@@ -276,6 +305,7 @@ PAPER = Convention(
     stride_in_1x1=True,  # ResNet's figure 5 and the text of section 3.4
     dilate_first_block=True,  # Deformable ConvNets, section 3.1
     round_anchors=False,
+    rpn_border=0,  # Faster R-CNN, section 3.3
     rpn_loss_beta=1.0,  # Fast R-CNN, equation 3
     rpn_min_size=0.0,
     level_rule="paper",  # FPN, equation 1
@@ -286,7 +316,13 @@ PAPER = Convention(
     paste="detectron2",
 )
 
-CONVENTIONS = {c.name: c for c in (TORCHVISION, EXACT, DETECTRON2, MMDET, MATTERPORT, PAPER)}
+CONVENTIONS = {
+    c.name: c
+    for c in (
+        *(TORCHVISION, EXACT, DETECTRON2, DETECTRON2_3X3, DETECTRON2_TORCHVISION),
+        *(MMDET, MMDET_CAFFE, MATTERPORT, PAPER),
+    )
+}
 
 
 def get_convention(which: str | Convention | Mapping[str, Any]) -> Convention:

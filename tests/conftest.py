@@ -7,19 +7,30 @@ import pathlib
 
 import pytest
 from hypothesis import settings
+from recordings import COPIES, SHARED, Recordings, all_recordings
 
 # A kernel's first call compiles it, which takes longer than Hypothesis's deadline for one example.
 # Derandomized, because a red build must be red again when it is run again.
 settings.register_profile("minimask", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("minimask")
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-
 
 @pytest.fixture(scope="session")
 def shared() -> pathlib.Path:
     """The folder of development data beside the checkout; tests that need it skip without it."""
-    folder = pathlib.Path(os.environ.get("MINIMASK_SHARED", ROOT.parent / "shared"))
-    if not folder.is_dir():
-        pytest.skip(f"needs the development data folder {folder} (or MINIMASK_SHARED)")
-    return folder
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the development data folder {SHARED} (or MINIMASK_SHARED)")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def goldens(tmp_path_factory):
+    """What other systems recorded: the copies in tests/goldens and the rest beside the checkout.
+
+    `MINIMASK_GOLDENS` takes the place of both.
+    """
+    chosen = os.environ.get("MINIMASK_GOLDENS")
+    if chosen:
+        assert os.path.isdir(chosen), f"MINIMASK_GOLDENS: {chosen} is no folder"
+        return Recordings(chosen)
+    return all_recordings([COPIES, SHARED / "goldens"], tmp_path_factory.mktemp("goldens"))

@@ -21,6 +21,7 @@ from minimask.data.image_depth import White
 from minimask.data.images import missing_file, read_image
 from minimask.data.keypoint_values import NO_NAMES, category_entry, common_skeleton
 from minimask.data.keypoints import from_coco_keypoints
+from minimask.data.mask_outlines import outline_of
 from minimask.data.masks import ObjectMasks
 from minimask.data.sample import Sample, boxes_of_masks
 from minimask.data.segmentation import rectangle, to_run_lengths
@@ -147,8 +148,9 @@ class AnnotatedImages:
         """Masks (R, H, W), labels (R,) and crowd flags (R,)."""
         height, width = entry["height"], entry["width"]
         annotations = self._of_image[entry["id"]]
-        runs = (to_run_lengths(_mask_of(a), height, width) for a in annotations)
-        masks = ObjectMasks.from_run_lengths(runs, height, width)
+        drawn = [_mask_of(a) for a in annotations]
+        runs = (to_run_lengths(d, height, width) for d in drawn)
+        masks = ObjectMasks.from_run_lengths(runs, height, width, list(map(outline_of, drawn)))
         labels = np.array([self._label_of[a["category_id"]] for a in annotations], np.int64)
         crowd = np.array([bool(a["iscrowd"]) for a in annotations], bool)
         return masks, labels, crowd

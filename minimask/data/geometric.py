@@ -91,7 +91,10 @@ class Affine:
         if isinstance(masks, np.ndarray):
             masks = ObjectMasks.from_masks(masks, *masks.shape[1:])
         moved = [self._crop(*masks.crop(i), height, width) for i in range(len(masks))]
-        return ObjectMasks([c for c, _ in moved], [c for _, c in moved], height, width)
+        known = (masks.outline(i) for i in range(len(masks)))
+        outlines = [o if o is None else tuple(map(self.points, o)) for o in known]
+        crops, corners = [c for c, _ in moved], [c for _, c in moved]
+        return ObjectMasks(crops, corners, height, width, outlines)
 
     def _crop(
         self, crop: np.ndarray, corner: tuple[int, int], height: int, width: int

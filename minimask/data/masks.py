@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minimask.data.mask_crops import Corner, pick, places_by_axis, tight
+from minimask.data.mask_outlines import Outline, along_slice, moved, swapped
 from minimask.data.run_lengths import decode_columns
 
 # what else may be asked of an array, answered by one: nothing here that would change a copy
@@ -32,14 +33,21 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
         corners: R pairs, row and column of each crop's upper left pixel.
         height: H.
         width: W.
+        outlines: R outlines that the masks were drawn from, None of those without; default: none.
 
     Raises:
         ValueError: a crop reaches beyond the image.
     """
 
     def __init__(
-        self, crops: Sequence[np.ndarray], corners: Iterable[Corner], height: int, width: int
+        self,
+        crops: Sequence[np.ndarray],
+        corners: Iterable[Corner],
+        height: int,
+        width: int,
+        outlines: Sequence[Outline | None] | None = None,
     ) -> None:
+        self._outlines = [None] * len(crops) if outlines is None else list(outlines)
         self._crops: list[np.ndarray] = []
         self._corners: list[Corner] = []
         self.shape = (len(crops), int(height), int(width))
@@ -53,6 +61,8 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
             crop, (dy, dx) = tight(crop)
             self._crops.append(crop)
             self._corners.append((y + dy, x + dx) if crop.size else (0, 0))
+        if len(self._outlines) != len(self._crops):
+            raise ValueError(f"masks: {len(crops)} masks, but {len(self._outlines)} outlines")
 
     # ---- made from something else
 
@@ -74,7 +84,11 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
 
     @classmethod
     def from_run_lengths(
-        cls, runs: Iterable[dict[str, Any]], height: int, width: int
+        cls,
+        runs: Iterable[dict[str, Any]],
+        height: int,
+        width: int,
+        outlines: Sequence[Outline | None] | None = None,
     ) -> ObjectMasks:
         """From COCO's compressed run lengths; of each only the columns it lies in are decoded.
 
@@ -82,13 +96,14 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
             runs: R dicts of size [H, W] and counts (a string or bytes), checked before.
             height: H.
             width: W.
+            outlines: as for the class.
 
         Raises:
             ValueError: counts that are no run lengths of so many pixels.
         """
         decoded = [decode_columns(run["counts"], height, width) for run in runs]
         crops, lefts = [crop for crop, _ in decoded], [left for _, left in decoded]
-        return cls(crops, [(0, left) for left in lefts], height, width)
+        return cls(crops, [(0, left) for left in lefts], height, width, outlines)
 
     # ---- what an array of bool has
 
@@ -146,12 +161,21 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
             return np.asarray(self)[key]
         chosen, rows, columns = places
         if rows is None and columns is None:
-            parts = [(self._crops[i], self._corners[i]) for i in chosen]
-            return self._like([c for c, _ in parts], [c for _, c in parts], *self.shape[1:])
+            crops, corners, outlines = (
+                [them[i] for i in chosen] for them in (self._crops, self._corners, self._outlines)
+            )
+            return self._like(crops, corners, *self.shape[1:], outlines)
+        ways = [
+            along_slice(k, n) for k, n in zip((*axes, slice(None)), self.shape[1:], strict=False)
+        ]
         rows = np.arange(self.shape[1]) if rows is None else rows
         columns = np.arange(self.shape[2]) if columns is None else columns
-        moved = [pick(self._crops[i], self._corners[i], rows, columns) for i in chosen]
-        return ObjectMasks([c for c, _ in moved], [c for _, c in moved], len(rows), len(columns))
+        picked = [pick(self._crops[i], self._corners[i], rows, columns) for i in chosen]
+        outlines = None
+        if None not in ways:  # otherwise it is not known where an outline's places go
+            outlines = moved([self._outlines[i] for i in chosen], y=ways[0], x=ways[1])
+        crops, corners = [c for c, _ in picked], [c for _, c in picked]
+        return ObjectMasks(crops, corners, len(rows), len(columns), outlines)
 
     def transpose(self, *axes: Any) -> Any:
         """Rows and columns swapped by (0, 2, 1): ObjectMasks; any other order: an array."""
@@ -159,7 +183,8 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
         if tuple(order or ()) != (0, 2, 1):
             return np.asarray(self).transpose(*axes)
         corners = [(x, y) for y, x in self._corners]
-        return self._like([crop.T for crop in self._crops], corners, self.shape[2], self.shape[1])
+        crops, outlines = [crop.T for crop in self._crops], swapped(self._outlines)
+        return self._like(crops, corners, self.shape[2], self.shape[1], outlines)
 
     def any(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
         """Whether there is a pixel: of each object with axis (1, 2), in one of them with 0, ..."""
@@ -179,7 +204,8 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
 
     def copy(self) -> ObjectMasks:
         """The same masks in memory of their own."""
-        return self._like([crop.copy() for crop in self._crops], self._corners, *self.shape[1:])
+        crops = [crop.copy() for crop in self._crops]
+        return self._like(crops, self._corners, *self.shape[1:], self._outlines)
 
     # ---- what an array has not
 
@@ -196,6 +222,10 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
         """The mask of object i inside its tight box, (h, w) bool, and row and column of it."""
         return self._crops[i], self._corners[i]
 
+    def outline(self, i: int) -> Outline | None:
+        """The polygons that object i was drawn from; None: it is known by its pixels alone."""
+        return self._outlines[i]
+
     def placed(self, height: int, width: int, y: int, x: int) -> ObjectMasks:
         """The masks in another image, moved by y rows and x columns; what leaves it is cut off."""
         crops, corners = [], []
@@ -205,22 +235,41 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
             columns = slice(max(0, -left), max(0, width - left))
             crops.append(crop[rows, columns])
             corners.append((max(0, top), max(0, left)))
-        return ObjectMasks(crops, corners, height, width)
+        outlines = moved(self._outlines, x=(1.0, x), y=(1.0, y))
+        return ObjectMasks(crops, corners, height, width, outlines)
+
+    def resized(self, rows: np.ndarray, columns: np.ndarray) -> ObjectMasks:
+        """The masks at another size, their outlines with them.
+
+        Args:
+            rows: (new H,) of each new row the old one that it shows.
+            columns: (new W,) the same of columns.
+        """
+        made: ObjectMasks = self[:, rows[:, None], columns]
+        height, width = self.shape[1:]
+        factors = {"x": (len(columns) / width, 0.0), "y": (len(rows) / height, 0.0)}
+        made._outlines = moved(self._outlines, **factors)
+        return made
 
     def contiguous(self) -> ObjectMasks:
         """The same masks with every crop C-contiguous: flips leave views."""
         crops = [np.ascontiguousarray(crop) for crop in self._crops]
-        return self._like(crops, self._corners, *self.shape[1:])
+        return self._like(crops, self._corners, *self.shape[1:], self._outlines)
 
     # ---- parts
 
     def _like(
-        self, crops: list[np.ndarray], corners: list[Corner], height: int, width: int
+        self,
+        crops: list[np.ndarray],
+        corners: list[Corner],
+        height: int,
+        width: int,
+        outlines: list[Outline | None],
     ) -> ObjectMasks:
         """From crops that are tight already."""
         made = ObjectMasks((), (), height, width)
         made.shape = (len(crops), height, width)
-        made._crops, made._corners = crops, list(corners)
+        made._crops, made._corners, made._outlines = crops, list(corners), list(outlines)
         return made
 
     def _parts(self) -> Iterator[tuple[np.ndarray, Corner]]:

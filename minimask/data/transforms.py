@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from minimask.data import keypoints as keypoint_ops
+from minimask.data.masks import ObjectMasks
 from minimask.data.photometric import Photometric as Photometric  # can be found here too
 from minimask.data.sample import Dataset, Sample, boxes_of_masks
 
@@ -143,7 +144,12 @@ def resize(sample: Sample, height: int, width: int, *, antialias: bool = True) -
     if (height, width) == (old_height, old_width):
         return sample
     rows, columns = _centers(old_height, height), _centers(old_width, width)
-    masks = sample.masks[:, rows.astype(np.int64)][:, :, columns.astype(np.int64)]
+    taken = rows.astype(np.int64), columns.astype(np.int64)
+    masks = sample.masks
+    if isinstance(masks, ObjectMasks):
+        masks = masks.resized(*taken)
+    else:
+        masks = masks[:, taken[0]][:, :, taken[1]]
     if antialias:
         from PIL import Image
 

@@ -23,6 +23,7 @@ from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import C4BoxHead, SampledRoIs, background_class
 from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, conv_transpose, linear, tiny_normal
+from minimask.models.polygon_targets import polygon_targets
 from minimask.nn import Module, Sequential
 from minimask.system.device import download, upload
 
@@ -134,7 +135,8 @@ def mask_targets(
         boxes: (R, 4) the RoIs.
         matched: (R,) the object each RoI stands for.
         size: M.
-        target: "soft": the share of each cell that is object; "hard": 1 where it is at least half.
+        target: "soft": the share of each cell that is object; "hard": 1 where it is at least half;
+            "polygon": drawn from the object's polygons, "hard" for objects known by pixels alone.
         aligned: whether RoIAlign, which cuts them out, is shifted by half a cell.
         like: an array of the device to compute on; default: where the masks are.
 
@@ -143,6 +145,8 @@ def mask_targets(
     """
     if like is None:
         like = boxes if isinstance(masks, ObjectMasks) else masks
+    if target == "polygon" and isinstance(masks, ObjectMasks):
+        return _drawn_targets(masks, boxes, matched, size, aligned, like)
     share = array_module(like).zeros((len(boxes), size, size), np.float32)
     used, place = np.unique(matched, return_inverse=True)
     count = max(1, TOGETHER // max(1, masks.shape[1] * masks.shape[2]))
@@ -163,6 +167,29 @@ def mask_targets(
         else:
             share[upload(mine, like, "RoIs")] = cut
     return share if target == "soft" else (share >= 0.5).astype(np.float32)
+
+
+def _drawn_targets(
+    masks: ObjectMasks,
+    boxes: np.ndarray,
+    matched: np.ndarray,
+    size: int,
+    aligned: bool,
+    like: Array,
+) -> Array:
+    """The targets (R, M, M) of RoIs whose objects may have polygons; see `mask_targets`."""
+    known = {i: masks.outline(i) for i in np.unique(matched).tolist()}
+    drawn = np.array([known[i] is not None for i in matched.tolist()], bool)
+    targets = array_module(like).zeros((len(boxes), size, size), np.float32)
+    if drawn.any():
+        outlines = [o for o in map(known.get, matched.tolist()) if o is not None]
+        made = polygon_targets(outlines, boxes[drawn], size)
+        targets[upload(np.flatnonzero(drawn), like, "RoIs")] = upload(made, like, "mask targets")
+    if not drawn.all():
+        rest = {"target": "hard", "aligned": aligned, "like": like}
+        cut = mask_targets(masks, boxes[~drawn], matched[~drawn], size, **rest)
+        targets[upload(np.flatnonzero(~drawn), like, "RoIs")] = cut
+    return targets
 
 
 def _some(masks: Array | ObjectMasks, chosen: np.ndarray, like: Array) -> Array:

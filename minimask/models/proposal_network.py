@@ -81,7 +81,7 @@ class ProposalNetwork(Detector):
         pyramid = self.backbone(Tensor(batch.images))
         objectness, deltas, anchors = self.rpn.judge(pyramid, batch)
         if targets is not None:
-            return [], self.rpn.losses(objectness, deltas, anchors, targets, rng, samples)
+            return [], self.rpn.losses(objectness, deltas, anchors, targets, batch, rng, samples)
         found = self.rpn.propose(objectness, deltas, anchors.levels, batch.transforms)
         return [
             Instances(boxes, np.zeros(len(boxes), np.int64), scores, boxes)

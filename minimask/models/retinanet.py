@@ -26,7 +26,7 @@ from minimask.models.detections import Instances
 from minimask.models.detector import Detector
 from minimask.models.matcher import Matcher, RecordedSampling
 from minimask.models.retina_head import BOX_LOSSES, RetinaHead, box_loss, focal_loss
-from minimask.models.rpn import flatten_level, flatten_levels, match_anchors
+from minimask.models.rpn import flatten_level, flatten_levels
 from minimask.models.transform import Batch, ImageTransform
 from minimask.nn import Module
 from minimask.system.device import download, upload

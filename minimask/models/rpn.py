@@ -18,6 +18,7 @@ from minimask.autograd.arrays import Array, array_module
 from minimask.autograd.hooks import record, stage
 from minimask.conventions import TORCHVISION, Convention
 from minimask.data.sample import Target
+from minimask.models.anchor_matching import anchors_inside, match_anchors
 from minimask.models.anchors import AnchorGenerator, Anchors
 from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, small_normal
@@ -26,7 +27,7 @@ from minimask.models.proposals import Four, filter_proposals
 from minimask.models.sealed import Sealed
 from minimask.models.transform import Batch, ImageTransform
 from minimask.nn import Module, Sequential
-from minimask.system.device import download, on_gpu, upload
+from minimask.system.device import upload
 
 
 class RPNHead(Module):
@@ -73,6 +74,7 @@ class RPN(Sealed):
         self.anchor_generator = anchor_generator
         taken = convention.best_box_is_taken
         self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, convention.rpn_best_iou_min, taken)
+        self.border = convention.rpn_border
         self.sampler = BalancedSampler(batch_size_per_image, positive_fraction)
         self.pre_nms_top_n_train, self.pre_nms_top_n_test = pre_nms_top_n_train, pre_nms_top_n_test
         self.nms_thresh, self.score_thresh = nms_thresh, score_thresh
@@ -112,7 +114,7 @@ class RPN(Sealed):
         objectness, deltas, anchors = self.judge(pyramid, batch)
         losses = {}
         if targets is not None:
-            losses = self.losses(objectness, deltas, anchors, targets, rng, samples)
+            losses = self.losses(objectness, deltas, anchors, targets, batch, rng, samples)
         if samples is not None:
             return list(samples.proposals), losses
         training = training or targets is not None
@@ -138,11 +140,15 @@ class RPN(Sealed):
         deltas: Sequence[Tensor],
         anchors: Anchors,
         targets: Sequence[Target],
+        batch: Batch,
         rng: np.random.Generator | None,
         samples: RecordedSampling | None = None,
     ) -> dict[str, Tensor]:
         """loss_objectness and loss_rpn_box_reg of sampled anchors."""
-        matches = self.match(anchors.flat, [t.boxes for t in targets])
+        asked = None
+        if self.border is not None:
+            asked = [anchors_inside(anchors.on_cpu, t, self.border) for t in batch.transforms]
+        matches = self.match(anchors.flat, [t.boxes for t in targets], asked)
         if samples is not None:
             sampled = list(zip(samples.anchors_positive, samples.anchors_negative, strict=True))
         else:
@@ -168,9 +174,14 @@ class RPN(Sealed):
         return {"loss_objectness": classification, "loss_rpn_box_reg": box_reg}
 
     @stage("anchors, matching")
-    def match(self, anchors: Array, gt_boxes: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def match(
+        self,
+        anchors: Array,
+        gt_boxes: Sequence[np.ndarray],
+        asked: Sequence[np.ndarray] | None = None,
+    ) -> list[np.ndarray]:
         """The object of each anchor (B,) in each image, on the CPU, where chance decides."""
-        return match_anchors(self.matcher, anchors, gt_boxes)
+        return match_anchors(self.matcher, anchors, gt_boxes, asked)
 
     @stage("proposals")
     def propose(
@@ -209,23 +220,6 @@ class RPN(Sealed):
         record("rpn/proposals", [boxes for boxes, _ in found])
         record("rpn/scores", [scores for _, scores in found])
         return found
-
-
-def match_anchors(
-    matcher: Matcher, anchors: Array, gt_boxes: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """The object of each anchor (B,) in each image, on the CPU.
-
-    Computed where the anchors (B, 4) are.
-    """
-    matches = [
-        matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), anchors)
-        for b in gt_boxes
-    ]
-    if not on_gpu(anchors):
-        return matches
-    stacked = array_module(anchors).stack(matches).astype(np.int32)  # half as much to read
-    return [m.astype(np.int64) for m in download(stacked, "matched anchors")]
 
 
 def flatten_level(level: Array, values: int) -> Array:

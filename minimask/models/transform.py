@@ -199,7 +199,10 @@ def resize_target(target: Target, transform: ImageTransform, size: tuple[int, in
                 np.arange(after) * before // after
                 for before, after in zip(transform.original, transform.resized, strict=True)
             )
-            masks = masks[:, rows[:, None], columns]
+            if isinstance(masks, ObjectMasks):
+                masks = masks.resized(rows, columns)
+            else:
+                masks = masks[:, rows[:, None], columns]
         if transform.offset != (0, 0):
             masks = _placed(masks, size, transform)
     keypoints = target.keypoints

@@ -78,21 +78,13 @@ def adopt(
     Raises:
         ValueError: the file says nothing, and its network is not one that is known here.
     """
-    from minimask.weights.epsilon import without_epsilon
-
-    zero = without_epsilon(source.path) and settings.model.norm in (None, "frozen_batch")
+    zero = source.norm_eps == 0.0 and settings.model.norm in (None, "frozen_batch")
     extra = {"norm_eps": 0.0} if zero else {}
     if "model" in given:
         return _with_options(settings, extra), ""
-    config, words = source.config, "its own settings"
+    config, words = source.config, source.words or "its own settings"
     if config is None:
-        from minimask.weights import recognise
-
-        try:
-            found = recognise(source.shapes)
-        except ValueError as error:
-            raise ValueError(f"{source.path}: {error}") from None
-        config, words = found.config, found.words
+        raise ValueError(f"{source.path}: {words}")
     kept = set(given) | (set(recipe) - set(STRONGER_THAN_RECIPES))
     if kept & {"min_size", "max_size"}:
         kept |= {"min_size", "max_size"}  # one without the other may be impossible

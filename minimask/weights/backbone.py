@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minimask.weights import stacked
+from minimask.weights.anatomy import BODY, RES5, body_of
 from minimask.weights.epsilon import set_epsilon
+from minimask.weights.images import to_pixels_of
 from minimask.weights.mismatch import differences, explain
-from minimask.weights.recognise import BODY, RES5, body_of, recognise
 from minimask.weights.source import Source, check_values, read_source
 from minimask.weights.transfer import Transfer
 
@@ -36,6 +37,7 @@ def transfer_backbone(model: Module, source: str | PathLike[str] | Source) -> Tr
         source = read_source(source)
     own = {n: a.shape for n, a in model.state_dict().items() if n.startswith(("backbone.", RES5))}
     given = _as_backbone(source, model)
+    given, turned = to_pixels_of(model, given, source)
     neck = {n for n in own if n.startswith(("backbone.fpn.", "backbone.reduce."))}
     head = tuple(stacked.VGG_HEAD.values())
     body = {n: s for n, s in own.items() if n not in neck}
@@ -51,12 +53,12 @@ def transfer_backbone(model: Module, source: str | PathLike[str] | Source) -> Tr
     taken = [n for n in given if n in body or (with_neck and n in neck)]
     check_values(source.path, given, taken)
     model.load_state_dict({n: given[n] for n in taken}, strict=False)
-    set_epsilon(model, source.path)
+    set_epsilon(model, source.norm_eps)
     found = body_of(shapes, BODY)
     words = f"the backbone, {found}, was taken" if found else "the backbone was taken"
     words += " with fc6 and fc7" if any("fc7" in n for n in taken) else ""
     words += " with its feature pyramid" if with_neck else ""
-    return Transfer(source.name, None, (), (), f"{words}; all else starts anew")
+    return Transfer(source.name, None, (), (), f"{words}{turned}; all else starts anew")
 
 
 def _as_backbone(source: Source, model: Module) -> dict[str, np.ndarray]:
@@ -76,11 +78,7 @@ def _as_backbone(source: Source, model: Module) -> dict[str, np.ndarray]:
     elif body_of(source.shapes) is not None:
         found = {f"{BODY}{n}": a for n, a in arrays.items() if not n.startswith("fc.")}
     else:
-        try:
-            words = recognise(source.shapes).words
-        except ValueError as error:
-            words = str(error)
-        raise ValueError(f"{source.path}: {words}")
+        raise ValueError(f"{source.path}: {source.words}")
     last = f"{BODY}layer4"
     old, new = (last, RES5) if c4 else (RES5, last)
     return {new + n.removeprefix(old) if n.startswith(old) else n: a for n, a in found.items()}

@@ -1,10 +1,8 @@
-"""Files of weights, read and written: safetensors, npz, and torch's `.pth` without torch."""
+"""Files of weights, read and written: every container is known by its content."""
 
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from minimask.system.files import write_whole
-from minimask.weights.torch_files import UnsafeFileError, read_torch
+from minimask.weights.readers.contents import FileContents, UnsafeFileError, check_names
 
 if TYPE_CHECKING:
     from minimask.nn import Module
 
+LONGEST_MESSAGE = 600
+
 
 def save_weights(model: Module, path: str | PathLike[str]) -> None:
     """Write a model's weights to a safetensors file, which appears whole or not at all.
+
+    The file also says of which network they are (`model.config`).
 
     Args:
         model: what `minimask.models` builds.
@@ -36,7 +38,9 @@ def save_weights(model: Module, path: str | PathLike[str]) -> None:
         raise ValueError(f"{path}: weights are saved as .safetensors, not {path.suffix!r}")
     # not ascontiguousarray, which turns a single number into a list of one
     arrays = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}
-    write_whole(path, save(arrays))
+    config = getattr(model, "config", None)
+    about = {"minimask": json.dumps({"model": config})} if config else None
+    write_whole(path, save(arrays, metadata=about))
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:
@@ -44,75 +48,65 @@ def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: no such file.
+        UnsafeFileError: it asks for more than arrays; nothing of it was run.
+        ValueError: a damaged file or an unknown kind; the message begins with the path.
+    """
+    return read_contents(path).arrays
+
+
+def read_contents(path: str | PathLike[str]) -> FileContents:
+    """A file of weights of any kind: safetensors, npz, torch's, pickled arrays, Keras' HDF5.
+
+    Args:
+        path: its ending does not matter.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ModuleNotFoundError: HDF5, and h5py is not installed.
+        UnsafeFileError: it asks for more than arrays; nothing of it was run.
         ValueError: a damaged file or an unknown kind; the message begins with the path.
     """
     path = Path(path)
     if path.is_dir():
         raise ValueError(f"{path}: a folder; expected a file of weights")
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"{path}: no such file of weights")
-    readers = {
-        ".safetensors": _read_safetensors,
-        ".npz": _read_npz,
-        ".pth": read_torch,
-        ".pt": read_torch,
-    }
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise ValueError(f"{path}: expected one of {', '.join(readers)}")
+    if not path.is_file():
+        raise ValueError(f"{path}: neither a file nor a folder; expected a file of weights")
     try:
-        return reader(path)
-    except UnsafeFileError as error:
-        raise UnsafeFileError(f"{path}: {error}") from None
+        contents = _read(path)
+        check_names(contents.arrays)
+        return contents
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        text = str(error)
+        cut = text if len(text) <= LONGEST_MESSAGE else f"{text[:LONGEST_MESSAGE]}..."
+        kind = UnsafeFileError if isinstance(error, UnsafeFileError) else ValueError
+        raise kind(f"{path}: {cut}") from None
+    except MemoryError:
+        size = path.stat().st_size
+        raise ValueError(f"{path}: not enough memory for its {size} bytes") from None
 
 
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+def _read(path: Path) -> FileContents:
+    from minimask.weights.readers.content import kind_of
 
-    try:
-        return load_file(path)
-    except (TypeError, AttributeError):  # NumPy has no such type
-        return _read_widened(path)
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"damaged safetensors file: {error}") from None
+    kind = kind_of(path)
+    if kind == "safetensors":
+        from minimask.weights.readers.safetensors import read_safetensors
 
+        return read_safetensors(path)
+    if kind == "npz":
+        from minimask.weights.readers.npz import read_npz
 
-def _read_widened(path: Path) -> dict[str, np.ndarray]:
-    """A safetensors file with bfloat16, which NumPy lacks: each is the upper half of a float32."""
-    from safetensors import safe_open
+        return read_npz(path)
+    if kind == "torch":
+        from minimask.weights.readers.torch_zip import read_torch_zip
 
-    raw = path.read_bytes()
-    begin = 8 + int.from_bytes(raw[:8], "little")
-    header = json.loads(raw[8:begin])
-    arrays = {}
-    with safe_open(path, "numpy") as file:  # has checked all lengths and offsets
-        for name in file.keys():
-            kind, (start, end) = header[name]["dtype"], header[name]["data_offsets"]
-            if kind == "BF16":
-                upper = np.frombuffer(raw[begin + start : begin + end], "<u2").astype(np.uint32)
-                arrays[name] = (upper << 16).view(np.float32).reshape(header[name]["shape"])
-            elif kind.startswith("F8"):
-                raise ValueError(f"{name} holds {kind} numbers; save it as float32")
-            else:
-                arrays[name] = file.get_tensor(name)
-    return arrays
+        return read_torch_zip(path)
+    if kind == "hdf5":
+        from minimask.weights.readers.hdf5 import read_hdf5
 
+        return read_hdf5(path)
+    from minimask.weights.readers.pickles import read_pickle
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with path.open("rb") as file:  # opened here: np.load leaves a damaged file open
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("a single array (.npy); expected an archive of named arrays")
-            return {name: archive[name] for name in archive.files}
-    except ValueError as error:
-        if "pickle" in str(error):  # NumPy's own sentence says how to load them all the same
-            raise ValueError(
-                "damaged npz file, or one of pickled Python objects, which are never loaded"
-            ) from None
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"damaged npz file: {error}") from None
+    return read_pickle(path)

@@ -22,14 +22,14 @@ def load_weights(model: Module, source: str | PathLike[str] | Source) -> None:
 
     Args:
         model: what `minimask.models` builds.
-        source: a file (`.safetensors`, `.npz`, `.pth`, `.pt`), a run's or a checkpoint's folder, or
+        source: a file of any kind that `read_weights` knows, a run's or a checkpoint's folder, or
             what `read_source` gave.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: a damaged file, an unknown kind, numbers that no network has, or weights of
             another network.
-        UnsafeFileError: a `.pth` file that asks for more than tensors; nothing of it was run.
+        UnsafeFileError: a file that asks for more than tensors; nothing of it was run.
     """
     if not isinstance(source, Source):
         source = read_source(source)
@@ -40,4 +40,4 @@ def load_weights(model: Module, source: str | PathLike[str] | Source) -> None:
         raise ValueError(f"{source.path}: {kind}: the weights do not fit:\n  {problem}")
     check_values(source.path, source.arrays, source.arrays)
     model.load_state_dict(source.arrays)
-    set_epsilon(model, source.path)
+    set_epsilon(model, source.norm_eps)

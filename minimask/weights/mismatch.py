@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from minimask.weights.recognise import BODY, RES5, Anatomy, Shapes, anatomy, recognise
-from minimask.weights.source import COUNTER
+from minimask.weights.anatomy import BODY, RES5, Anatomy, Shapes, anatomy
+from minimask.weights.recognise import recognise
+from minimask.weights.systems import COUNTER
 
 FEW = 6  # differences that are named one by one
 MASKS = ("roi_heads.mask_",)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minimask.weights.files import read_weights
-from minimask.weights.names import current_name
+from minimask.weights.epsilon import epsilon_of
+from minimask.weights.files import read_contents
+from minimask.weights.recognise import recognise_translated
+from minimask.weights.systems import COUNTER, Translated, translate
 
-FILES = (".safetensors", ".npz", ".pth", ".pt")
-COUNTER = "num_batches_tracked"
+FILES = (".safetensors", ".npz", ".pth", ".pt", ".pkl", ".h5")
+MINIMASK = "minimask"
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,25 @@ class Source:
 
     Attributes:
         path: the file.
-        arrays: by the names that minimask's models use.
-        config: the `model.config` they were saved with; None where the file says nothing.
+        arrays: by the names that minimask's models use, and in their layout.
+        config: for `minimask.models.build`: what they were saved with, or the network that was
+            recognised; None where that is none of the known ones.
+        system: whose file it is: "minimask", "torchvision", "detectron2", "mmdet", "matterport",
+            "caffe2".
+        convention: the name of the choices that the weights were trained with; None: the config
+            says it, or nobody.
+        words: what was recognised, in one line, or what was seen instead; "" where the file has
+            its config.
+        norm_eps: what norms add to variances; None: not known.
     """
 
     path: Path
     arrays: dict[str, np.ndarray]
     config: dict[str, Any] | None = None
+    system: str = MINIMASK
+    convention: str | None = None
+    words: str = ""
+    norm_eps: float | None = None
 
     @property
     def name(self) -> str:
@@ -55,8 +69,8 @@ def read_source(path: str | PathLike[str]) -> Source:
     """Read weights from wherever they are.
 
     Args:
-        path: a file (`.safetensors`, `.npz`, `.pth`, `.pt`), a run's folder (its final weights,
-            or else its newest checkpoint), or a checkpoint's folder.  Averaged weights are taken
+        path: a file of any kind that `read_contents` knows, a run's folder (its final weights, or
+            else its newest checkpoint), or a checkpoint's folder.  Averaged weights are taken
             where there are any.
 
     Raises:
@@ -67,29 +81,47 @@ def read_source(path: str | PathLike[str]) -> Source:
     file, config = path, None
     if path.is_dir():
         file, config = _in_folder(path)
-    arrays = {current_name(name): array for name, array in read_weights(file).items()}
-    arrays.pop("ema.steps", None)  # counts the updates of averaged weights
-    return Source(file, arrays, config or config_in(file))
+    contents = read_contents(file)
+    return from_arrays(file, contents.arrays, contents.about, config or contents.config)
 
 
-def config_in(path: Path) -> dict[str, Any] | None:
-    """The `model.config` that a run writes into its weights; None: another kind of file.
+def from_arrays(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    about: Mapping[str, Any] | None = None,
+    config: dict[str, Any] | None = None,
+) -> Source:
+    """What arrays of any of the systems are the weights of.
+
+    Args:
+        path: of the file, for messages.
+        arrays: under the names they have in it.
+        about: what the file has beside them, see `systems.translate`.
+        config: the `model.config` they were saved with, if it says one.
 
     Raises:
-        ValueError: a damaged safetensors file.
+        ValueError: names of a system with shapes that it never has.
     """
-    if path.suffix != ".safetensors":
-        return None
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, "numpy") as file:
-            config = json.loads((file.metadata() or {})["minimask"])["model"]
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged, or no safetensors file ({error})") from None
-    except (KeyError, ValueError, TypeError):
-        return None
-    return config if isinstance(config, dict) and config else None
+        translated = translate(arrays, {**(about or {}), "file": path.name})
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    own = dict(translated.arrays)
+    own.pop("ema.steps", None)  # counts the updates of averaged weights
+    if config is not None:
+        return Source(path, own, config, norm_eps=epsilon_of(config))
+    found, words = recognised(replace(translated, arrays=own))
+    known = translated.system, translated.convention, words, translated.norm_eps
+    return Source(path, own, found, *known)
+
+
+def recognised(translated: Translated) -> tuple[dict[str, Any] | None, str]:
+    """The config of a network and what it is; or None, and what was seen instead."""
+    try:
+        found = recognise_translated(translated)
+    except ValueError as error:
+        return None, str(error)
+    return found.config, found.words
 
 
 def check_values(

@@ -35,10 +35,19 @@ def is_classifier(names: Mapping[str, Any]) -> bool:
 
 def body_name(shapes: Shapes) -> str | None:
     """Which of the bodies a detector of these arrays has; None: none, or of another width."""
+    found = body_width(shapes)
+    return found[0] if found is not None and found[1] == 1 else None
+
+
+def body_width(shapes: Shapes) -> tuple[str, float] | None:
+    """Which of the bodies it is, and how many channels its last layer has for each of the usual."""
     last = max((int(m[1]) for m in map(NUMBERED.match, shapes) if m), default=-1)
-    for name, (number, layer, shape) in SIGNS.items():
-        if last == number and shapes.get(BODY + layer) == shape:
-            return name
+    for name, (number, layer, usual) in SIGNS.items():
+        shape = shapes.get(BODY + layer)
+        if last != number or shape is None or len(shape) != 4 or shape[2:] != usual[2:]:
+            continue
+        if shape[0] * usual[1] == shape[1] * usual[0] and shape[0]:
+            return name, shape[0] / usual[0]
     return None
 
 

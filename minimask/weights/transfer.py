@@ -16,8 +16,9 @@ import numpy as np
 from minimask.weights import retina
 from minimask.weights.epsilon import set_epsilon
 from minimask.weights.mismatch import explain
-from minimask.weights.recognise import anatomy
-from minimask.weights.source import COUNTER, Source, check_values, read_source
+from minimask.weights.anatomy import anatomy
+from minimask.weights.source import Source, check_values, read_source
+from minimask.weights.systems import COUNTER
 
 if TYPE_CHECKING:
     from minimask.nn import Module
@@ -115,7 +116,7 @@ def transfer_weights(
         arrays |= {n: _rows(n, own[n], source.arrays[n], model, *counted) for n in comparable}
         report = _report(source, outputs, mine, names, comparable)
     model.load_state_dict(arrays)
-    set_epsilon(model, source.path)
+    set_epsilon(model, source.norm_eps)
     return report
 
 

@@ -1,21 +1,9 @@
 """The recorded network, and what torchvision computed with it."""
 
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
-
-COPIES = pathlib.Path(__file__).resolve().parent.parent / "goldens"
-
-
-@pytest.fixture(scope="session")
-def goldens():
-    """The folder of the recordings: the copies in tests/goldens, or those in MINIMASK_GOLDENS."""
-    folder = pathlib.Path(os.environ.get("MINIMASK_GOLDENS") or COPIES)
-    assert folder.is_dir(), f"MINIMASK_GOLDENS: {folder} is no folder"
-    return folder
 
 
 def narrow_options(meta):

@@ -5,7 +5,7 @@ import pytest
 
 from minimask import load_weights, models, save_weights
 from minimask.weights import recognise, transfer_weights
-from minimask.weights.names import current_name
+from minimask.weights.systems.torchvision import current_name
 from minimask.weights.retina import SCORES
 
 SMALL = {

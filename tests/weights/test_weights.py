@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import minimask as mm
 from minimask.nn import FrozenBatchNorm2d
 from minimask.weights import UnsafeFileError, load_weights, read_weights
-from minimask.weights.names import current_name
+from minimask.weights.systems.torchvision import current_name
 
 GOLDENS = pathlib.Path(__file__).resolve().parent.parent / "goldens"
 ZIP, LEGACY = GOLDENS / "maskrcnn.pth", GOLDENS / "maskrcnn_legacy.pth"
@@ -78,14 +78,6 @@ def test_old_and_new_names():
         assert current_name(old) == new
         assert current_name(new) == new
     assert current_name("rpn.head.cls_logits.weight") == "rpn.head.cls_logits.weight"
-
-
-def test_published_coco_files_turn_the_epsilon_of_frozen_norms_off(weights, tmp_path):
-    for name, eps in (("maskrcnn_resnet50_fpn_coco-bf2d0c1e.npz", 0.0), ("other.npz", 1e-5)):
-        np.savez(tmp_path / name, **weights)
-        model = mm.models.mask_rcnn(**NARROW)
-        load_weights(model, tmp_path / name)
-        assert {m.eps for m in model.modules() if isinstance(m, FrozenBatchNorm2d)} == {eps}
 
 
 # --- a writer of small .pth files: what torch writes, and what an attacker might ------------------
@@ -278,7 +270,7 @@ def test_a_pickled_command_really_would_run_otherwise(tmp_path):
         ({"x": tensor(Storage("FloatStorage", "0", -6), (3,), (1,))}, "unknown type or size"),
         ({"x": tensor(Storage("FloatStorage", "0", 10**12), (3,), (1,))}, "expected 4000000000000"),
         ({"x": tensor(Storage("FloatStorage", "9", 6), (3,), (1,))}, "data/9: expected 24 bytes"),
-        ({"x": 3}, "'x' is none"),
+        ({"x": 3}, "it holds none: 'x' is int"),
         ([1, 2], "expected a dict of tensors, got list"),
     ],
 )
@@ -328,14 +320,14 @@ def test_other_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such file of weights"):
         read_weights(tmp_path / "missing.pth")
     (tmp_path / "x.onnx").write_bytes(b"abc")
-    with pytest.raises(ValueError, match=r"x.onnx: expected one of .safetensors"):
+    with pytest.raises(ValueError, match=r"x.onnx: plain text; expected a file of weights"):
         read_weights(tmp_path / "x.onnx")
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(ValueError, match=r"text.pth: "):
         read_weights(tmp_path / "text.pth")
     with tarfile.open(tmp_path / "tar.pth", "w") as archive:
         archive.add(__file__, arcname=os.path.basename(__file__))
-    with pytest.raises(ValueError, match=r"the tar layout of torch before 0.1.10 is not read"):
+    with pytest.raises(ValueError, match=r"the tar layout of torch before 0.1.10 is not"):
         read_weights(tmp_path / "tar.pth")
 
 
@@ -348,7 +340,7 @@ def test_npz_files_with_objects_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"z.npz: a single array"):
         read_weights(tmp_path / "z.npz")
     (tmp_path / "y.npz").write_bytes(b"PK\x03\x04nothing")
-    with pytest.raises(ValueError, match=r"y.npz: damaged npz file"):
+    with pytest.raises(ValueError, match=r"y.npz: damaged archive"):
         read_weights(tmp_path / "y.npz")
 
 

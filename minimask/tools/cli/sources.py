@@ -92,8 +92,8 @@ def _open_file(path: Path, architecture: str | None) -> Any:
         architecture: name of the network; None: as the file says, or as its names and shapes show.
     """
     from minimask import models
-    from minimask.weights import load_weights, read_source, recognise
-    from minimask.weights.recognise import anatomy
+    from minimask.weights import load_weights, read_source
+    from minimask.weights.anatomy import anatomy
 
     source = read_source(path)
     config = source.config
@@ -101,16 +101,15 @@ def _open_file(path: Path, architecture: str | None) -> Any:
         config = {"model": architecture, "num_classes": anatomy(source.shapes).outputs or 91}
         if source.classes is not None:
             config |= {"classes": list(source.classes), "num_classes": None}
+        if source.system not in ("minimask", "torchvision"):
+            config["convention"] = source.convention
     elif config is None:
-        try:
-            found = recognise(source.shapes)
-        except ValueError as error:
-            raise ValueError(
-                f"{path}: {error}; a network that you know is named with --model, for example "
-                "--model maskrcnn_resnet50_fpn"
-            ) from None
-        typer.echo(f"{path}: {found.words}", err=True)
-        config = found.config
+        raise ValueError(
+            f"{path}: {source.words}; a network that you know is named with --model, for example "
+            "--model maskrcnn_resnet50_fpn"
+        )
+    elif source.words:
+        typer.echo(f"{path}: {source.words}", err=True)
     model = models.build(config)
     load_weights(model, source)
     model.eval()
