@@ -116,15 +116,15 @@ def convert(
     force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
     """Write the weights of any system's file as one of minimask's own."""
-    if out.suffix.lower() not in FORMATS:
+    if out.suffix not in FORMATS:
         raise WrongUse(f"OUT: expected a name that ends in {' or '.join(FORMATS)}, got {out}")
     _check_output(source, out, force)
     opened = open_model(source, model)
-    from minimask.weights.write import write_network
+    from minimask.weights import save_weights
 
-    write_network(opened.model, out)
+    save_weights(opened.model, out)
     config = opened.model.config
-    kept = "; the network itself is not in it" if out.suffix.lower() == ".npz" else ""
+    kept = "; the network itself is not in it" if out.suffix == ".npz" else ""
     typer.echo(
         f"{out}: {config.get('model')}, {len(opened.model.classes)} classes, convention "
         f"{opened.model.convention.name}, {out.stat().st_size / 1e6:.1f} MB{kept}"

@@ -8,20 +8,26 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from minimask.weights import recognise
-from minimask.weights.files import read_weights
-from minimask.weights.recognise import anatomy
-from minimask.weights.source import COUNTER, Source, read_source
+from minimask.weights.anatomy import anatomy
+from minimask.weights.files import read_contents
+from minimask.weights.source import Source, read_source
+from minimask.weights.systems import COUNTER
 
 LARGE = 1e4  # no weight of a trained network is; variances of the first layers are
 MOST = 6  # arrays that a finding names
+CONTAINERS = {
+    "torch": "zip of torch",
+    "torch (old layout)": "torch, its layout before 1.6",
+    "pickle": "pickled arrays",
+    "hdf5": "HDF5 of Keras",
+}
 _PART = re.compile(
     r"^(backbone\.body\.layer\d|backbone\.body|backbone\.\w+|rpn\.head\.\w+|rpn|roi_heads\.\w+"
     r"|head\.\w+|layer\d|\w+)"
@@ -81,7 +87,7 @@ class Inspection:
         path: the file that was read (of a run: the file in it).
         size: bytes.
         container: the kind of file.
-        system: whose names it has; None: nobody's that is known.
+        system: whose names it has.
         network: what `minimask.models.build` calls it; None: none that is known.
         words: what it is, in a sentence, or why it is no network that is known.
         classes: without background; None: not known.
@@ -91,12 +97,13 @@ class Inspection:
         facts: every array, by its name in the file.
         parts: the same in groups, by the names that minimask's models use.
         findings: what looks wrong, a sentence each.
+        remarks: what is in the file besides and was left out, a sentence each.
     """
 
     path: Path
     size: int
     container: str
-    system: str | None
+    system: str
     network: str | None
     words: str
     classes: int | None
@@ -105,7 +112,8 @@ class Inspection:
     norms: str
     facts: tuple[ArrayFacts, ...]
     parts: tuple[Part, ...]
-    findings: tuple[str, ...] = field(default=())
+    findings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> int:
@@ -130,6 +138,7 @@ class Inspection:
             "parts": [vars(part) for part in self.parts],
             "arrays": [vars(fact) for fact in self.facts],
             "findings": list(self.findings),
+            "remarks": list(self.remarks),
         }
 
 
@@ -141,63 +150,43 @@ def inspect_weights(path: str | PathLike[str]) -> Inspection:
         ValueError: no file of weights, or a damaged one.
     """
     source = read_source(path)
-    inside = read_weights(source.path)
+    contents = read_contents(source.path)
+    inside = contents.arrays
     facts = tuple(ArrayFacts.of(name, array) for name, array in inside.items())
-    network, words = _network(source)
+    network = (source.config or {}).get("model")
     seen = anatomy(source.shapes)
     classes = source.classes
     count = len(classes) if classes else (seen.outputs - 1 if seen.outputs else None)
     return Inspection(
         path=source.path,
         size=source.path.stat().st_size,
-        container=container(source.path),
-        system=_system(source),
-        network=network,
-        words=words,
+        container=CONTAINERS.get(contents.kind, contents.kind),
+        system=source.system,
+        network=None if network is None else str(network),
+        words=_words(source),
         classes=count,
         class_names=classes,
-        convention=_convention(source, network),
+        convention=_convention(source),
         norms=_NORMS[seen.body.norm if seen.body else None],
         facts=facts,
         parts=tuple(_parts(source.arrays)),
         findings=tuple(findings(inside, facts)),
+        remarks=contents.remarks,
     )
 
 
-def _network(source: Source) -> tuple[str | None, str]:
-    """Its name, and what it is in words."""
-    if source.config is not None:
-        name = str(source.config.get("model"))
-        return name, str(getattr(source, "words", "") or f"{name}, as the file says")
-    try:
-        found = recognise(source.shapes)
-    except ValueError as error:
-        return None, str(error)
-    return str(found.config["model"]), found.words
+def _words(source: Source) -> str:
+    """What it is, in a sentence."""
+    if source.words:
+        return source.words
+    return f"{(source.config or {}).get('model')}, as the file says"
 
 
-def _system(source: Source) -> str | None:
-    return getattr(source, "system", None) or ("minimask" if source.config else None)
-
-
-def _convention(source: Source, network: str | None) -> str | None:
-    chosen = getattr(source, "convention", None) or (source.config or {}).get("convention")
+def _convention(source: Source) -> str | None:
+    chosen = source.convention or (source.config or {}).get("convention")
     if isinstance(chosen, Mapping):
         return str(chosen.get("name", "its own"))
-    return str(chosen) if chosen else ("torchvision" if network else None)
-
-
-def container(path: Path) -> str:
-    """What kind of file this is, by its first bytes."""
-    with path.open("rb") as file:
-        first = file.read(16)
-    if first.startswith(b"PK"):
-        return "npz archive" if path.suffix == ".npz" else "zip of torch"
-    if first.startswith(b"\x89HDF"):
-        return "HDF5"
-    if first[8:9] == b"{":
-        return "safetensors"
-    return "pickle" if first.startswith(b"\x80") else "unknown"
+    return str(chosen) if chosen else None
 
 
 def _parts(arrays: Mapping[str, np.ndarray]) -> list[Part]:
@@ -252,7 +241,7 @@ def table(found: Inspection, *, every: bool = False) -> str:
     dtypes = ", ".join(f"{kind} ({count})" for kind, count in found.dtypes.items())
     lines = [
         ("file", f"{found.path} ({found.size / 1e6:.1f} MB, {found.container})"),
-        ("system", found.system or "not known from the file"),
+        ("system", found.system),
         ("network", found.words),
         ("classes", f"{found.classes}: {names}{more}" if found.classes else "not known"),
         ("convention", found.convention or "not known"),
@@ -261,6 +250,7 @@ def table(found: Inspection, *, every: bool = False) -> str:
     ]
     text = "\n".join(f"{name:<11} {value}" for name, value in lines)
     text += "\n\n" + (_every(found) if every else _grouped(found))
+    text += "".join(f"\n{remark}" for remark in found.remarks)
     text += "".join(f"\n! {finding}" for finding in found.findings)
     return text if found.findings else f"{text}\nnothing looks wrong"
 

@@ -111,7 +111,7 @@ def choices(field: str) -> dict[str, Any]:
 def value_of(model: Any, field: str) -> Any:
     """What a model does."""
     if field in field_names():
-        return getattr(model.convention, field)
+        return model.config.get(field, getattr(model.convention, field))
     given = model.config.get(field, numbers_of(model.convention).get(field))
     return usual(field) if given is None else given
 

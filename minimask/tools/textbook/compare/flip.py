@@ -231,7 +231,8 @@ def variant(model: Any, changes: Mapping[str, Any]) -> Any:
     """The same network with the same weights and other choices: fields or hyperparameters."""
     names = set(field_names())
     config = {name: value for name, value in model.config.items() if name not in names}
-    own = {name: value for name, value in changes.items() if name in names}
+    own = {name: value for name, value in model.config.items() if name == "norm_eps"}
+    own |= {name: value for name, value in changes.items() if name in names}
     config["convention"] = dataclasses.asdict(dataclasses.replace(model.convention, **own))
     thresholds = {"box_score_thresh": getattr(model.selection, "score_thresh", None)}
     if hasattr(model, "roi_heads"):  # lowered where nothing was found
