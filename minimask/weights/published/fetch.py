@@ -104,7 +104,7 @@ def fetch(
 
 def _receive_all(entry: Published, part: Path, progress: Progress) -> None:
     """Fill the part file; connections that are cut are taken up again while they bring anything."""
-    tries = 0
+    tries, most = 0, part.stat().st_size if part.is_file() else 0
     while True:
         before = part.stat().st_size if part.is_file() else 0
         try:
@@ -121,7 +121,9 @@ def _receive_all(entry: Published, part: Path, progress: Progress) -> None:
         ) as error:
             problem = error
         arrived = part.stat().st_size if part.is_file() else 0
-        tries = 0 if arrived > before else tries + 1
+        # more than ever before: a server without ranges that cuts would else be asked for ever
+        tries = 0 if arrived > most else tries + 1
+        most = max(most, arrived)
         if tries >= TRIES or (arrived == 0 and isinstance(problem, urllib.error.URLError)):
             raise problem if isinstance(problem, OSError) else ConnectionError(str(problem))
 
