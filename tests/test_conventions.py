@@ -8,6 +8,7 @@ import pathlib
 import pytest
 
 import minimask
+from minimask.convention_words import FIELD_WORDS, described, who_chooses
 from minimask.conventions import (
     CONVENTIONS,
     HYPERPARAMETERS,
@@ -17,6 +18,7 @@ from minimask.conventions import (
 )
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN
+from minimask.models.system_configs import SYSTEM_CONFIGS
 
 
 def test_the_default_is_torchvisions():
@@ -70,6 +72,42 @@ def test_no_switch_is_idle():
     code = "".join(p.read_text() for p in (package / "models").glob("*.py"))
     idle = [f.name for f in dataclasses.fields(Convention) if f".{f.name}" not in code]
     assert idle == []
+
+
+def test_every_field_is_described_in_a_sentence_with_its_source():
+    fields = described()
+    assert set(FIELD_WORDS) == set(fields)
+    for field in fields:
+        words = FIELD_WORDS[field]
+        assert words.sentence[0].isupper() and words.sentence.endswith(".") and words.source
+        assert words.sentence.count(". ") == 0
+        assert who_chooses(field)["torchvision"] == getattr(TORCHVISION, field)
+
+
+def test_every_configuration_of_a_system_builds():
+    """Each names a convention and options that a factory takes, and the file that says so."""
+    for name, known in SYSTEM_CONFIGS.items():
+        system = "mmdetection" if name.startswith("mmdet/") else "detectron2"
+        assert known.source.startswith(system) and known.convention in CONVENTIONS
+        keypoints = "keypoint" in name
+        factory = minimask.models.keypoint_rcnn if keypoints else minimask.models.mask_rcnn
+        model = factory(layers=(1, 1, 1, 1), stem_channels=4, fpn_channels=8, **known.config())
+        for option, value in known.options.items():
+            assert model.config[option] == (list(value) if isinstance(value, tuple) else value)
+
+
+def test_facts_of_the_profiles():
+    caffe, x101 = get_convention("mmdet_caffe"), get_convention("detectron2_3x3")
+    assert caffe.channels == "bgr" and caffe.pixel_std == (1, 1, 1) and caffe.stride_in_1x1
+    assert x101.channels == "bgr" and x101.pixel_std == (57.375, 57.12, 58.395)
+    assert not x101.stride_in_1x1 and not get_convention("detectron2_torchvision").stride_in_1x1
+    lvis = SYSTEM_CONFIGS["detectron2/lvis"].options
+    assert lvis["box_score_thresh"] == 0.0001 and lvis["box_detections_per_img"] == 300
+    assert (
+        get_convention("paper").rpn_border
+        == 0
+        == SYSTEM_CONFIGS["mmdet/caffe-c4"].options["rpn_border"]
+    )
 
 
 # Parts and sizes that a factory works out from the architecture: no options of their own

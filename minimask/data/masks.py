@@ -47,7 +47,7 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
         width: int,
         outlines: Sequence[Outline | None] | None = None,
     ) -> None:
-        self._outlines = [None] * len(crops) if outlines is None else list(outlines)
+        self._outlines: list[Outline | None] = list(outlines or [None] * len(crops))
         self._crops: list[np.ndarray] = []
         self._corners: list[Corner] = []
         self.shape = (len(crops), int(height), int(width))
@@ -61,7 +61,7 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
             crop, (dy, dx) = tight(crop)
             self._crops.append(crop)
             self._corners.append((y + dy, x + dx) if crop.size else (0, 0))
-        if len(self._outlines) != len(self._crops):
+        if len(self._outlines) != len(crops):
             raise ValueError(f"masks: {len(crops)} masks, but {len(self._outlines)} outlines")
 
     # ---- made from something else
@@ -165,15 +165,18 @@ class ObjectMasks(np.lib.mixins.NDArrayOperatorsMixin):
                 [them[i] for i in chosen] for them in (self._crops, self._corners, self._outlines)
             )
             return self._like(crops, corners, *self.shape[1:], outlines)
-        ways = [
-            along_slice(k, n) for k, n in zip((*axes, slice(None)), self.shape[1:], strict=False)
-        ]
+        rows_at, columns_at = (
+            along_slice(index, size)
+            for index, size in zip((*axes, slice(None))[:2], self.shape[1:], strict=True)
+        )
         rows = np.arange(self.shape[1]) if rows is None else rows
         columns = np.arange(self.shape[2]) if columns is None else columns
         picked = [pick(self._crops[i], self._corners[i], rows, columns) for i in chosen]
-        outlines = None
-        if None not in ways:  # otherwise it is not known where an outline's places go
-            outlines = moved([self._outlines[i] for i in chosen], y=ways[0], x=ways[1])
+        outlines = [self._outlines[i] for i in chosen]
+        if rows_at is None or columns_at is None:  # nobody knows where an outline's places go
+            outlines = [None] * len(outlines)
+        else:
+            outlines = moved(outlines, x=columns_at, y=rows_at)
         crops, corners = [c for c, _ in picked], [c for _, c in picked]
         return ObjectMasks(crops, corners, len(rows), len(columns), outlines)
 

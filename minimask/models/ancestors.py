@@ -18,7 +18,7 @@ from minimask.models.proposal_network import ProposalNetwork
 from minimask.models.rcnn import RCNN, CropHeads, CropNetwork, ImageItself
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN, RPNHead
-from minimask.models.two_stage import box_branch, make_body, make_features
+from minimask.models.two_stage import box_branch, for_features, make_body, make_features
 
 SIZES = frozenset(fields_of(Architecture))
 MASKS = ("mask_", "keypoint_")
@@ -29,17 +29,20 @@ CROPS = frozenset({"crop_size", "crop_context"})
 
 # fields of `Convention`
 OF_MASKS = frozenset({"mask_target", "mask_target_aligned", "paste"})
+OF_KEYPOINTS = frozenset({"keypoint_loss_divisor", "keypoint_score"})
 OF_POOLING = frozenset({"level_rule", "roi_aligned", "sampling_ratio"})
+OF_MAPS = frozenset({"map_strides", "single_map_divisor", "dilate_first_block"})
 OF_BOXES = frozenset(
     {
         *("background", "append_gt_boxes", "box_weights", "box_loss_divisor", "box_loss_beta"),
-        *("box_min_size", "best_class_only"),
+        *("box_best_iou_min", "box_min_size", "best_class_only"),
     }
 )
 OF_ANCHORS = frozenset(
     {
         *("round_anchors", "anchor_offset", "anchor_order", "rpn_box_weights", "rpn_best_iou_min"),
         *("rpn_loss_divisor", "rpn_loss_beta", "rpn_min_size", "proposals_per_level"),
+        *("rpn_border",),
     }
 )
 
@@ -58,6 +61,7 @@ def assemble_rpn(
 ) -> ProposalNetwork:
     """Make a network of the first stage; arguments as for `two_stage.assemble`."""
     a = Architecture(**among(options, SIZES))
+    c = for_features(a, c)
     rng = np.random.default_rng(seed)
     backbone, anchors = make_features(a, c, rng)
     of_rpn = {name.removeprefix("rpn_"): v for name, v in among(options, RPN_OPTIONS).items()}
@@ -75,6 +79,7 @@ def assemble_fast(
 ) -> FastRCNN:
     """Make a Fast R-CNN; arguments as for `two_stage.assemble`."""
     a = Architecture(**among(options, SIZES))
+    c = for_features(a, c)
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
     backbone, _ = make_features(a, c, rng)
@@ -130,13 +135,13 @@ PROPOSALS = Family(
     "A region proposal network",
     _without("box_", *MASKS) | RPN_OPTIONS,
     assemble_rpn,
-    unread=OF_MASKS | OF_POOLING | OF_BOXES,
+    unread=OF_MASKS | OF_KEYPOINTS | OF_POOLING | OF_BOXES,
 )
 FAST_RCNN = Family(
     "Fast R-CNN",
     (_without("rpn_", "anchor_", "aspect_", *MASKS) | BOX_OPTIONS | GRID),
     assemble_fast,
-    unread=OF_MASKS | OF_ANCHORS,
+    unread=OF_MASKS | OF_KEYPOINTS | OF_ANCHORS,
 )
 R_CNN = Family(
     "R-CNN",
@@ -145,5 +150,5 @@ R_CNN = Family(
     | GRID
     | CROPS,
     assemble_rcnn,
-    unread=OF_MASKS | OF_ANCHORS | OF_POOLING,
+    unread=OF_MASKS | OF_KEYPOINTS | OF_ANCHORS | OF_POOLING | OF_MAPS,
 )

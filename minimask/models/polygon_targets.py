@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minimask.data.mask_outlines import Outline
+from minimask.data.segmentation import decode
 
 SHORTEST = np.float32(0.1)  # pixels: sides of boxes count as at least as long
 
@@ -28,11 +29,9 @@ def polygon_targets(outlines: Sequence[Outline], boxes: np.ndarray, size: int) -
     Returns:
         (R, M, M) float32, 0 or 1.
     """
-    from pycocotools import mask as rle
-
     targets = np.zeros((len(boxes), size, size), np.float32)
     for target, outline, box in zip(targets, outlines, np.asarray(boxes, np.float32), strict=True):
         factor = np.float32(size) / np.maximum(box[2:] - box[:2], SHORTEST)
         polygons = [((p - box[:2]) * factor).ravel().tolist() for p in outline]
-        target[...] = rle.decode(rle.merge(rle.frPyObjects(polygons, size, size)))
+        target[...] = decode(polygons, size, size)
     return targets

@@ -20,6 +20,7 @@ from minimask.autograd.hooks import record, stage
 from minimask.conventions import Convention, check_choice
 from minimask.data.sample import Target
 from minimask.kernels.nms import batched_nms
+from minimask.models.anchor_matching import match_anchors
 from minimask.models.anchors import AnchorGenerator, Anchors
 from minimask.models.backbone import Backbone, check_backbone
 from minimask.models.detections import Instances

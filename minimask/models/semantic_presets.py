@@ -133,7 +133,7 @@ OF_IMAGES = frozenset(
         *("pad_square", "pad_with", "size_divisor", "norm_eps"),
     }
 )
-OF_RESNETS = frozenset({"stride_in_1x1", "stem_pool_padding", "dilate_first_block"})
+OF_RESNETS = frozenset({"stride_in_1x1", "stem_pool_padding"})
 OF_DETECTORS = (
     frozenset(fields_of(Convention)) - OF_IMAGES - OF_RESNETS - {"name", "hyperparameters"}
 )

@@ -42,7 +42,13 @@ _ONE_MAP: dict[str, Any] = {
     "rpn_post_nms_top_n_test": 1000,
 }
 # mmdetection leaves anchors out at the border, and lets boxes be best for nothing
-_MMDET_ONE_MAP: dict[str, Any] = {**_ONE_MAP, "rpn_border": 0, "box_best_iou_min": None}
+_MMDET_ONE_MAP: dict[str, Any] = {
+    **_ONE_MAP,
+    "norm": "frozen_batch",
+    "rpn_border": 0,
+    "box_best_iou_min": None,
+}
+_CAFFE: dict[str, Any] = {**_FROZEN, "norm": "frozen_batch"}  # requires_grad=False
 _DETECTRON2_FPN = "detectron2: configs/Base-RCNN-FPN.yaml"
 _LVIS: dict[str, Any] = {"box_score_thresh": 0.0001, "box_detections_per_img": 300}
 
@@ -120,17 +126,17 @@ SYSTEM_CONFIGS: dict[str, SystemConfig] = {
     "mmdet/caffe-fpn": SystemConfig(
         "mmdet_caffe",
         "mmdetection 3: configs/mask_rcnn/mask-rcnn_r50-caffe_fpn_1x_coco.py",
-        _FROZEN,
+        _CAFFE,
     ),
     "mmdet/caffe-fpn-poly": SystemConfig(
         "mmdet_caffe",
         "mmdetection 3: configs/mask_rcnn/mask-rcnn_r50-caffe_fpn_ms-poly-1x_coco.py",
-        {**_FROZEN, "mask_target": "polygon"},
+        {**_CAFFE, "mask_target": "polygon"},
     ),
     "mmdet/caffe-fpn-boxes": SystemConfig(
         "mmdet_caffe",
         "mmdetection 3: configs/faster_rcnn/faster-rcnn_r50-caffe_fpn_1x_coco.py",
-        {**_FROZEN, "box_best_iou_min": None},
+        {**_CAFFE, "box_best_iou_min": None},
     ),
     "mmdet/caffe-c4": SystemConfig(
         "mmdet_caffe",

@@ -51,8 +51,7 @@ def assemble(
     """
     a = Architecture(**among(options, fields_of(Architecture)))
     check_fit(a)
-    if a.features != "fpn" and c.single_map_divisor is not None:
-        c = replace(c, size_divisor=c.single_map_divisor)
+    c = for_features(a, c)
     hyperparameters = among(options, HYPERPARAMETERS)
     of_rpn = {k.removeprefix("rpn_"): v for k, v in hyperparameters.items() if k[:4] == "rpn_"}
     of_heads = {k.removeprefix("box_"): v for k, v in hyperparameters.items() if k[:4] != "rpn_"}
@@ -74,6 +73,13 @@ def assemble(
         config["skeleton"] = own["skeleton"].as_dict()
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **of_heads)
     return kind(backbone, rpn, roi_heads, classes=classes, convention=c, config=config, **own)
+
+
+def for_features(a: Architecture, c: Convention) -> Convention:
+    """The convention with what it says of networks without a pyramid, if this is one."""
+    if a.features == "fpn" or c.single_map_divisor is None:
+        return c
+    return replace(c, size_divisor=c.single_map_divisor)
 
 
 def check_fit(a: Architecture) -> None:

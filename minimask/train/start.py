@@ -81,7 +81,7 @@ def adopt(
     zero = source.norm_eps == 0.0 and settings.model.norm in (None, "frozen_batch")
     extra = {"norm_eps": 0.0} if zero else {}
     if "model" in given:
-        return _with_options(settings, extra), ""
+        return _with_options(settings, extra | _choices(source)), ""
     config, words = source.config, source.words or "its own settings"
     if config is None:
         raise ValueError(f"{source.path}: {words}")
@@ -139,6 +139,16 @@ def start_model(
 
     transfer = transfer_weights if settings.model.weights else transfer_backbone
     return Start(model, (str(transfer(model, source)),))
+
+
+def _choices(source: Source) -> dict[str, Any]:
+    """The convention that the weights of another system were trained with, as options."""
+    from minimask.conventions import Convention
+
+    if source.system in ("minimask", "torchvision") or source.config is None:
+        return {}
+    fields = {"convention", *(field.name for field in dataclasses.fields(Convention))}
+    return {name: value for name, value in source.config.items() if name in fields}
 
 
 def _with_options(settings: RunSettings, options: Mapping[str, Any]) -> RunSettings:

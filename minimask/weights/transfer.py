@@ -7,7 +7,7 @@ file does not know keep the model's random numbers; everything else is taken as 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -117,7 +117,15 @@ def transfer_weights(
         report = _report(source, outputs, mine, names, comparable)
     model.load_state_dict(arrays)
     set_epsilon(model, source.norm_eps)
-    return report
+    return replace(report, words=report.words + _other_convention(model, source))
+
+
+def _other_convention(model: Module, source: Source) -> str:
+    """A warning where the weights of another system get a model that follows other choices."""
+    ours = getattr(getattr(model, "convention", None), "name", None)
+    if source.system in ("minimask", "torchvision") or ours in (None, source.convention):
+        return ""
+    return f"; they were trained under the convention {source.convention}, the model follows {ours}"
 
 
 @dataclass(frozen=True)

@@ -9,69 +9,31 @@ import pickle
 import re
 
 import numpy as np
+from recorded_names import DETECTRON2, DETECTRON2_CONV, DETECTRON2_MLP, MMDET, NO_WEIGHTS
 
 import minimask as mm
+from minimask.autograd import Tensor
+from minimask.data import ObjectMasks
+from minimask.data.mask_outlines import outline_of
+from minimask.data.segmentation import to_run_lengths
 from minimask.models import Target
+from minimask.models.system_configs import SYSTEM_CONFIGS
 from minimask.models.transform import ImageTransform
 from minimask.weights import read_weights
 
-# What a name is called here; `res2` is `layer1`, and counting begins at 0.
-DETECTRON2 = [
-    (r"^backbone\.(bottom_up\.)?stem\.conv1\.norm\.", "backbone.body.bn1."),
-    (r"^backbone\.(bottom_up\.)?stem\.conv1\.", "backbone.body.conv1."),
-    (
-        r"^backbone\.(?:bottom_up\.)?res(\d)\.(\d+)\.",
-        lambda m: f"backbone.body.layer{int(m[1]) - 1}.{m[2]}.",
-    ),
-    (r"\.shortcut\.norm\.", ".downsample.1."),
-    (r"\.shortcut\.", ".downsample.0."),
-    (r"^(backbone\.body.*)\.conv(\d)\.norm\.", r"\1.bn\2."),
-    (
-        r"^backbone\.fpn_(lateral|output)(\d)\.(norm\.)?",
-        lambda m: (
-            f"backbone.fpn.{'inner' if m[1] == 'lateral' else 'layer'}_blocks."
-            f"{int(m[2]) - 2}.{int(m[3] is not None)}."
-        ),
-    ),
-    (r"^proposal_generator\.rpn_head\.conv\.", "rpn.head.conv.0.0."),
-    (r"^proposal_generator\.rpn_head\.objectness_logits\.", "rpn.head.cls_logits."),
-    (r"^proposal_generator\.rpn_head\.anchor_deltas\.", "rpn.head.bbox_pred."),
-    (
-        r"^(roi_heads\.(?:box|mask)_head\.)(?:conv|mask_fcn)(\d)\.(norm\.)?",
-        lambda m: f"{m[1]}{int(m[2]) - 1}.{int(m[3] is not None)}.",
-    ),
-    (r"^roi_heads\.mask_head\.deconv\.", "roi_heads.mask_predictor.conv5_mask."),
-    (r"^roi_heads\.mask_head\.predictor\.", "roi_heads.mask_predictor.mask_fcn_logits."),
-]
-DETECTRON2_MLP = [
-    (r"^roi_heads\.box_head\.fc(\d)\.", lambda m: f"roi_heads.box_head.fc{int(m[1]) + 5}.")
-]
-DETECTRON2_CONV = [(r"^roi_heads\.box_head\.fc1\.", "roi_heads.box_head.5.")]  # after four
-MMDET = [
-    (r"^backbone\.", "backbone.body."),
-    (r"^neck\.lateral_convs\.(\d)\.conv\.", r"backbone.fpn.inner_blocks.\1.0."),
-    (r"^neck\.fpn_convs\.(\d)\.conv\.", r"backbone.fpn.layer_blocks.\1.0."),
-    (r"^rpn_head\.rpn_conv\.", "rpn.head.conv.0.0."),
-    (r"^rpn_head\.rpn_cls\.", "rpn.head.cls_logits."),
-    (r"^rpn_head\.rpn_reg\.", "rpn.head.bbox_pred."),
-    (r"^roi_head\.bbox_head\.fc_cls\.", "roi_heads.box_predictor.cls_score."),
-    (r"^roi_head\.bbox_head\.fc_reg\.", "roi_heads.box_predictor.bbox_pred."),
-    (
-        r"^roi_head\.bbox_head\.shared_fcs\.(\d)\.",
-        lambda m: f"roi_heads.box_head.fc{int(m[1]) + 6}.",
-    ),
-    (r"^roi_head\.mask_head\.convs\.(\d)\.conv\.", r"roi_heads.mask_head.\1.0."),
-    (r"^roi_head\.mask_head\.upsample\.", "roi_heads.mask_predictor.conv5_mask."),
-    (r"^roi_head\.mask_head\.conv_logits\.", "roi_heads.mask_predictor.mask_fcn_logits."),
-]
-NO_WEIGHTS = re.compile(r"^pixel_(mean|std)$|anchor_generator\.cell_anchors\.")
-LOSSES = {
-    "loss_rpn_cls": "loss_objectness",
-    "loss_rpn_loc": "loss_rpn_box_reg",
-    "loss_rpn_bbox": "loss_rpn_box_reg",
-    "loss_cls": "loss_classifier",
-    "loss_bbox": "loss_box_reg",
+# of each: the system, the recording, and how the system uses such networks
+RECORDINGS = {
+    "torchvision v2": ("torchvision", "maskrcnn_v2", None),
+    "detectron2 FPN": ("detectron2", "mask_rcnn_R_50_FPN", "detectron2/fpn"),
+    "detectron2 C4": ("detectron2", "mask_rcnn_R_50_C4", "detectron2/c4"),
+    "detectron2 DC5": ("detectron2", "mask_rcnn_R_50_DC5", "detectron2/dc5"),
+    "detectron2 4conv1fc": ("detectron2", "mask_rcnn_R_50_FPN_3x_syncbn", "detectron2/4conv1fc"),
+    "mmdet FPN": ("mmdet", "mask-rcnn_r50_fpn", "mmdet/fpn"),
+    "mmdet caffe FPN": ("mmdet", "mask-rcnn_r50-caffe_fpn", "mmdet/caffe-fpn"),
+    "mmdet caffe C4": ("mmdet", "mask-rcnn_r50-caffe-c4", "mmdet/caffe-c4"),
+    "mmdet ResNeXt": ("mmdet", "mask-rcnn_x101-32x4d_fpn", "mmdet/fpn"),
 }
+STAGE = 1e-4  # how far a stage may be from the recorded one, relative to its standard deviation
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -101,24 +63,29 @@ class Recording:
         model: in eval mode.
     """
 
-    def __init__(self, folder, system, name, convention):
+    def __init__(self, folder, label, **changes):
+        """Of `RECORDINGS`; `changes`: options of the model other than the system's."""
+        system, name, known = RECORDINGS[label]
         self.system, self.name = system, name
-        at = folder / system / name
-        self.meta = json.loads(at.with_name(f"{name}_meta.json").read_text())
-        self.forward = _read(at.with_name(f"{name}_forward.npz"))
-        step = at.with_name(f"{name}_train.npz")
-        self.step = _read(step) if step.is_file() else None
-        (weights,) = (p for p in at.parent.glob(f"{name}.*") if p.suffix in (".pth", ".pkl"))
-        arrays = arrays_of(weights)
+        at = folder / system
+        self.meta = json.loads((at / f"{name}_meta.json").read_text())
+        self.forward = read(at / f"{name}_forward.npz")
+        has_step = f"{name}_train.npz" in self.meta["files"]
+        self.step = read(at / f"{name}_train.npz") if has_step else None
+        (weights,) = (n for n in self.meta["files"] if n.endswith((".pth", ".pkl")))
+        arrays = arrays_of(at / weights)
         table = {"torchvision": [], "mmdet": MMDET, "detectron2": DETECTRON2}[system]
         if system == "detectron2":
-            mlp = "roi_heads.box_head.fc2.weight" in arrays
-            table = table + (DETECTRON2_MLP if mlp else DETECTRON2_CONV)
+            convolutions = "roi_heads.box_head.conv1.weight" in arrays
+            table = table + (DETECTRON2_CONV if convolutions else DETECTRON2_MLP)
         self.table = table
         state = {self.here(k): v for k, v in arrays.items() if not NO_WEIGHTS.search(k)}
-        options = network_of(state) | self.settings()
-        self.model = mm.models.mask_rcnn(convention=convention, **options)
-        self.model.load_state_dict(state)
+        config = {} if known is None else SYSTEM_CONFIGS[known].config()
+        options = network_of(state) | config | self.settings() | changes
+        self.model = mm.models.mask_rcnn(**options)
+        own = self.model.state_dict()  # norms that are not trained have no counters
+        counters = {n for n in state if n.endswith("num_batches_tracked")} - own.keys()
+        self.model.load_state_dict({n: a for n, a in state.items() if n not in counters})
         self.model.eval()
 
     def here(self, name):
@@ -140,7 +107,7 @@ class Recording:
             sizes = sizes[0] if len(sizes) == 1 else [s[0] for s in sizes]
         else:
             made = meta["model"]["rpn_head"]["anchor_generator"]
-            sizes = [made["scales"][0] * stride for stride in made["strides"]]
+            sizes = [scale * n for n in made["strides"] for scale in made["scales"]]
             limits = {"min_size": min(meta["scale"]), "max_size": max(meta["scale"])}
             test = meta["model"]["test_cfg"]
             train = meta["model"]["train_cfg"]["rpn_proposal"]
@@ -150,19 +117,22 @@ class Recording:
         for mode, (before, after) in zip(("test", "train"), before_after, strict=True):
             counts[f"rpn_pre_nms_top_n_{mode}"] = before
             counts[f"rpn_post_nms_top_n_{mode}"] = after
-        # stem and first stage do not learn, there
-        return limits | counts | {"trainable_layers": 3}
+        return limits | counts
 
     def level(self, kind, i):
         """The recorded map i of the "body" or the "fpn", finest first; None: not recorded."""
+        maps = [n for n in self.forward if n.startswith("body/")]
+        if kind == "body" and len(maps) == 1:  # the last one, whatever its number
+            last = len(self.model.backbone.body.strides) - 1
+            return self.forward[maps[0]] if i == last else None
         names = {"body": (f"res{i + 2}", str(i)), "fpn": (f"p{i + 2}", str(i), "pool" * (i == 4))}
         found = [f"{kind}/{n}" for n in names[kind] if f"{kind}/{n}" in self.forward]
         return self.forward[found[0]] if found else None
 
     def pyramid(self):
         """What heads were given."""
-        if self.model.backbone.body.strides[-1] == 16:  # dilated C5
-            return [self.level("body", 3)]
+        if self.level("fpn", 0) is None:
+            return [self.level("body", len(self.model.backbone.body.strides) - 1)]
         return [self.level("fpn", i) for i in range(5)]
 
     def first_label(self):
@@ -175,16 +145,42 @@ class Recording:
         return ImageTransform(self.forward["image_u8"].shape[:2], tuple(map(int, size)))
 
     def target(self):
-        """The recorded objects, in the photo."""
+        """The recorded objects, in the photo: as polygons, where the system keeps these."""
         height, width = self.forward["image_u8"].shape[:2]
         boxes = self.transform().to_image(self.step["target/boxes"])
-        masks = np.zeros((len(boxes), height, width), np.uint8)
         if "target/masks_original_packed" in self.step:
             masks = np.unpackbits(self.step["target/masks_original_packed"], axis=-1)[..., :width]
-        return Target(boxes, self.step["target/labels"], masks)
+        else:
+            drawn = [[o["polygon"]] for o in self.meta["objects"]]
+            runs = [to_run_lengths(polygons, height, width) for polygons in drawn]
+            outlines = [outline_of(polygons) for polygons in drawn]
+            masks = ObjectMasks.from_run_lengths(runs, height, width, outlines)
+        return Target(boxes, self.step["target/labels"] - self.first_label(), masks)
 
 
-def _read(path):
+def assert_stage(name, ours, recorded, bound=STAGE):
+    ours = ours.data if isinstance(ours, Tensor) else ours
+    assert ours.shape == recorded.shape and ours.dtype == np.float32
+    error = np.abs(ours.astype(np.float64) - recorded).max() / recorded.std(dtype=np.float64)
+    print(f"{name}: {error:.1e} of {bound:.0e}")
+    assert error < bound, name
+
+
+def in_double(model):
+    """The same network with every number in float64."""
+    double = mm.models.build(model.config)
+    double.load_state_dict(model.state_dict())
+    for module in double.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, Tensor):
+                value.data = value.data.astype(np.float64)
+            elif isinstance(value, np.ndarray) and value.dtype == np.float32:
+                setattr(module, name, value.astype(np.float64))
+    return double.eval()
+
+
+def read(path):
+    """All arrays of an archive."""
     with np.load(path) as archive:
         return dict(archive)
 
@@ -206,37 +202,52 @@ def network_of(state):
     stem = shapes[f"{body}conv1.weight"][0]
     inner, expanded = (shapes[f"{body}layer1.0.conv{i}.weight"][0] for i in (1, 3))
     groups = inner // shapes[f"{body}layer1.0.conv2.weight"][1]
-    pyramid = "backbone.fpn.inner_blocks.0.0.weight" in shapes
     trained = any(name.endswith("num_batches_tracked") for name in shapes)
-    normed = {"norm": "batch" if trained else "frozen_batch"}
-    for option, norm in (
-        ("fpn_norm", "backbone.fpn.inner_blocks.0.1.weight"),
-        ("box_head_norm", "roi_heads.box_head.0.1.weight"),
-        ("mask_head_norm", "roi_heads.mask_head.0.1.weight"),
-    ):
-        if norm in shapes:
-            normed[option] = normed["norm"]
-    convolutions = _outputs(shapes, "roi_heads.box_head.{}.0.weight")
-    layer = "fc7" if not convolutions else str(len(convolutions) + 1)
-    return normed | {
+    norm = "batch" if trained else "frozen_batch"
+    stages = [f"{body}layer{i}." for i in range(1, 5)]
+    if "roi_heads.box_head.res5.0.conv1.weight" in shapes:
+        heads = {"features": "c4"}
+        stages[3] = "roi_heads.box_head.res5."
+    else:
+        heads = _heads(shapes, norm)
+    return heads | {
+        "norm": norm,
         "num_classes": shapes["roi_heads.box_predictor.cls_score.weight"][0],
-        "layers": [len(_outputs(shapes, f"{body}layer{i}.{{}}.conv1.weight")) for i in range(1, 5)],
+        "layers": [len(_outputs(shapes, f"{stage}{{}}.conv1.weight")) for stage in stages],
         "stem_channels": stem,
         "expansion": expanded // stem,
         "groups": groups,
         "width_per_group": inner // groups * 64 // stem,
-        "features": "fpn" if pyramid else "dc5",
         "fpn_channels": shapes["rpn.head.conv.0.0.weight"][0],
         "rpn_conv_depth": len(_outputs(shapes, "rpn.head.conv.{}.0.weight")),
-        "box_head": "conv" if convolutions else "mlp",
-        "box_head_channels": convolutions or (1,),
-        "box_head_width": shapes[f"roi_heads.box_head.{layer}.weight"][0],
-        "mask_head_channels": _outputs(shapes, "roi_heads.mask_head.{}.0.weight"),
         "mask_predictor_channels": shapes["roi_heads.mask_predictor.conv5_mask.weight"][1],
     }
 
 
+def _heads(shapes, norm):
+    """The options of heads that stand on a pyramid or on C5."""
+    convolutions = _outputs(shapes, "roi_heads.box_head.{}.0.weight")
+    layer = "fc7" if not convolutions else str(len(convolutions) + 1)
+    normed = {
+        option: norm
+        for option, name in (
+            ("fpn_norm", "backbone.fpn.inner_blocks.0.1.weight"),
+            ("box_head_norm", "roi_heads.box_head.0.1.weight"),
+            ("mask_head_norm", "roi_heads.mask_head.0.1.weight"),
+        )
+        if name in shapes
+    }
+    return normed | {
+        "features": "fpn" if "backbone.fpn.inner_blocks.0.0.weight" in shapes else "dc5",
+        "box_head": "conv" if convolutions else "mlp",
+        "box_head_channels": convolutions or (1,),
+        "box_head_width": shapes[f"roi_heads.box_head.{layer}.weight"][0],
+        "mask_head_channels": _outputs(shapes, "roi_heads.mask_head.{}.0.weight"),
+    }
+
+
 def _outputs(shapes, name):
+    """Of layers that are counted, the channels each gives."""
     found = []
     while name.format(len(found)) in shapes:
         found.append(shapes[name.format(len(found))][0])

@@ -285,7 +285,7 @@ def test_attributes_have_their_names(data):
 
 
 def test_a_recipe_leaves_out_what_the_model_has_not():
-    from minimask.tools.cli.train import of_recipe
+    from minimask.tools.cli.train_settings import of_recipe
 
     assert of_recipe("demo", None)["anchors"] == of_recipe("demo", "rpn_laptop")["anchors"]
     for name in REGION:

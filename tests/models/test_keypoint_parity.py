@@ -4,105 +4,22 @@ Each stage is fed with its recorded input, as in test_parity.py.
 """
 
 import dataclasses
-import json
 from itertools import combinations
 
 import numpy as np
 import pytest
-from conftest import narrow_options
-from recorded_systems import (
-    DETECTRON2,
-    DETECTRON2_MLP,
-    LOSSES,
-    NO_WEIGHTS,
-    Recording,
-    arrays_of,
-)
-from test_parity_systems import assert_stage, regions_of, with_recorded_maps
+from keypoint_recordings import KeypointRecording
+from recorded_names import LOSSES
+from recorded_steps import regions_of, with_recorded_maps
+from recorded_systems import assert_stage
 
-import minimask as mm
 from minimask import functional as F
 from minimask.autograd import Tensor, no_grad
 from minimask.autograd.hooks import Recorder, hooked
-from minimask.models import RecordedSampling, Target, keypoint_head
+from minimask.models import RecordedSampling, keypoint_head
 from minimask.models.roi_pooling import as_rois
 
 PIXELS = 0.01  # how far a keypoint may be from the recorded one
-KEYPOINTS = [
-    (
-        r"^roi_heads\.keypoint_head\.conv_fcn(\d)\.",
-        lambda m: f"roi_heads.keypoint_head.{2 * int(m[1]) - 2}.",
-    ),
-    (
-        r"^roi_heads\.keypoint_head\.score_lowres\.",
-        "roi_heads.keypoint_predictor.kps_score_lowres.",
-    ),
-]
-
-
-def read(path):
-    with np.load(path) as archive:
-        return dict(archive)
-
-
-class KeypointRecording(Recording):
-    """One of the two recordings, with the model that it is of."""
-
-    def __init__(self, folder, system):
-        self.system = system
-        name = "keypointrcnn" if system == "torchvision" else "keypoint_rcnn_R_50_FPN"
-        at = folder / name if system == "torchvision" else folder / system / name
-        self.meta = json.loads(at.with_name(f"{name}_meta.json").read_text())
-        self.forward = read(at.with_name(f"{name}_forward.npz"))
-        self.step = read(at.with_name(f"{name}_train.npz"))
-        if system == "torchvision":
-            self.table = []
-            options = narrow_options(self.meta) | {
-                "num_keypoints": self.meta["kwargs"]["num_keypoints"],
-                "keypoint_head_channels": (32,) * 8,
-            }
-            path = at.with_name(f"{name}.safetensors")
-        else:
-            self.table = DETECTRON2 + DETECTRON2_MLP + KEYPOINTS
-            options = self.settings() | self.narrowed()
-            path = at.with_name(f"{name}.pkl")
-        options = {k: v for k, v in options.items() if not k.startswith("mask_")}
-        self.model = mm.models.keypoint_rcnn(convention=system, **options)
-        state = {self.here(k): v for k, v in arrays_of(path).items() if not NO_WEIGHTS.search(k)}
-        self.model.load_state_dict(state)
-        self.model.eval()
-
-    def narrowed(self):
-        sizes = self.meta["narrowed"]
-        return {
-            "num_classes": sizes["classes"] + 1,
-            "stem_channels": sizes["stem"],
-            "expansion": sizes["res2"] // sizes["width_per_group"],
-            "width_per_group": sizes["width_per_group"] * 64 // sizes["stem"],
-            "fpn_channels": sizes["fpn"],
-            "box_head_width": sizes["fc"],
-            "keypoint_head_channels": (sizes["conv"],) * 8,
-            "num_keypoints": self.step["target/keypoints"].shape[1],
-            "box_loss_beta": 0.5,  # what its keypoint configurations differ in
-        }
-
-    def target(self):
-        """The recorded objects, in the photo."""
-        boxes, keypoints = self.step["target/boxes"], self.step["target/keypoints"]
-        if self.system == "detectron2":  # they are in the network's input, there
-            boxes = self.transform().to_image(boxes)
-            keypoints = self.transform().keypoints_to_image(keypoints)
-        labels = self.step["target/labels"] - self.first_label()
-        return Target(boxes, labels, None, keypoints)
-
-    def keypoints(self):
-        """Of the first detections x, y in the network's input, and scores."""
-        count = len(self.forward["keypoint/logits"])
-        if self.system == "detectron2":
-            found = self.forward["det/keypoints"][:count]
-            return found[:, :, :2], found[:, :, 2]
-        found = self.transform().keypoints_to_network(self.forward["out/keypoints"][:count])
-        return found[:, :, :2], self.forward["out/keypoints_scores"][:count]
 
 
 @pytest.fixture(scope="module", params=["torchvision", "detectron2"])

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from recorded_mobilenet import mobilenet
+from recorded_systems import read
 
-import minimask as mm
 from minimask.autograd import Tensor, no_grad
 from minimask.models import box_head
 from minimask.models.roi_pooling import RoIPooler, as_rois
@@ -29,28 +30,12 @@ def meta(goldens):
 
 @pytest.fixture(scope="module")
 def recorded(goldens):
-    with np.load(goldens / "torchvision" / "fasterrcnn_mobilenet_forward.npz") as archive:
-        return dict(archive)
+    return read(goldens / "torchvision" / "fasterrcnn_mobilenet_forward.npz")
 
 
 @pytest.fixture(scope="module")
-def model(goldens, meta, recorded):
-    """The recorded network: a quarter of the width, few channels of the pyramid."""
-    parts = meta["parts"]
-    squares = recorded["rpn/anchors"][5:10]  # five sizes of ratio 1/2 before them
-    sizes = (squares[:, 2] - squares[:, 0]).tolist()
-    model = mm.models.fasterrcnn_mobilenet_v3_large_fpn(
-        parts["classes"],
-        width_multiplier=0.25,
-        norm="batch",
-        norm_eps=1e-3,  # the body was made as a classifier is; a detector's norms have 1e-5
-        fpn_channels=parts["fpn"],
-        anchor_sizes=(sizes,) * 3,
-        box_head_width=parts["fc"],
-        **meta["sizes"],
-    )
-    mm.load_weights(model, goldens / "torchvision" / "fasterrcnn_mobilenet.pth")
-    return model.eval()
+def model(goldens):
+    return mobilenet(goldens)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from published import Widths, conv, linear, norm, stages, torch_body
+from published import Widths, conv, d2_block, linear, norm, stages, torch_body
 
 
 def torchvision(
@@ -94,14 +94,17 @@ def retinanet(*, v2: bool = False, w: Widths = Widths()) -> dict[str, Any]:  # n
 # --- bodies of ImageNet -------------------------------------------------------------------------
 
 
-def classifier(depth: int = 50, groups: int = 1, base: int = 64) -> dict[str, Any]:
+def classifier(
+    depth: int = 50, groups: int = 1, base: int = 64, w: Widths = Widths()  # noqa: B008
+) -> dict[str, Any]:
     """torchvision's ResNet."""
-    return torch_body("", depth, Widths(), "batch", groups, base) | linear("fc", 1000, 2048)
+    return torch_body("", depth, w, "batch", groups, base) | linear("fc", 1000, 32 * w.stem)
 
 
-def caffe2(depth: int = 50, groups: int = 1, base: int = 64) -> dict[str, Any]:
+def caffe2(
+    depth: int = 50, groups: int = 1, base: int = 64, w: Widths = Widths()  # noqa: B008
+) -> dict[str, Any]:
     """MSRA's R-50.pkl and R-101.pkl, FAIR's X-101-32x8d.pkl: blobs of Caffe2."""
-    w = Widths()
     shapes: dict[str, Any] = {"conv1_w": (w.stem, 3, 7, 7)}
     shapes |= {f"res_conv1_bn_{kind}": (w.stem,) for kind in "sb"}
     for i, blocks in enumerate(stages(depth, w, groups, base)):
@@ -113,14 +116,11 @@ def caffe2(depth: int = 50, groups: int = 1, base: int = 64) -> dict[str, Any]:
                 name = f"res{i + 2}_{j}_branch{branch}"
                 shapes[f"{name}_w"] = (after, before, size, size)
                 shapes |= {f"{name}_bn_{kind}": (after,) for kind in "sb"}
-    return shapes | {"fc1000_w": (1000, 2048), "fc1000_b": (1000,)}
+    return shapes | {"fc1000_w": (1000, 32 * w.stem), "fc1000_b": (1000,)}
 
 
-def detectron2_body(depth: int = 50) -> dict[str, Any]:
+def detectron2_body(depth: int = 50, w: Widths = Widths()) -> dict[str, Any]:  # noqa: B008
     """A body of torchvision as detectron2's script converts it."""
-    from published import d2_block
-
-    w = Widths()
     shapes = conv("stem.conv1", w.stem, 3, 7, bias=False) | norm("stem.conv1.norm", w.stem, "frozen")
     for i, blocks in enumerate(stages(depth, w)):
         for j, sizes in enumerate(blocks):
@@ -128,6 +128,6 @@ def detectron2_body(depth: int = 50) -> dict[str, Any]:
     even = np.full((w.stem, 3, 7, 7), 147**-0.5, np.float32)
     shapes["stem.conv1.weight"] = even
     shapes["stem.conv1.norm.running_mean"] = np.full(w.stem, 0.1, np.float32)
-    return shapes | linear("stem.fc", 1000, 2048)
+    return shapes | linear("stem.fc", 1000, 32 * w.stem)
 
 

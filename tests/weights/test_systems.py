@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from minimask.weights.systems import (
 )
 from minimask.weights.systems.naming import NameTable
 
+PATH = Path("file.pth")
 NARROW = Widths(stem=4, pyramid=16, box=32, conv=16, keypoint=16, rpn=32)
 RECORDED = {
     "detectron2/mask_rcnn_R_50_FPN.pkl": ("Mask R-CNN R50-FPN, 6 classes", "detectron2"),
@@ -42,17 +44,7 @@ RECORDED = {
 
 def made(shapes, path=None, about=None):
     arrays = {name: as_array(name, shape) for name, shape in shapes.items()}
-    return from_arrays(path or _PATH, arrays, about)
-
-
-class _Path:
-    name = "file.pth"
-
-    def __str__(self):
-        return self.name
-
-
-_PATH = _Path()
+    return from_arrays(path or PATH, arrays, about)
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -182,7 +174,7 @@ def test_matterports_values_are_put_in_our_order():
     rng = np.random.default_rng(0)
     shapes = matterport(50, classes=2, w=NARROW)
     arrays = {n: rng.normal(1, 0.1, s).astype(np.float32) for n, s in shapes.items()}
-    here = from_arrays(_PATH, arrays).arrays
+    here = from_arrays(PATH, arrays).arrays
     # kernels (height, width, in, out); a convolution's bias goes into the mean of its norm
     np.testing.assert_array_equal(
         here["backbone.body.conv1.weight"][3, 2, 5, 6], arrays["conv1/kernel:0"][5, 6, 2, 3]
@@ -202,7 +194,7 @@ def test_matterports_box_head_computes_the_same():
     rng = np.random.default_rng(1)
     shapes = matterport(50, classes=2, w=NARROW)
     arrays = {n: rng.normal(1, 0.1, s).astype(np.float32) for n, s in shapes.items()}
-    here = from_arrays(_PATH, arrays).arrays
+    here = from_arrays(PATH, arrays).arrays
     region = rng.normal(0, 1, (16, 7, 7))
     kernel = arrays["mrcnn_class_conv1/kernel:0"].astype(np.float64)
     out = np.einsum("chw,hwco->o", region, kernel) + arrays["mrcnn_class_conv1/bias:0"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +11,8 @@ from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.image_list import Ids, ImageList, find_images
 from minimask.tools.cli.predict_labels import LabelWriter
+from minimask.tools.cli.predict_loop import Predict, predict_all
+from minimask.tools.cli.predict_writer import KEYPOINT_SCORE, Writer
 from minimask.tools.cli.regions import FILE_HELP, use_proposals
 from minimask.tools.cli.sources import (
     PageOption,
@@ -33,11 +32,7 @@ from minimask.tools.cli.sources import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from minimask.models.detections import Detections
-
-Predict = Callable[[list[tuple[Path, "np.ndarray"]]], Any]  # files and images to what is there
 SCORE = 0.5  # of the weakest detection, unless --score says another
-KEYPOINT_SCORE = 0.05  # as `draw.overlay`; not imported for --help
 
 EPILOG = """
 [bold]What is in --out[/bold]
@@ -163,7 +158,7 @@ def predict(
     try:
         with remarks_said():
             predict_of = _predictor(opened.model, regions, ids)
-            failed = _run(predict_of, files, writer, batch, read, not quiet)
+            failed = predict_all(predict_of, files, writer, batch, read, not quiet)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped after {len(writer.entries)} of {len(files)} images; what was drawn of them "
@@ -247,164 +242,3 @@ def _say(found: ImageList, ids: Ids) -> None:
             "alone, the folders there are others",
             err=True,
         )
-
-
-def _run(
-    predict: Predict,
-    files: list[Path],
-    writer: Any,
-    batch: int,
-    read: dict[str, Any],
-    progress: bool,
-) -> list[Path]:
-    """Read, predict and write a batch at a time; returns the files that could not be done."""
-    from tqdm import tqdm
-
-    failed: list[Path] = []
-    with tqdm(total=len(files), desc="predicting", unit="image", disable=not progress) as bar:
-        for start in range(0, len(files), batch):
-            group = files[start : start + batch]
-            readable = list(_read(group, read, failed, bar))
-            for some in _that_fit(predict, readable, failed, bar):
-                for (path, image), detections in some:
-                    writer.add(path, image, detections)
-            bar.update(len(group))
-    return failed
-
-
-def _read(
-    files: list[Path], read: dict[str, Any], failed: list[Path], bar: Any
-) -> Iterator[tuple[Path, np.ndarray]]:
-    from minimask.data import read_image
-
-    for path in files:
-        try:
-            yield path, read_image(path, **read)
-        except Exception as error:  # whatever is wrong with one must not stop the others
-            failed.append(path)
-            bar.write(f"minimask: {_sentence(path, error)}; left out", file=sys.stderr)
-
-
-def _that_fit(
-    predict: Predict, images: list[tuple[Path, np.ndarray]], failed: list[Path], bar: Any
-) -> Iterator[Any]:
-    """Images with what was found in them: all at once, or one by one if that needs less memory."""
-    try:
-        yield list(zip(images, predict(images), strict=True))
-    except MemoryError as error:
-        if len(images) > 1:
-            for alone in images:
-                yield from _that_fit(predict, [alone], failed, bar)
-            return
-        ((path, _),) = images
-        failed.append(path)
-        bar.write(
-            f"minimask: {path}: not enough memory ({error}); cut it into tiles, or save it "
-            "smaller; left out",
-            file=sys.stderr,
-        )
-
-
-def _sentence(path: Path, error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return f"{path}: {error.strerror}"
-    text = str(error) or type(error).__name__
-    return text if str(path) in text else f"{path}: {text}"
-
-
-class Writer:
-    """Writes what was found in each image, every file whole or not at all."""
-
-    def __init__(
-        self,
-        out: Path,
-        score: float,
-        pictures: bool,
-        cutouts: bool,
-        ids: Ids,
-        names: dict[Path, str],
-        all: bool,
-    ) -> None:
-        self.out, self.score, self.pictures, self.cutouts = out, score, pictures, cutouts
-        self.ids = ids
-        self.entries: list[dict[str, Any]] = []
-        self.results: list[dict[str, Any]] = []
-        self.names, self.all = names, all
-        self.keypoint_score = KEYPOINT_SCORE
-
-    def add(self, path: Path, image: np.ndarray, detections: Detections) -> None:
-        """Draw one image's objects, save them, and remember them for the JSON files."""
-        from minimask import draw
-
-        number = self.ids.images[path]
-        name = self.names[path]
-        indices = [i for i in range(len(detections)) if detections.scores[i] >= self.score]
-        kept = detections.keep(indices)
-        coco = kept.to_coco(number, self.ids.categories)
-        if self.all:  # masks of a large image take time: only where they are asked for
-            self.results += detections.to_coco(number, self.ids.categories)
-        height, width = detections.image_size
-        self.entries.append(
-            {
-                "file": str(path),
-                "name": name,
-                "image_id": number,
-                "width": width,
-                "height": height,
-                "objects": [_entry(kept, i, coco[i].get("segmentation")) for i in range(len(kept))],
-            }
-        )
-        if self.pictures:
-            draw.save_image(self.out / f"{name}.png", self._drawn(image, kept))
-        if self.cutouts:
-            for i, piece in enumerate(draw.cutouts(image, kept)):
-                if piece.size:
-                    file = f"{name}-{i:02d}-{_file_name(kept.names[i])}.png"
-                    draw.save_image(self.out / "cutouts" / file, piece)
-
-    def _drawn(self, image: np.ndarray, kept: Detections) -> np.ndarray:
-        from minimask import draw
-
-        return draw.overlay(image, kept, min_keypoint_score=self.keypoint_score)
-
-    def finish(self, results: Path | None) -> None:
-        """Write the JSON files and say what was found."""
-        from minimask.evaluate import write_results
-        from minimask.system.files import write_whole
-
-        if self.entries:
-            target = self.out / "predictions.json"
-            lines = ",\n".join(json.dumps(entry) for entry in self.entries)  # one per image
-            write_whole(target, f"[\n{lines}\n]\n".encode())
-            objects = sum(len(entry["objects"]) for entry in self.entries)
-            typer.echo(
-                f"{objects} objects of score {self.score:g} or more in {len(self.entries)} "
-                f"images; see {target}"
-            )
-        if results is not None and self.entries:
-            write_results(results, self.results)
-            typer.echo(f"all {len(self.results)} detections as COCO results: {results}")
-
-
-def _entry(detections: Detections, i: int, segmentation: Any) -> dict[str, Any]:
-    """One object as JSON."""
-    entry: dict[str, Any] = {
-        "class": detections.names[i],
-        "score": round(float(detections.scores[i]), 4),
-        "box": [round(float(value), 2) for value in detections.boxes[i]],
-    }
-    if segmentation is not None:
-        from pycocotools import mask as rle_tools
-
-        entry |= {"area": int(rle_tools.area(segmentation)), "mask": segmentation}
-    if detections.keypoints is not None:
-        points = [[round(float(v), 3) for v in point] for point in detections.keypoints[i]]
-        skeleton = detections.skeleton
-        names = [str(k + 1) for k in range(len(points))] if skeleton is None else skeleton.names
-        entry["keypoints"] = dict(zip(names, points, strict=True))
-    return entry
-
-
-def _file_name(text: str) -> str:
-    """A class name as part of a file name."""
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)[:40]

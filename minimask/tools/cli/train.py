@@ -7,22 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from minimask.data import registry
 from minimask.data.augmentations import AUGMENTATIONS
 from minimask.system import runtime
-from minimask.tools.cli import WrongUse
 from minimask.tools.cli.regions import HELP, for_training, use_proposals
-from minimask.tools.cli.sources import (
-    PAGE,
-    WHITE,
-    look_at_images,
-    refuse_overwriting,
-    white_value,
-)
-from minimask.tools.cli.train_words import WEIGHTS, Beginning, closing, opening
-from minimask.train.recipes import RECIPES
-from minimask.train.settings import RunSettings, option_name
-from minimask.train.stage_plan import total
+from minimask.tools.cli.sources import PAGE, WHITE, look_at_images, refuse_overwriting
+from minimask.tools.cli.train_checks import look_at, memory_needed
+from minimask.tools.cli.train_settings import choose_settings
+from minimask.tools.cli.train_words import Beginning, closing, opening
 
 EPILOG = """
 [bold]The five losses[/bold] are obj, rpn, cls, box and mask in the progress line; the total is
@@ -310,130 +301,3 @@ def run(given: dict[str, Any]) -> None:
         typer.echo(memory_needed(settings, model, dataset), err=True)
     summary = train_model(model, dataset, settings, out, val=val, resume=resume, progress=not quiet)
     typer.echo(closing(summary, out))
-
-
-def look_at(dataset: Any, val: Any) -> None:
-    """Say in one line each what is doubtful about annotated images, and refuse what cannot be.
-
-    Raises:
-        ValueError: there is nothing to learn from, or an image is not what the annotations say.
-    """
-    from minimask.data.annotated import AnnotatedImages
-    from minimask.data.look import look
-    from minimask.data.soundness import raise_errors
-
-    said: set[str] = set()  # both may be of the same files
-    for data in (dataset, val):
-        if not isinstance(data, AnnotatedImages):
-            continue
-        findings = look(data)
-        errors = [finding for finding in findings if finding.severity == "error"]
-        if data is val:  # a validation set may be empty
-            errors = [e for e in errors if e.file != str(data.path)]
-        raise_errors(errors, data.path)
-        for sentence in map(str, findings):
-            if sentence not in said:
-                typer.echo(sentence, err=True)
-            said.add(sentence)
-
-
-def memory_needed(settings: RunSettings, model: Any, dataset: Any) -> str:
-    """What a step needs on the GPU, from the first image's size; DeviceError if it is too much."""
-    from minimask.models.transform import resized_size
-    from minimask.train import memory
-    from minimask.train.stages import recompute
-
-    image = dataset[0].image
-    sizes = model.min_size
-    largest = max(sizes) if isinstance(sizes, tuple | list) else sizes
-    given = image.shape[0], image.shape[1]
-    height, width = resized_size(*given, largest, model.max_size, model.convention)
-    recompute(model, settings.train.checkpoint_stages)
-    states = 1 if settings.train.optimizer == "sgd" else 2
-    return memory.check(model, settings.train.batch, height, width, states)
-
-
-def choose_settings(given: dict[str, Any], out: Path, resume: bool) -> RunSettings:
-    """The run's settings: defaults, then the recipe's or the resumed run's, then the given ones.
-
-    Raises:
-        WrongUse: a value that cannot be, or options that exclude each other.
-    """
-    from minimask.train import folder
-
-    values: dict[str, Any] = {}
-    if resume and folder.is_run(out):
-        before = RunSettings.read(out / folder.SETTINGS)
-        if not given:
-            return before
-        values |= before.flat()
-    try:
-        recipe = given.pop("recipe", None)
-        if recipe is not None and recipe not in RECIPES:
-            raise ValueError(f"--recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
-        values |= of_recipe(recipe, given.get("model"))
-        values |= _expanded(given)
-        settings = RunSettings.of(values)
-        if "shapes_size" in given:
-            registry.check_options(
-                settings.data.data, settings.data.given() | {"size": ...}, option_name
-            )
-        return settings
-    except ValueError as error:
-        raise WrongUse(str(error)) from error
-
-
-def of_recipe(name: str | None, model: str | None) -> dict[str, Any]:
-    """A recipe's settings, without options that the model chosen instead of its own has not."""
-    values = dict(RECIPES.get(name, {})) if name else {}
-    if not values or model is None or model == values.get("model"):
-        return values
-    from minimask.models.factory import takes
-    from minimask.train.start import NAMED
-
-    for option, setting in NAMED.items():
-        if not takes(model, option):
-            values.pop(setting, None)
-    words = values.get("options", ())
-    values["options"] = tuple(w for w in words if takes(model, w.partition("=")[0]))
-    return values
-
-
-def _expanded(given: dict[str, Any]) -> dict[str, Any]:
-    """The options as settings: lists split, paths made absolute, short forms written out."""
-    values = dict(given)
-    if "white" in values:
-        values["white"] = white_value(values["white"])
-    for name in ("augment", "classes", "anchors", "milestones", "min_size", "stages"):
-        if name in values:
-            words = [w.strip() for w in values[name].split(",") if w.strip()]
-            words = [] if words == ["none"] else words
-            numbers = name in ("anchors", "milestones", "min_size")
-            values[name] = tuple(_whole_number(name, w) for w in words) if numbers else tuple(words)
-    for name in ("annotations", "images", "val_annotations", "val_images", "proposals", *WEIGHTS):
-        if name in values:
-            values[name] = str(values[name].resolve())
-    if values.get("stages"):
-        values.setdefault("steps", total(values["stages"]))
-        values.setdefault("trainable_layers", None)  # a recipe's
-    if values.get("checkpoint_stages", "all") != "all":
-        values["checkpoint_stages"] = _whole_number(
-            "checkpoint_stages", values["checkpoint_stages"], "all or a whole number"
-        )
-    for name in ("option", "data_option"):
-        if name in values:
-            values[f"{name}s"] = tuple(values.pop(name))
-    if "size" in values:
-        if "min_size" in values or "max_size" in values:
-            raise ValueError("--size stands for --min-size and --max-size: give it alone")
-        side = values.pop("size")
-        values |= {"min_size": (side,), "max_size": side}
-    return values
-
-
-def _whole_number(name: str, word: str, expected: str = "whole numbers with commas") -> int:
-    try:
-        return int(word)
-    except ValueError:
-        option = name.replace("_", "-")
-        raise ValueError(f"--{option}: expected {expected}, got {word!r}") from None

@@ -3,7 +3,7 @@
 What differs, and is put right exactly: kernels are (height, width, in, out); every convolution has a
 bias, although a norm follows; boxes are y x height width; the ratios of anchors are width / height,
 so their order is mirrored; the RPN has two scores for each anchor, background's and object's; the
-box head's layers are convolutions over the whole of a RoI, with norms.
+box head's layers are convolutions over the whole of a RoI; in both heads norms follow layers.
 
 Source: model.py of matterport/Mask_RCNN 2.1.
 """
@@ -95,11 +95,13 @@ def _translated(name: str, layer: dict[str, np.ndarray], layers: Layers) -> dict
         return _conv_norm(place + conv, place + norm, layer, layers["bn" + name[3:]])
     for i in range(MASK_LAYERS):
         if name == f"mrcnn_mask_conv{i + 1}":
-            place = f"roi_heads.mask_head.{i}."
-            return _conv_norm(f"{place}0", f"{place}1", layer, layers[f"mrcnn_mask_bn{i + 1}"])
+            norm = layers[f"mrcnn_mask_bn{i + 1}"]
+            return _folded(f"roi_heads.mask_head.{i}.0", _kernel(layer), layer, norm)
     if name in ("mrcnn_class_conv1", "mrcnn_class_conv2"):
         norm = layers[name.replace("conv", "bn")]
-        return _connected(f"roi_heads.box_head.fc{int(name[-1]) + 5}", layer, norm)
+        weight = _kernel(layer)  # over the whole of a RoI: a fully connected layer
+        weight = weight.reshape(len(weight), -1)
+        return _folded(f"roi_heads.box_head.fc{int(name[-1]) + 5}", weight, layer, norm)
     return _predictor(name, layer)
 
 
@@ -141,18 +143,14 @@ def _conv_norm(
     return found
 
 
-def _connected(
-    name: str, layer: dict[str, np.ndarray], norm: dict[str, np.ndarray]
+def _folded(
+    name: str, weight: np.ndarray, layer: dict[str, np.ndarray], norm: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """A convolution over the whole of a RoI, and its norm, as a fully connected layer."""
-    weight = _kernel(layer)
-    weight = weight.reshape(len(weight), -1).astype(np.float64)
+    """A layer that does what it and the norm after it did, for heads here have none."""
     scale = norm["gamma"].astype(np.float64) / np.sqrt(
         norm["moving_variance"].astype(np.float64) + EPS
     )
     bias = (layer["bias"] - norm["moving_mean"].astype(np.float64)) * scale + norm["beta"]
+    factor = scale.reshape(-1, *[1] * (weight.ndim - 1))
     kind = layer["kernel"].dtype
-    return {
-        f"{name}.weight": (weight * scale[:, None]).astype(kind),
-        f"{name}.bias": bias.astype(kind),
-    }
+    return {f"{name}.weight": (weight * factor).astype(kind), f"{name}.bias": bias.astype(kind)}
