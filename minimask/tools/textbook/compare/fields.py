@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from minimask.convention_words import FIELD_WORDS
 from minimask.conventions import _CHOICES, CONVENTIONS, HYPERPARAMETERS, Convention
 from minimask.models.architecture import Architecture
 from minimask.models.roi_heads import RoIHeads
@@ -175,77 +176,18 @@ def said(value: Any) -> str:
 
 def sentence(field: str) -> str:
     """What a field decides, in a sentence."""
-    return SENTENCES.get(field, f"{field.replace('_', ' ').capitalize()}.")
+    if field in FIELD_WORDS:
+        return FIELD_WORDS[field].sentence
+    return NUMBER_WORDS.get(field, f"{field.replace('_', ' ').capitalize()}.")
 
 
-SENTENCES = {
-    "channels": "The order in which the network takes red, green and blue.",
-    "pixel_mean": "What is subtracted from every pixel, in the order of the channels.",
-    "pixel_std": "What every pixel is then divided by.",
-    "image_resize": "How the image is resized: on floating point numbers, or on 8 bits as Pillow, "
-    "OpenCV or scikit-image do it.",
-    "size_rounding": "How the height and width after resizing become whole numbers.",
-    "pad_square": "Whether the image is put into the middle of a square.",
-    "pad_with": "What fills the rest of the input: zeros after normalizing, or black before it.",
-    "size_divisor": "The input is padded to a multiple of so many pixels.",
-    "single_map_divisor": "The same for networks without a pyramid.",
-    "stride_in_1x1": "Whether a bottleneck takes its stride in its first 1x1 convolution, not in "
-    "the 3x3.",
-    "norm_eps": "What batch norm adds to the variance before it takes the root.",
-    "stem_pool_padding": "Whether the first max pooling pads on both sides or only at the end.",
-    "dilate_first_block": "Whether the first block of a dilated stage is dilated too.",
-    "round_anchors": "Whether the corners of the anchors are rounded to whole pixels.",
-    "map_strides": "Whether the distance of anchors is measured from the padded image or is the "
-    "network's stride.",
-    "anchor_offset": "Where the first anchor has its center, in strides.",
-    "anchor_order": "Whether ratios or sizes run slowest among the anchors of a cell.",
-    "rpn_box_weights": "What the four corrections of an anchor are multiplied by in training and "
-    "divided by in prediction.",
-    "delta_clamp": "Whether the predicted growth of a box is limited.",
-    "rpn_border": "Whether anchors that leave the image are left out of training.",
-    "rpn_best_iou_min": "An object's best anchor is positive if it overlaps it at least so much.",
-    "best_box_is_taken": "Whether an object's best box stands for it even where that box overlaps "
-    "another object more.",
-    "rpn_loss_divisor": "What the losses of the proposal network are divided by.",
-    "rpn_loss_beta": "Where the box loss of the proposal network turns from a square into a "
-    "straight line.",
-    "rpn_min_size": "Proposals with a shorter side than this many pixels are dropped.",
-    "proposals_per_level": "Whether the best proposals are chosen on each level of the pyramid by "
-    "itself.",
-    "level_rule": "From which level of the pyramid a region takes its features.",
-    "roi_aligned": "Whether RoIAlign counts cells from their centers, half a cell elsewhere.",
-    "sampling_ratio": "How many samples RoIAlign takes in a bin along each axis; 0: as many as "
-    "cells.",
-    "background": "Whether background is the first or the last of the classes.",
-    "append_gt_boxes": "Whether the true boxes join the proposals in training.",
-    "box_best_iou_min": "Whether the best proposal of an object counts as it, and from which IoU.",
-    "box_weights": "What the four corrections of a proposal are multiplied by in training and "
-    "divided by in prediction.",
-    "box_loss_divisor": "What the box loss of the second stage is divided by.",
-    "box_loss_beta": "Where the box loss of the second stage turns from a square into a straight "
-    "line.",
-    "box_min_size": "Detections with a shorter side than this many pixels are dropped.",
-    "best_class_only": "Whether a region gives only its most probable class.",
-    "mask_target": "What a mask learns in each cell: the share that is covered, or yes and no.",
-    "mask_target_aligned": "Whether the cells of a mask's target lie half a pixel elsewhere.",
-    "paste": "How the small mask is drawn into the image.",
-    "box_corners": "Whether a box is named by the edges of its pixels or by its first and last "
-    "pixel, so that widths count one less.",
-    "proposal_limits": "Whether proposals are cut off at the image or at the padded input.",
-    "target_boxes": "Whether training learns the boxes as annotated or those around the resized "
-    "masks.",
-    "mask_resize": "Whether the cells at a mask's border keep their size when it is resized, or "
-    "their centers their place.",
-    "detection_boxes": "Whether boxes are rounded to whole pixels of the image.",
-    "crowds": "Whether boxes on a crowd are background in training or are ignored.",
-    "fill_rois": "Whether regions to learn from are filled up with empty background boxes.",
-    "active_classes_only": "Whether regions taken for a class that the data lacks are left out of "
-    "the class loss.",
-    "rpn_channels": "Channels of the proposal network's hidden layer.",
-    "max_size": "Limit of the long side of the resized image.",
-    "roi_op": "How features are taken out of a region: RoIAlign, RoIPool, or TensorFlow's crop.",
-    "keypoint_loss_divisor": "What the loss of the keypoints is divided by.",
-    "keypoint_score": "What the score of a keypoint is: its height, or its share of the heat map.",
+def written_in(field: str) -> str | None:
+    """Papers or files of the systems in which a field is decided; None: not recorded."""
+    return FIELD_WORDS[field].source if field in FIELD_WORDS else None
+
+
+# Of options that are no fields; those are in `minimask.convention_words`.
+NUMBER_WORDS = {
     "rpn_pre_nms_top_n_train": "Proposals of a level before suppression, in training.",
     "rpn_pre_nms_top_n_test": "Proposals of a level before suppression, in prediction.",
     "rpn_post_nms_top_n_train": "Proposals of an image after suppression, in training.",
@@ -255,4 +197,7 @@ SENTENCES = {
     "box_negatives_per_positive": "At most so many background regions for each one with an object.",
     "box_score_thresh": "Detections must be as probable as this.",
     "box_nms_thresh": "Of detections of one class that overlap more than this, the best is kept.",
+    "rpn_channels": "Channels of the proposal network's hidden layer.",
+    "max_size": "Limit of the long side of the resized image.",
+    "roi_op": "How features are taken out of a region: RoIAlign, RoIPool, or TensorFlow's crop.",
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minimask.tools.textbook.compare import pictures
-from minimask.tools.textbook.compare.fields import Switch, choices, said, sentence
+from minimask.tools.textbook.compare.fields import Switch, choices, said, sentence, written_in
 from minimask.tools.textbook.compare.flip import Base, Flipped
 from minimask.tools.textbook.compare.networks import Comparison
 from minimask.tools.textbook.compare.report import (
@@ -105,6 +105,7 @@ def _flip_entry(result: Flipped) -> dict[str, Any]:
         "field": switch.field,
         "part": switch.part,
         "sentence": sentence(switch.field),
+        "source": written_in(switch.field),
         "before": said(switch.before),
         "after": said(switch.after),
         "who": switch.who(),

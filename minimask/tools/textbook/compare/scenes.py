@@ -16,8 +16,8 @@ from minimask.data.registry import VALIDATION_SEED
 from minimask.data.sample import Target, boxes_of_masks
 from minimask.data.shapes import DEFAULT_CLASSES, Shapes
 
-SIDE = 150  # pixels of an image for a network of 128
 LARGEST = 1.17  # sides of an image by the network's input, so that it has to be resized
+WIDEST = 640  # pixels: drawing takes time
 SCENE = 3  # which generated image
 LIMIT = 112.0  # pixels: half of the 224 that regions on level 4 have (FPN, equation 1)
 LAST_DIGITS = 16
@@ -64,7 +64,7 @@ def image_size(model: Any) -> tuple[int, int]:
     sizes = model.min_size
     shortest = sizes if isinstance(sizes, int) else (sizes or [128])[-1]
     longest = model.max_size or 2 * shortest
-    width = round(min(shortest * 1.6, longest) * LARGEST)
+    width = min(round(min(shortest * 1.6, longest) * LARGEST), WIDEST)
     for height in range(round(0.64 * width), round(0.72 * width)):
         scale = min(shortest / height, longest / width)
         resized = height * scale
