@@ -28,6 +28,8 @@ PARTS = {
     "mask_target": "Masks",
     "keypoint_loss_divisor": "Keypoints",
 }
+# Fields in which all named conventions agree: what else could be.
+AGREED = {"anchor_offset": 0.5, "box_weights": (1.0, 1.0, 1.0, 1.0)}
 NUMBERS = "Numbers that systems set otherwise"
 
 
@@ -144,11 +146,18 @@ def _of(model: Any, field: str) -> list[Switch]:
         if not same(value, own):
             others.setdefault(_as_known(value, others), []).append(system)
     if not others:
-        for value in _CHOICES.get(field, (not own,) if isinstance(own, bool) else ()):
-            if value != own:
-                others[value] = []
+        others = {value: [] for value in _elsewhere(field, own)}
     part = part_of(field)
     return [Switch(field, own, value, tuple(who), part) for value, who in others.items()]
+
+
+def _elsewhere(field: str, own: Any) -> list[Any]:
+    """Other values of a field in which all named conventions agree."""
+    if field in _CHOICES:
+        return [value for value in _CHOICES[field] if value != own]
+    if isinstance(own, bool):
+        return [not own]
+    return [AGREED[field]] if field in AGREED else []
 
 
 def same(a: Any, b: Any) -> bool:
