@@ -238,8 +238,8 @@ def test_float32_layers_agree_with_the_float64_reference(variant, layer):
 
 @st.composite
 def winograd_problems(draw):
-    """3x3 at stride 1 with whole registers of channels, any size, any overhang of the tiles."""
-    channels, filters = (16 * draw(st.integers(1, 4)) for _ in range(2))
+    """3x3 at stride 1, whole registers of channels, any filters, any size and overhang of tiles."""
+    channels, filters = 16 * draw(st.integers(1, 4)), draw(st.integers(16, 70))
     padding = draw(st.tuples(st.integers(0, 3), st.integers(0, 3)))
     size = [draw(st.integers(max(1, 3 - 2 * p), 21)) for p in padding]
     tiles = np.prod([-(-(n + 2 * p - 2) // 4) for n, p in zip(size, padding, strict=True)])
@@ -604,6 +604,7 @@ def test_dtypes_are_not_converted_silently(call, message):
 SIZES = [  # x, filters, window, stride, groups: Winograd's tiles whole and not, and the other form
     ((2, 16, 12, 13), 32, 3, 1, 1),
     ((1, 16, 23, 24), 16, 3, 1, 1),
+    ((2, 16, 23, 24), 37, 3, 1, 1),
     ((2, 5, 9, 11), 7, 3, 2, 1),
     ((3, 20, 6, 7), 40, 1, 1, 1),
     ((1, 4, 10, 12), 6, 5, 1, 2),

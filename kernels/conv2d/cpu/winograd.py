@@ -6,13 +6,14 @@ memory per tile, which wide layers with many tiles repay, and rounding: an error
 the largest output in float32, where `cpu` has 3e-7 to 1e-6.  A NaN or infinity in a tile spreads
 to the whole tile, up to three pixels beyond the windows that see it.
 
-Everything else runs as in `cpu`: other windows, steps and groups, few channels or tiles, float64.
+Everything else runs as in `cpu`: other windows, steps and groups, channels that do not fill whole
+registers, few filters or tiles, float64.
 """
 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -63,7 +64,8 @@ def fits(g: Geometry, dtype: np.dtype) -> bool:
         and g.window == (3, 3)
         and g.stride == g.dilation == (1, 1)
         and g.groups == 1
-        and g.channels % lane == g.filters % lane == 0
+        and g.channels % lane == 0
+        and g.filters >= lane
         and g.images * _tiles(g.output_size[0]) * _tiles(g.output_size[1]) >= TILES
     )
 
@@ -86,9 +88,19 @@ def conv2d_backward_input(
     if not fits(g, grad.dtype):
         return compiled.conv2d_backward_input(grad, weight, bias, g=g)
     dx = np.empty(g.input_shape, grad.dtype)
+    weight = _filled(weight, 0)
+    g = replace(g, filters=len(weight))
     plan = backward_plan(g)
-    convolve_tiles(grad, weight, (9, 0), plan.order, True, bias, dx, plan.border)
+    convolve_tiles(_filled(grad, 1), weight, (9, 0), plan.order, True, bias, dx, plan.border)
     return dx
+
+
+def _filled(array: np.ndarray, axis: int) -> np.ndarray:
+    """The array with zeros at the end of an axis, so that whole registers are taken along it."""
+    rest = -array.shape[axis] % lanes(4)
+    if not rest:
+        return array
+    return np.pad(array, [(0, rest * (i == axis)) for i in range(array.ndim)])
 
 
 def convolve_tiles(
@@ -140,6 +152,9 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
     """Over all tiles: dw = G' [sum of (A' dy A) * (B d B')] G."""
     if not fits(g, grad.dtype):
         return compiled.conv2d_backward_weight(grad, x, g=g)
+    filters = g.filters
+    grad = _filled(grad, 1)
+    g = replace(g, filters=grad.shape[1])
     workers, lane = numba.get_num_threads(), lanes(4)
     dweight = np.empty(g.weight_shape, grad.dtype)
     blocks = _blocks(g.images, *g.output_size, workers)
@@ -166,7 +181,7 @@ def conv2d_backward_weight(grad: np.ndarray, x: np.ndarray, *, g: Geometry) -> n
     winograd_loops.finish_weights(
         all_sums, g.channels, g.filters, padded_channels, dweight.reshape(-1), lane
     )
-    return dweight
+    return dweight[:filters]
 
 
 def _tiles(length: int) -> int:

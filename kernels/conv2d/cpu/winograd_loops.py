@@ -2,8 +2,9 @@
 
 Letters as in `geometry`; `transforms` has the mathematics.  A *tile* is 4x4 outputs and the 6x6
 pixels under their windows.  Everything between reading x and writing y has channels last, a vector
-register of them at a time, so C and K must be multiples of `lanes`.  Workers take *blocks* of
-tiles: some rows of tiles of one image, or some small images whole.
+register of them at a time, so C and K must be multiples of `lanes`; forward K may be any number,
+and its last panel is filled up with zeros.  Workers take *blocks* of tiles: some rows of tiles of
+one image, or some small images whole.
 
     field      (images, rows, columns, C)   padded pixels of a block
     spectrum   (36, tiles, C)               B d B' of its tiles
@@ -109,10 +110,16 @@ def spectrum_of(
 
 
 @compiled
+def panel_width(count, p, lanes):
+    """Columns of panel p of `count` filters: two registers, or one where that is enough."""
+    return 2 * lanes if count - p * 2 * lanes > lanes else lanes
+
+
+@compiled
 def filters_of(weight, steps, order, count, packed, flip, channels, filters, p, lanes):
     """G w G' of panel p; `flip`: the taps of `order` run from the window's last to its first."""
     pack_panel(weight, steps, order, count, packed, p, lanes)
-    width = min(2 * lanes, count - p * 2 * lanes)
+    width = panel_width(count, p, lanes)
     size = channels * width
     down, across, first = 3 * width, width, 0
     if flip:
@@ -232,7 +239,7 @@ def convolve_share(
         block_before = block
         tiles = some * grid[0] * tile_columns
         for p in range(part * panels // parts, (part + 1) * panels // parts):
-            width = min(2 * lanes, count - p * 2 * lanes)
+            width = panel_width(count, p, lanes)
             at = p * ELEMENTS * channels * 2 * lanes
             multiply_panel(
                 spectrum, rows, tiles, padded_tiles, steps, channels, filters, at, zeros,
@@ -243,7 +250,7 @@ def convolve_share(
                 p * 2 * lanes, width, lanes, sums,
             )  # fmt: skip
             store_tile(
-                sums, width, y, y_shape, images, p * 2 * lanes, width,
+                sums, width, y, y_shape, images, p * 2 * lanes, min(width, count - p * 2 * lanes),
                 (first_row, out_rows, out_w), tiling, (1, 1), residual, after, lanes, sums,
             )  # fmt: skip
 
