@@ -102,7 +102,10 @@ FACTORIES = (
 STACKED = ("vgg", "efficientnet", "mobilenet")  # bodies that have a width instead of a stem's
 # Semantic segmenters give label maps and have no proposals: other results than those here.
 WITHOUT_OBJECTS = ("fcn32s", "fcn16s", "fcn8s", "fcn8s_laptop", "unet", "unet_laptop")
-CONVENTIONS = ("torchvision", "exact", "detectron2", "mmdet", "matterport", "paper")
+CONVENTIONS = (
+    *("torchvision", "exact", "detectron2", "mmdet", "matterport", "paper"),
+    *("detectron2_3x3", "detectron2_torchvision", "mmdet_caffe"),
+)
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,7 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "delta_clamp": (WILD, ("both", "none")),
     "rpn_fg_iou_thresh": ({}, (0.5,)),
     "rpn_bg_iou_thresh": ({}, (0.1,)),
+    "rpn_border": ({}, (0, 8)),
     "rpn_best_iou_min": ({}, (0.65,)),
     "best_box_is_taken": ({"rpn_fg_iou_thresh": 0.9}, (True,)),
     "rpn_batch_size_per_image": ({}, (16,)),
@@ -229,7 +233,7 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "best_class_only": (MANY, (True,)),
     # masks
     "mask_batch_size_per_image": ({}, (None, 1)),
-    "mask_target": ({}, ("hard",)),
+    "mask_target": ({}, ("hard", "polygon")),
     "mask_target_aligned": ({}, (False,)),
     "mask_output": ({}, ("softmax", "agnostic")),
     "mask_on": ({}, ("proposals",)),

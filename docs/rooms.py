@@ -113,7 +113,12 @@ ROOMS = (
         "one file per box of the figure",
         ("data", *(room for room in NETWORK if room != "models")),
     ),
-    Room("conventions", ("minimask.conventions",), "where systems disagree", ()),
+    Room(
+        "conventions",
+        ("minimask.conventions", "minimask.convention_words"),
+        "where systems disagree",
+        (),
+    ),
     Room("boxes", ("minimask.boxes",), "arithmetic of boxes", ("kernels", *GROUND)),
     Room("nn", ("minimask.nn",), "layers with weights", ("functional", *ENGINE)),
     Room(

@@ -4,9 +4,6 @@ The papers leave dozens of small things open, and each system chose for itself. 
 with the choices they were trained with, so the choices are data here: `TORCHVISION` is the
 default, the others are named after their systems, and any single field can be changed with
 `dataclasses.replace` or by passing it to a model factory.
-
-What the instances do not reproduce: MATTERPORT's crop_and_resize instead of RoIAlign, its
-mini-masks and its crowd handling.
 """
 
 from __future__ import annotations
@@ -47,6 +44,8 @@ HYPERPARAMETERS = (
     "mask_on",
 )
 
+SIZES = ("rpn_channels", "max_size")
+
 Four = tuple[float, float, float, float]
 Three = tuple[float, float, float]
 
@@ -65,14 +64,19 @@ class Convention:
     # options of a factory (`HYPERPARAMETERS`) that the system's own configurations set otherwise
     # than the signatures of `RPN` and `RoIHeads` do
     hyperparameters: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    # sizes of the network (`SIZES`) that they set otherwise than `Architecture` does
+    sizes: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
 
     # --- the image: pixels 0..255, RGB outside --------------------------------------------------
     channels: str = "rgb"  # the network's channel order: "rgb" or "bgr"
     pixel_mean: Three = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # in the network's order
     pixel_std: Three = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-    # "float": bilinear on floats; on 8 bits: "pillow", antialiased, or "opencv", which is not
+    # "float": bilinear on floats; on 8 bits: "pillow", antialiased, "opencv", which is not, or
+    # "skimage", which takes what is outside for black and cuts fractions off
     image_resize: str = "float"
-    size_rounding: str = "floor"  # "floor" or "nearest": of height and width after resizing
+    # of height and width after resizing: "floor", "nearest", or "even": halves to even numbers,
+    # and the limit of the long side is looked at after rounding
+    size_rounding: str = "floor"
     pad_square: bool = False  # center the image in a square of max_size, which also limits it
     pad_with: str = "zero"  # "zero" after normalizing, or "black" pixels before it
     size_divisor: int = 32  # batches are padded to a multiple of this
@@ -83,6 +87,22 @@ class Convention:
     norm_eps: float = 1e-5
     stem_pool_padding: str = "both"  # "both" sides, or "after": only bottom and right (TF "SAME")
     dilate_first_block: bool = False  # dilated C5: also the block that would halve the size
+
+    # --- boxes -----------------------------------------------------------------------------------
+    # what boxes inside the network are named by, see minimask.models.box_corners: the "edges" of
+    # their pixels, or the first and last of the "pixels", so that widths count one less
+    box_corners: str = "edges"
+    # where proposals are cut off: at the "image", or at the padded "input"
+    proposal_limits: str = "image"
+    # the boxes training learns from: as "given", or those of the resized "masks", where there are
+    # masks; an object of which no pixel is left is dropped
+    target_boxes: str = "given"
+    # masks are resized by "cells", of which the first and last keep their size, or by "corners":
+    # the centers of the first and last pixel stay where they are
+    mask_resize: str = "cells"
+    detection_boxes: str = "exact"  # "whole": rounded to pixels of the image; empty ones dropped
+    # "background", or "ignored": boxes that touch one of the crowds are no negatives
+    crowds: str = "background"
 
     # --- anchors and the region proposal network ------------------------------------------------
     round_anchors: bool = True  # corners of the anchor at cell (0, 0) rounded to whole pixels
@@ -104,7 +124,8 @@ class Convention:
         "sampled"  # "sampled" anchors, "batch_size" (also where fewer), "positives"
     )
     rpn_loss_beta: float = 1 / 9  # smooth L1: quadratic below this; 0 is L1
-    rpn_min_size: float = 1e-3  # proposals with a shorter side are dropped; 0: those without area
+    # proposals with a shorter side are dropped; 0: those without area; None: none
+    rpn_min_size: float | None = 1e-3
     proposals_per_level: bool = True  # best-n and suppression on each level, or on all together
 
     # --- features of RoIs ------------------------------------------------------------------------
@@ -120,12 +141,18 @@ class Convention:
     box_weights: Four = (10.0, 10.0, 5.0, 5.0)
     box_loss_divisor: str = "sampled"  # "sampled" RoIs or "positives"
     box_loss_beta: float = 1 / 9
-    box_min_size: float = 1e-2
+    box_min_size: float | None = 1e-2
+    # RoIs to learn classes from are filled up to their number with empty background boxes
+    fill_rois: bool = False
+    # the gradient of the box loss also reaches the first stage, see minimask.models.moving_targets
+    moving_targets: bool = False
+    # RoIs taken for a class that the data lacks (named "N/A") are not learned classes from
+    active_classes_only: bool = False
     best_class_only: bool = False  # an RoI yields only its most probable class
 
     # --- masks -----------------------------------------------------------------------------------
     # "soft": share of each cell; "hard": at least half; "polygon": drawn from the object's
-    # polygons, "hard" for objects that have none
+    # polygons, "hard" for objects that have none; "mini": see minimask.models.mini_masks
     mask_target: str = "soft"
     mask_target_aligned: bool = False
     paste: str = "torchvision"  # see minimask.models.paste
@@ -140,6 +167,7 @@ class Convention:
         for choice, allowed in _CHOICES.items():
             check_choice(choice, getattr(self, choice), allowed)
         unknown = sorted(set(self.hyperparameters) - set(HYPERPARAMETERS))
+        unknown += sorted(set(self.sizes) - set(SIZES))
         if unknown:
             raise ValueError(f"convention: no such field: {', '.join(unknown)}")
         for field in dataclasses.fields(self):  # JSON has no tuples
@@ -150,10 +178,16 @@ class Convention:
 
 _CHOICES = {
     "channels": ("rgb", "bgr"),
-    "image_resize": ("float", "pillow", "opencv"),
-    "size_rounding": ("floor", "nearest"),
+    "image_resize": ("float", "pillow", "opencv", "skimage"),
+    "size_rounding": ("floor", "nearest", "even"),
     "pad_with": ("zero", "black"),
     "stem_pool_padding": ("both", "after"),
+    "box_corners": ("edges", "pixels"),
+    "proposal_limits": ("image", "input"),
+    "target_boxes": ("given", "masks"),
+    "mask_resize": ("cells", "corners"),
+    "detection_boxes": ("exact", "whole"),
+    "crowds": ("background", "ignored"),
     "map_strides": ("measured", "fixed"),
     "anchor_order": ("ratio", "size"),
     "delta_clamp": ("upper", "both", "none"),
@@ -161,7 +195,7 @@ _CHOICES = {
     "level_rule": ("torchvision", "detectron2", "mmdet", "matterport", "paper"),
     "background": ("first", "last"),
     "box_loss_divisor": ("sampled", "positives"),
-    "mask_target": ("soft", "hard", "polygon"),
+    "mask_target": ("soft", "hard", "polygon", "mini"),
     "paste": ("torchvision", "detectron2", "matterport"),
     "keypoint_loss_divisor": ("visible", "batch_size"),
     "keypoint_score": ("logit", "probability"),
@@ -265,13 +299,20 @@ MATTERPORT = Convention(
     name="matterport",
     pixel_mean=(123.7, 116.8, 103.9),
     pixel_std=(1.0, 1.0, 1.0),
-    size_rounding="nearest",
+    image_resize="skimage",
+    size_rounding="even",
     pad_square=True,
     pad_with="black",
     size_divisor=64,
     stride_in_1x1=True,
     norm_eps=1e-3,
     stem_pool_padding="after",
+    box_corners="pixels",
+    proposal_limits="input",
+    target_boxes="masks",
+    mask_resize="corners",
+    detection_boxes="whole",
+    crowds="ignored",
     round_anchors=False,
     rpn_box_weights=(10.0, 10.0, 5.0, 5.0),
     delta_clamp="none",
@@ -282,20 +323,25 @@ MATTERPORT = Convention(
         "rpn_pre_nms_top_n_test": 6000,
         "box_batch_size_per_image": 200,
         "box_positive_fraction": 0.33,
-        "box_negatives_per_positive": 2.0,
+        "box_negatives_per_positive": 1 / 0.33 - 1,
         "box_score_thresh": 0.7,
         "box_nms_thresh": 0.3,
+        "roi_op": "crop",
     },
-    rpn_min_size=0.0,
+    sizes={"rpn_channels": 512, "max_size": 1024},
+    rpn_min_size=None,
     proposals_per_level=False,
     level_rule="matterport",
     sampling_ratio=1,
     append_gt_boxes=False,
     box_loss_divisor="positives",
     box_loss_beta=1.0,
-    box_min_size=0.0,
+    box_min_size=None,
+    fill_rois=True,
+    moving_targets=True,
+    active_classes_only=True,
     best_class_only=True,
-    mask_target="hard",
+    mask_target="mini",
     paste="matterport",
 )
 

@@ -32,6 +32,7 @@ class Target:
     masks      (R, H, W)     uint8, bool  1 where the object is; None for boxes only
     keypoints  (R, P, 3)     float32      x y in pixels, visibility 0, 1, 2 as in
                                           `skeleton`; None for data without
+    crowds     (C, 4)        float32      boxes of groups that are no objects; None: none
     =========  ============  ===========  ============================================
 
     Masks may be `ObjectMasks`, or whole numbers such as 0 and 255, which become bool.
@@ -45,6 +46,7 @@ class Target:
     labels: np.ndarray
     masks: np.ndarray | ObjectMasks | None = None
     keypoints: np.ndarray | None = None
+    crowds: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.masks is not None:
@@ -168,9 +170,14 @@ class Sample:
 
     @property
     def target(self) -> Target:
-        """What a model learns from: the objects without crowds, whose masks cover many objects."""
-        one = self.keep(~self.crowd) if self.crowd.any() else self
-        return Target(one.boxes, one.labels, one.masks, one.keypoints)
+        """What a model learns from: the objects, and beside them the boxes of crowds.
+
+        A crowd's mask covers many objects.
+        """
+        if not self.crowd.any():
+            return Target(self.boxes, self.labels, self.masks, self.keypoints)
+        one, crowds = self.keep(~self.crowd), self.boxes[self.crowd]
+        return Target(one.boxes, one.labels, one.masks, one.keypoints, crowds)
 
     def keep(self, index: np.ndarray) -> Sample:
         """The same image with some of its instances.

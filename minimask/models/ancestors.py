@@ -17,8 +17,15 @@ from minimask.models.given_proposals import GridProposer
 from minimask.models.proposal_network import ProposalNetwork
 from minimask.models.rcnn import RCNN, CropHeads, CropNetwork, ImageItself
 from minimask.models.roi_heads import RoIHeads
-from minimask.models.rpn import RPN, RPNHead
-from minimask.models.two_stage import box_branch, for_features, make_body, make_features
+from minimask.models.rpn import RPN
+from minimask.models.two_stage import (
+    box_branch,
+    for_features,
+    judge_active,
+    make_body,
+    make_features,
+    rpn_head,
+)
 
 SIZES = frozenset(fields_of(Architecture))
 MASKS = ("mask_", "keypoint_")
@@ -35,14 +42,15 @@ OF_MAPS = frozenset({"map_strides", "single_map_divisor", "dilate_first_block"})
 OF_BOXES = frozenset(
     {
         *("background", "append_gt_boxes", "box_weights", "box_loss_divisor", "box_loss_beta"),
-        *("box_best_iou_min", "box_min_size", "best_class_only"),
+        *("box_best_iou_min", "box_min_size", "best_class_only", "fill_rois"),
+        *("active_classes_only", "moving_targets"),
     }
 )
 OF_ANCHORS = frozenset(
     {
         *("round_anchors", "anchor_offset", "anchor_order", "rpn_box_weights", "rpn_best_iou_min"),
         *("rpn_loss_divisor", "rpn_loss_beta", "rpn_min_size", "proposals_per_level"),
-        *("rpn_border",),
+        *("rpn_border", "proposal_limits"),
     }
 )
 
@@ -65,7 +73,7 @@ def assemble_rpn(
     rng = np.random.default_rng(seed)
     backbone, anchors = make_features(a, c, rng)
     of_rpn = {name.removeprefix("rpn_"): v for name, v in among(options, RPN_OPTIONS).items()}
-    head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
+    head = rpn_head(a, backbone.channels, anchors.per_cell, rng)
     rpn = RPN(head, anchors, c, **of_rpn)
     return ProposalNetwork(backbone, rpn, **_shared(a, c, classes, config))
 
@@ -85,6 +93,7 @@ def assemble_fast(
     backbone, _ = make_features(a, c, rng)
     heads = box_branch(a, c, backbone, num_classes, rng)
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **_of_boxes(options))
+    judge_active(roi_heads, classes, c)
     return FastRCNN(backbone, roi_heads, _grid(options), **_shared(a, c, classes, config))
 
 
@@ -111,6 +120,7 @@ def assemble_rcnn(
     roi_heads = CropHeads(
         CropNetwork(body), predictor, num_classes, c, **crops, **_of_boxes(options)
     )
+    judge_active(roi_heads, classes, c)
     return RCNN(ImageItself(), roi_heads, _grid(options), **_shared(a, c, classes, config))
 
 
@@ -141,7 +151,7 @@ FAST_RCNN = Family(
     "Fast R-CNN",
     (_without("rpn_", "anchor_", "aspect_", *MASKS) | BOX_OPTIONS | GRID),
     assemble_fast,
-    unread=OF_MASKS | OF_KEYPOINTS | OF_ANCHORS,
+    unread=OF_MASKS | OF_KEYPOINTS | OF_ANCHORS | {"moving_targets"},
 )
 R_CNN = Family(
     "R-CNN",
@@ -150,5 +160,5 @@ R_CNN = Family(
     | GRID
     | CROPS,
     assemble_rcnn,
-    unread=OF_MASKS | OF_KEYPOINTS | OF_ANCHORS | OF_POOLING | OF_MAPS,
+    unread=OF_MASKS | OF_KEYPOINTS | OF_ANCHORS | OF_POOLING | OF_MAPS | {"moving_targets"},
 )

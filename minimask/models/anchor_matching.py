@@ -30,7 +30,7 @@ def match_anchors(
     if asked is not None:
         some = [anchors[upload(index, anchors, "anchors inside")] for index in asked]
     matches = [
-        matcher(upload(np.ascontiguousarray(b, np.float32), anchors, "gt boxes"), mine)
+        matcher(upload(np.ascontiguousarray(b, anchors.dtype), anchors, "gt boxes"), mine)
         for b, mine in zip(gt_boxes, some, strict=True)
     ]
     if on_gpu(anchors):  # half as much to read, and at once

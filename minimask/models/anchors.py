@@ -16,6 +16,7 @@ import numpy as np
 from minimask.autograd.arrays import Array
 from minimask.autograd.hooks import stage
 from minimask.conventions import TORCHVISION, Convention
+from minimask.models.box_corners import from_edges
 from minimask.system.device import on_gpu, upload
 
 
@@ -48,6 +49,19 @@ def cell_anchors(
     return np.round(cell) if round_corners else cell
 
 
+def exact_anchors(sizes: Sequence[float], aspect_ratios: Sequence[float]) -> np.ndarray:
+    """The anchors of one cell in float64, without rounding, in the order of `cell_anchors`."""
+    by_width = np.sqrt(1 / np.asarray(aspect_ratios, np.float64))
+    size = np.asarray(sizes, np.float64)
+    widths, heights = (size * by_width[:, None]).ravel(), (size / by_width[:, None]).ravel()
+    return np.stack([-widths, -heights, widths, heights], axis=1) * 0.5
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
 def network_stride(pixels: int, cells: int) -> int:
     """The power of two that makes `cells` of so many pixels, each halving rounded up.
 
@@ -63,6 +77,9 @@ class Anchors:
     levels: list[Array]  # for each level (H * W * A, 4)
     flat: Array  # (B, 4), one level after the other, where the network is
     on_cpu: np.ndarray  # the same in this computer's memory
+    # what is compared with objects, (B, 4): by the edges of the pixels, whatever the others are
+    # named by; then in float64, so that anchors of equal overlap are found as equal as in NumPy
+    edges: np.ndarray
 
 
 class AnchorGenerator:
@@ -77,6 +94,7 @@ class AnchorGenerator:
         """One entry of `sizes` per level of the pyramid: a size, or several, in pixels."""
         self.offset = convention.anchor_offset  # of the first anchor's center, in strides
         self.fixed_strides = convention.map_strides == "fixed"
+        self.corners = convention.box_corners
         per_level = [s if isinstance(s, Sequence) else (s,) for s in sizes]
         how: dict[str, Any] = {
             "round_corners": convention.round_anchors,
@@ -87,6 +105,7 @@ class AnchorGenerator:
         if len(counts) != 1:
             raise ValueError(f"anchor sizes: every level needs as many, got {per_level}")
         self.per_cell = counts.pop()
+        self._exact = [exact_anchors(s, aspect_ratios) for s in per_level]
         self._known: dict[tuple[Any, ...], Anchors] = {}
 
     @stage("anchors, matching")
@@ -104,8 +123,8 @@ class AnchorGenerator:
             like: an array of the device they are needed on; default: the CPU.
 
         Returns:
-            Corners in pixels of the padded image. Do not change them: they are shared between
-            calls.
+            Corners in pixels of the padded image, named as the convention's `box_corners` says. Do
+            not change them: they are shared between calls.
         """
         if len(feature_shapes) != len(self.cells):
             raise ValueError(
@@ -116,7 +135,10 @@ class AnchorGenerator:
         if like is not None and on_gpu(like):  # a copy on that GPU is kept beside those on the CPU
             key = (*key, like.device.id)
         if key not in self._known:
-            flat = on_cpu = self._make(feature_shapes, image_shape)
+            flat = on_cpu = edges = self._make(self.cells, feature_shapes, image_shape)
+            if self.corners != "edges":
+                edges = self._make(self._exact, feature_shapes, image_shape)
+                flat = on_cpu = _read_only(from_edges(on_cpu, self.corners))
             if on_gpu(like):
                 flat = upload(on_cpu, like, "anchors")
             if len(self._known) >= 64:  # images of ever new shapes must not fill the memory
@@ -124,20 +146,21 @@ class AnchorGenerator:
             sizes = [height * width * self.per_cell for height, width in feature_shapes]
             ends = np.cumsum(sizes).tolist()
             levels = [flat[end - size : end] for size, end in zip(sizes, ends, strict=True)]
-            self._known[key] = Anchors(levels, flat, on_cpu)
+            self._known[key] = Anchors(levels, flat, on_cpu, edges)
         return self._known[key]
 
     def _make(
-        self, feature_shapes: Sequence[tuple[int, int]], image_shape: tuple[int, int]
+        self,
+        cells: Sequence[np.ndarray],
+        feature_shapes: Sequence[tuple[int, int]],
+        image_shape: tuple[int, int],
     ) -> np.ndarray:
-        """The anchors of all levels, read-only."""
+        """The anchors of all levels from those of one cell of each, read-only."""
         levels = [
             self._level(cell, shape, image_shape)
-            for cell, shape in zip(self.cells, feature_shapes, strict=True)
+            for cell, shape in zip(cells, feature_shapes, strict=True)
         ]
-        anchors = np.concatenate(levels)
-        anchors.flags.writeable = False
-        return anchors
+        return _read_only(np.concatenate(levels))
 
     def _level(
         self, cell: np.ndarray, shape: tuple[int, int], image_shape: tuple[int, int]
@@ -148,5 +171,5 @@ class AnchorGenerator:
         y = (np.arange(shape[0], dtype=np.float32) + self.offset) * stride_y
         x = (np.arange(shape[1], dtype=np.float32) + self.offset) * stride_x
         grid_y, grid_x = np.meshgrid(y, x, indexing="ij")
-        shifts = np.stack([grid_x, grid_y, grid_x, grid_y], axis=-1).astype(np.float32)
+        shifts = np.stack([grid_x, grid_y, grid_x, grid_y], axis=-1).astype(cell.dtype)
         return (shifts[:, :, None] + cell).reshape(-1, 4)

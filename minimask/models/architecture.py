@@ -44,6 +44,7 @@ class Architecture:
     anchor_sizes: Sequence[Any] = (32, 64, 128, 256, 512)
     aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)  # height / width
     rpn_conv_depth: int = 1  # 3x3 convolutions before the RPN's two outputs
+    rpn_channels: int | None = None  # of these convolutions; None: as many as the pyramid's
     # "mlp": two fully connected layers (FPN, section 4.2); "conv": convolutions and one layer
     box_head: str = "mlp"
     box_head_width: int = 1024  # of the fully connected layers

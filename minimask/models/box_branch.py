@@ -6,6 +6,7 @@ Letters: R RoIs of all images, K classes with background.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,8 @@ from minimask.data.sample import Target
 from minimask.models import box_head as boxes_of
 from minimask.models.box_head import Four, SampledRoIs
 from minimask.models.detections import Instances
-from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
+from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling, spare_crowds
+from minimask.models.moving_targets import Origins, moving_deltas
 from minimask.models.roi_branch import RoIBranch
 from minimask.models.roi_pooling import as_rois
 from minimask.models.transform import Batch
@@ -33,6 +35,9 @@ class BoxBranch(RoIBranch):
     pooled_size: int
     background_class: int  # the network's index of background
     append_gt_boxes: bool
+    crowds: str
+    fill_rois: bool
+    active_classes: np.ndarray | None  # (K,) bool: those that count as found; None: all
     matcher: Matcher
     sampler: BalancedSampler
     box_weights: Four
@@ -42,7 +47,7 @@ class BoxBranch(RoIBranch):
     score_thresh: float
     nms_thresh: float
     detections_per_img: int
-    min_size: float
+    min_size: float | None
     best_class_only: bool
 
     @stage("RoI sampling")
@@ -64,11 +69,16 @@ class BoxBranch(RoIBranch):
             if self.append_gt_boxes:
                 candidates = np.concatenate([boxes, target.boxes.astype(boxes.dtype)])
             matches = self.matcher(gt_boxes, np.ascontiguousarray(candidates))
+            if self.crowds == "ignored" and target.crowds is not None:
+                matches = spare_crowds(matches, candidates, target.crowds)
             if samples is None:
                 drawn = self.sampler(matches, rng)
             else:
                 drawn = samples.regions_positive[n], samples.regions_negative[n]
-            sampled.append(self.build_targets(candidates, matches, drawn, target))
+            rois = self.build_targets(candidates, matches, drawn, target)
+            if self.fill_rois:
+                rois = rois.filled(self.sampler.batch_size_per_image, self.background_class)
+            sampled.append(rois)
             all_candidates.append((candidates, matches))
         record("roi/candidates", all_candidates)
         record("roi/sampled", sampled)
@@ -102,6 +112,17 @@ class BoxBranch(RoIBranch):
         )
         return SampledRoIs(boxes, labels, np.maximum(matched, 0), target_deltas, positive)
 
+    def follow(self, sampled: SampledRoIs, target: Target, origins: Origins) -> SampledRoIs:
+        """The same RoIs with regression targets that move with them.
+
+        Objects that joined the proposals come from no anchor: with those the nearest one's moves.
+        """
+        if not sampled.positive.any():
+            return sampled
+        boxes = origins.moving(sampled.boxes[sampled.positive])
+        objects = target.boxes[sampled.matched[sampled.positive]]
+        return replace(sampled, moving=moving_deltas(objects, boxes, self.box_weights))
+
     def box_losses(
         self, pyramid: Sequence[Tensor], sampled: Sequence[SampledRoIs], batch: Batch
     ) -> dict[str, Tensor]:
@@ -111,7 +132,12 @@ class BoxBranch(RoIBranch):
         if len(rois):
             logits, deltas = self.predict_boxes(pyramid, rois, batch)
             classification, box_reg = boxes_of.box_loss(
-                logits, deltas, sampled, divisor=self.loss_divisor, beta=self.loss_beta
+                logits,
+                deltas,
+                sampled,
+                divisor=self.loss_divisor,
+                beta=self.loss_beta,
+                active=self.active_classes,
             )
         return {"loss_classifier": classification, "loss_box_reg": box_reg}
 

@@ -24,7 +24,7 @@ from minimask.models.detections import Instances
 from minimask.models.initialization import linear
 from minimask.models.transform import ImageTransform
 from minimask.nn import Module, Sequential
-from minimask.system.device import upload
+from minimask.system.device import download, upload
 
 POOLED_SIZE = 7  # Fast R-CNN, section 2.1
 C4_POOLED_SIZE = 14  # Mask R-CNN, figure 4 left: the stage halves it
@@ -107,6 +107,12 @@ def background_class(num_classes: int, background: str) -> int:
     return 0 if background == "first" else num_classes - 1
 
 
+def active_classes(classes: Sequence[str], background: str) -> np.ndarray:
+    """Which of the network's classes data can have: all but those named "N/A"; (K,) bool."""
+    named = [name != "N/A" for name in classes]
+    return np.array([True, *named] if background == "first" else [*named, True])
+
+
 @dataclass(frozen=True)
 class SampledRoIs:
     """The RoIs of one image that a training step learns from.
@@ -120,6 +126,22 @@ class SampledRoIs:
     matched: np.ndarray  # (R,) int64
     target_deltas: np.ndarray  # (R, 4) regression targets; 0 for background
     positive: np.ndarray  # (R,) bool: stands for an object
+    # (positives, 4) the regression targets, with a gradient; None: they stay where they are
+    moving: Tensor | None = None
+
+    def filled(self, count: int, background_class: int) -> SampledRoIs:
+        """With empty boxes of background behind them, so that they are `count` at least."""
+        more = max(count - len(self.boxes), 0)
+        labels = np.full(more, background_class, np.int64)
+        none = np.zeros(more, np.int64)
+        empty = np.zeros((more, 4), np.float32)
+        return SampledRoIs(
+            np.concatenate([self.boxes, empty]),
+            np.concatenate([self.labels, labels]),
+            np.concatenate([self.matched, none]),
+            np.concatenate([self.target_deltas, empty]),
+            np.concatenate([self.positive, none.astype(bool)]),
+        )
 
 
 @stage("box loss")
@@ -130,6 +152,7 @@ def box_loss(
     *,
     divisor: str = "sampled",
     beta: float = 1 / 9,
+    active: np.ndarray | None = None,
 ) -> tuple[Tensor, Tensor]:
     """How wrong the classes and the boxes of the sampled RoIs are (Fast R-CNN, eq. 1).
 
@@ -141,6 +164,7 @@ def box_loss(
         sampled: per image.
         divisor: of the box loss: "sampled" RoIs, or "positives".
         beta: smooth L1 is quadratic below this; 0 is L1.
+        active: (K,) bool; RoIs taken for another class than these count for boxes only.
 
     Returns:
         Two scalars: cross-entropy, near ln K before training, and smooth L1.
@@ -155,7 +179,14 @@ def box_loss(
     pred_deltas = per_class[upload(positives, like), upload(labels[positives], like)]
     count = 4.0 * max(len(positives), 1) if divisor == "positives" else float(len(labels))
     target_deltas = upload(target_deltas, like, "RoI targets")
+    moving = [s.moving for s in sampled if s.moving is not None]
+    if moving:
+        pred_deltas = pred_deltas - ops.concatenate(moving)
+        target_deltas = target_deltas - target_deltas
     loss = F.smooth_l1(pred_deltas, target_deltas, beta=beta, reduction="sum")
+    if active is not None:
+        learned = np.flatnonzero(active[download(logits.data.argmax(axis=1), "classes")])
+        logits, labels = logits[upload(learned, like)], labels[learned]
     return F.cross_entropy(logits, upload(labels, like, "labels")), loss / count
 
 
@@ -185,7 +216,7 @@ def postprocess_detections(
     score_thresh: float = 0.05,
     nms_thresh: float = 0.5,
     detections_per_img: int = 100,
-    min_size: float = 1e-2,
+    min_size: float | None = 1e-2,
     background: str = "first",
     best_class_only: bool = False,
     box_weights: Four = (10.0, 10.0, 5.0, 5.0),
@@ -201,7 +232,7 @@ def postprocess_detections(
         score_thresh: candidates must be more probable than this.
         nms_thresh: candidates that overlap a better one of their class more than this are dropped.
         detections_per_img: how many are left at most.
-        min_size: candidates with a shorter side are dropped; 0: those without area.
+        min_size: candidates with a shorter side are dropped; 0: those without area; None: none.
         background: which of the network's classes is background, "first" or "last".
         best_class_only: an RoI yields only its most probable class.
         box_weights: see `boxes.decode`.
@@ -221,7 +252,9 @@ def postprocess_detections(
                 per_class[here][roi, label + first], rois[roi], box_weights, delta_clamp
             )
         boxes = transform.clip(boxes)
-        valid = box_ops.is_large(boxes, min_size) & np.isfinite(boxes).all(axis=1)
+        valid = np.isfinite(boxes).all(axis=1)
+        if min_size is not None:
+            valid &= box_ops.is_large(boxes, min_size)
         candidates.append((roi, label.astype(np.int64), foreground[roi, label], boxes, valid))
     kept = _suppress([(b[v], s[v], n[v]) for _, n, s, b, v in candidates], nms_thresh)
     kept = [np.flatnonzero(c[-1])[k] for c, k in zip(candidates, kept, strict=True)]

@@ -8,6 +8,7 @@ Letters: N images, R objects, H W of the padded input.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,8 @@ class Detector(Sealed):
             classes=self.found_classes,
             paste=self.convention.paste,
         )
+        if self.convention.detection_boxes == "whole":
+            detections = in_whole_pixels(detections)
         for name in ("boxes", "labels", "scores"):
             record(f"out/{name}", getattr(detections, name))
         if instances.mask_probs is not None:
@@ -213,7 +216,7 @@ class Detector(Sealed):
         """Images and targets as the network takes them."""
         batch = self.prepare(images, rng)
         resized = [
-            resize_target(target, transform, batch.shape)
+            resize_target(target, transform, batch.shape, self.convention)
             for target, transform in zip(targets, batch.transforms, strict=True)
         ]
         record("transform/targets", resized)
@@ -255,6 +258,14 @@ class Detector(Sealed):
         with hooked(Recorder()) as recorder:
             self.predict([image])
         yield from arrays_of(recorder)
+
+
+def in_whole_pixels(detections: Detections) -> Detections:
+    """Detections with boxes rounded to whole pixels, without those that are then empty."""
+    boxes = np.around(detections.boxes)
+    rounded = replace(detections, boxes=boxes)
+    large = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return rounded if large.all() else rounded.keep(large)
 
 
 def arrays_of(recorder: Recorder) -> Iterator[tuple[str, np.ndarray]]:

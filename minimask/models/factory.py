@@ -17,6 +17,7 @@ from minimask.models.bodies import WITHOUT_NORMS
 from minimask.models.coco_classes import COCO_91
 
 MODELS: dict[str, Callable[..., Any]] = {}
+NO_CHOICES = {"name", "hyperparameters", "sizes"}  # fields of `Convention` that are no options
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Family:
     @property
     def known(self) -> frozenset[str]:
         """Every option of its factories but the classes, the convention and the seed."""
-        return self.options | fields_of(Convention) - {"name", "hyperparameters"} - self.unread
+        return self.options | fields_of(Convention) - NO_CHOICES - self.unread
 
 
 FAMILIES: dict[str, Family] = {}  # of every model in `MODELS`
@@ -105,7 +106,7 @@ def preset(
             foreign = {*OF_RESNETS, *OF_OTHERS}
             foreign |= {"norm"} if options.get("backbone") in WITHOUT_NORMS else set()
             usual = {k: v for k, v in sizes.items() if k not in foreign}
-        options = {**base.hyperparameters, **usual, **options}
+        options = {**base.hyperparameters, **base.sizes, **usual, **options}
         base = replace(base, **among(options, fields_of(Convention)))
         return family.assemble(names, base, among(options, family.options), seed, config)
 

@@ -60,8 +60,14 @@ class FasterRCNN(RegionDetector):
         R-CNN, whose targets need masks, also loss_mask.
         """
         pyramid = self.backbone(Tensor(batch.images))
-        proposals, rpn_losses = self.rpn(pyramid, batch, targets, rng, samples)
-        instances, roi_losses = self.roi_heads(pyramid, proposals, batch, targets, rng, samples)
+        judged = self.rpn.judge(pyramid, batch)
+        proposals, rpn_losses = self.rpn.decide(judged, batch, targets, rng, samples)
+        origins = None
+        if targets is not None and self.rpn.moving_targets:
+            origins = self.rpn.origins(judged, batch)
+        instances, roi_losses = self.roi_heads(
+            pyramid, proposals, batch, targets, rng, samples, origins
+        )
         return instances, rpn_losses | roi_losses
 
     def proposal_losses(

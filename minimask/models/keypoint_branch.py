@@ -14,6 +14,7 @@ from minimask.autograd import Tensor
 from minimask.autograd.hooks import record, stage
 from minimask.data.sample import Target
 from minimask.models import keypoint_head as keypoints_of
+from minimask.models.box_corners import from_edges, to_edges
 from minimask.models.box_head import SampledRoIs
 from minimask.models.detections import Instances
 from minimask.models.keypoint_head import KeypointTargets
@@ -46,7 +47,7 @@ class KeypointBranch(RoIBranch):
         """loss_keypoint, of the positive RoIs that show a keypoint of their object."""
         learned = [self.keypoint_targets(s, t, rng) for s, t in zip(sampled, targets, strict=True)]
         record("keypoint/sampled", learned)
-        rois = as_rois([one.boxes for one in learned])
+        rois = as_rois([from_edges(one.boxes, self.pooler.corners) for one in learned])
         # where there are none too: the loss then is 0, and so are the head's gradients
         logits = self.predict_keypoints(pyramid, rois, batch)
         loss = keypoints_of.keypoint_loss(logits, learned, self.usual_keypoints(len(targets)))
@@ -60,7 +61,7 @@ class KeypointBranch(RoIBranch):
         An RoI without a labeled keypoint inside would add nothing to the loss.
         """
         assert target.keypoints is not None
-        boxes = sampled.boxes[sampled.positive].astype(np.float32)
+        boxes = to_edges(sampled.boxes[sampled.positive].astype(np.float32), self.pooler.corners)
         keypoints = target.keypoints[sampled.matched[sampled.positive]]
         found = keypoints_of.keypoint_targets(keypoints, boxes)
         useful = np.flatnonzero(found.valid.any(axis=1))
@@ -111,6 +112,7 @@ class KeypointBranch(RoIBranch):
             none = np.zeros((0, self.num_keypoints or 0, 3), np.float32)
             return [replace(found, keypoints=none) for found in instances]
         logits = self.predict_keypoints(pyramid, rois, batch)
-        keypoints = keypoints_of.find_keypoints(logits.data, rois[:, 1:], self.keypoint_score)
+        places = self.pooler.by_edges(rois)[:, 1:]
+        keypoints = keypoints_of.find_keypoints(logits.data, places, self.keypoint_score)
         per_image = np.split(keypoints, np.cumsum([len(b) for b in boxes])[:-1])
         return [replace(f, keypoints=k) for f, k in zip(instances, per_image, strict=True)]

@@ -14,6 +14,7 @@ from minimask.autograd import Tensor, zero_like
 from minimask.autograd.hooks import record, stage
 from minimask.data.sample import Target
 from minimask.models import mask_head as masks_of
+from minimask.models.box_corners import to_edges
 from minimask.models.box_head import SampledRoIs
 from minimask.models.detections import Instances
 from minimask.models.roi_branch import RoIBranch
@@ -49,9 +50,10 @@ class MaskBranch(RoIBranch):
         rois = as_rois([s.boxes[s.positive] for s in sampled])
         if len(rois) == 0:
             return {"loss_mask": zero_like(pyramid[0])}
+        corners = self.pooler.corners
         loss = masks_of.mask_loss(
             self.predict_masks(pyramid, rois, batch),
-            sampled,
+            [replace(s, boxes=to_edges(s.boxes, corners)) for s in sampled],
             [t.masks for t in targets if t.masks is not None],
             output=self.mask_output,
             background=self.background,

@@ -23,6 +23,7 @@ from minimask.kernels.roi_align import roi_align
 from minimask.models.box_head import C4BoxHead, SampledRoIs, background_class
 from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, conv_transpose, linear, tiny_normal
+from minimask.models.mini_masks import mini_mask_targets
 from minimask.models.polygon_targets import polygon_targets
 from minimask.nn import Module, Sequential
 from minimask.system.device import download, upload
@@ -132,11 +133,12 @@ def mask_targets(
 
     Args:
         masks: (G, H, W) uint8 or bool, the ground truth in the network's input.
-        boxes: (R, 4) the RoIs.
+        boxes: (R, 4) the RoIs, by their edges.
         matched: (R,) the object each RoI stands for.
         size: M.
         target: "soft": the share of each cell that is object; "hard": 1 where it is at least half;
-            "polygon": drawn from the object's polygons, "hard" for objects known by pixels alone.
+            "polygon": drawn from the object's polygons, "hard" for objects known by pixels alone;
+            "mini": see `mini_masks`.
         aligned: whether RoIAlign, which cuts them out, is shifted by half a cell.
         like: an array of the device to compute on; default: where the masks are.
 
@@ -147,6 +149,9 @@ def mask_targets(
         like = boxes if isinstance(masks, ObjectMasks) else masks
     if target == "polygon" and isinstance(masks, ObjectMasks):
         return _drawn_targets(masks, boxes, matched, size, aligned, like)
+    if target == "mini":
+        on_cpu = masks if isinstance(masks, ObjectMasks) else download(masks, "gt masks")
+        return upload(mini_mask_targets(on_cpu, boxes, matched, size), like, "mask targets")
     share = array_module(like).zeros((len(boxes), size, size), np.float32)
     used, place = np.unique(matched, return_inverse=True)
     count = max(1, TOGETHER // max(1, masks.shape[1] * masks.shape[2]))

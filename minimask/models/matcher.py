@@ -17,6 +17,7 @@ from minimask.system.device import on_gpu
 
 BACKGROUND = -1
 IGNORED = -2
+CROWD_IOU = 0.001  # what touches a crowd, in Matterport's code
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,24 @@ class Matcher:
         if forced is not None:
             matches = np.where(forced, nearest, matches)
         return matches.astype(np.int64, copy=False)
+
+
+def spare_crowds(matches: np.ndarray, boxes: np.ndarray, crowds: np.ndarray) -> np.ndarray:
+    """Let boxes that touch a crowd be ignored where they would be background.
+
+    Args:
+        matches: (B,) from a `Matcher`.
+        boxes: (B, 4).
+        crowds: (C, 4) boxes of the groups.
+
+    Returns:
+        (B,) int64.
+    """
+    if len(crowds) == 0:
+        return matches
+    iou = box_iou(np.ascontiguousarray(crowds, boxes.dtype), np.ascontiguousarray(boxes))
+    touching = iou.max(axis=0) >= CROWD_IOU
+    return np.where((matches == BACKGROUND) & touching, IGNORED, matches)
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,10 @@ UNREAD = frozenset(
         *("rpn_loss_divisor", "rpn_loss_beta", "rpn_min_size", "proposals_per_level"),
         *("level_rule", "roi_aligned", "sampling_ratio", "background", "append_gt_boxes"),
         *("box_weights", "box_loss_divisor", "box_loss_beta", "box_min_size"),
-        *("box_best_iou_min", "best_box_is_taken", "rpn_border"),
-        *("single_map_divisor", "dilate_first_block"),
+        *("box_best_iou_min", "best_box_is_taken", "rpn_border", "fill_rois"),
+        *("single_map_divisor", "dilate_first_block", "active_classes_only"),
         *("keypoint_loss_divisor", "keypoint_score"),
+        *("proposal_limits", "crowds", "moving_targets"),
         *("best_class_only", "mask_target", "mask_target_aligned", "paste"),
     }
 )

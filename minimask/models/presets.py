@@ -152,6 +152,7 @@ LAPTOP: dict[str, Any] = {
     "layers": (1, 1, 1, 1),
     "norm": "batch",
     "fpn_channels": 64,
+    "rpn_channels": None,
     "anchor_sizes": (8, 16, 32, 64, 128),
     "box_head_width": 256,
     "mask_head_channels": (64, 64, 64, 64),

@@ -46,7 +46,7 @@ def filter_proposals(
     post_nms_top_n: int,
     nms_thresh: float = 0.7,
     score_thresh: float = 0.0,
-    min_size: float = 1e-3,
+    min_size: float | None = 1e-3,
     box_weights: Four = (1.0, 1.0, 1.0, 1.0),
     delta_clamp: str = "upper",
 ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -61,7 +61,7 @@ def filter_proposals(
         post_nms_top_n: how many of an image survive in the end.
         nms_thresh: boxes that overlap a better one of their level more than this are dropped.
         score_thresh: boxes less probable than this are dropped.
-        min_size: boxes with a shorter side are dropped; 0: those without area.
+        min_size: boxes with a shorter side are dropped; 0: those without area; None: none.
         box_weights: see `boxes.decode`.
         delta_clamp: likewise.
 
@@ -77,7 +77,7 @@ def filter_proposals(
         decoded = box_ops.decode(
             best_deltas.reshape(-1, 4), origins.reshape(-1, 4), box_weights, delta_clamp
         ).reshape(best_deltas.shape)
-        clipped = xp.stack([t.clip(b) for t, b in zip(transforms, decoded, strict=True)])
+        clipped = xp.stack([t.clip_proposals(b) for t, b in zip(transforms, decoded, strict=True)])
         valid = _is_valid(clipped, scores, min_size)
         if score_thresh > 0:
             valid &= scores >= score_thresh
@@ -106,11 +106,13 @@ def _gather(levels: Sequence[Array], indices: Sequence[Array]) -> Array:
     return xp.concatenate(gathered, axis=1)
 
 
-def _is_valid(boxes: Array, scores: Array, min_size: float) -> Array:
+def _is_valid(boxes: Array, scores: Array, min_size: float | None) -> Array:
     """Which boxes are large enough and finite: (N, B) bool."""
     xp = array_module(boxes)
-    large = box_ops.is_large(boxes.reshape(-1, 4), min_size).reshape(scores.shape)
-    return large & xp.isfinite(boxes).all(axis=2) & xp.isfinite(scores)
+    finite = xp.isfinite(boxes).all(axis=2) & xp.isfinite(scores)
+    if min_size is None:
+        return finite
+    return finite & box_ops.is_large(boxes.reshape(-1, 4), min_size).reshape(scores.shape)
 
 
 def _suppress(boxes: Array, scores: Array, per_level: Sequence[int], threshold: float) -> Array:

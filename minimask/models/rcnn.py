@@ -98,6 +98,7 @@ class CropHeads(RoIHeads):
     def pool_boxes(self, pyramid: Sequence[Tensor], rois: np.ndarray, image_height: int) -> Tensor:
         """The crop of each RoI with its surroundings: (R, 5) -> (R, 3, S, S)."""
         (images,) = pyramid
+        rois = self.pooler.by_edges(rois)
         rois = upload(with_context(rois, self.crop_size, self.crop_context), images.data, "RoIs")
         return F.roi_align(images, rois, self.crop_size, sampling_ratio=2, aligned=True)
 

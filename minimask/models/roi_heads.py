@@ -20,6 +20,7 @@ from minimask.models.detections import Instances
 from minimask.models.keypoint_branch import KeypointBranch
 from minimask.models.mask_branch import MaskBranch
 from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
+from minimask.models.moving_targets import Origins
 from minimask.models.roi_pooling import POOLED_LEVELS, RoIPooler
 from minimask.models.transform import Batch
 from minimask.nn import Module
@@ -79,8 +80,11 @@ class RoIHeads(BoxBranch, MaskBranch, KeypointBranch):
             convention.roi_aligned,
             convention.map_strides == "fixed",
             pooled_levels,
+            convention.box_corners,
         )
-        self.append_gt_boxes = convention.append_gt_boxes
+        self.append_gt_boxes, self.crowds = convention.append_gt_boxes, convention.crowds
+        self.fill_rois = convention.fill_rois
+        self.active_classes: np.ndarray | None = None  # names of classes are the factory's
         best = convention.box_best_iou_min, convention.best_box_is_taken
         self.matcher = Matcher(fg_iou_thresh, bg_iou_thresh, *best)
         self.sampler = BalancedSampler(
@@ -108,6 +112,7 @@ class RoIHeads(BoxBranch, MaskBranch, KeypointBranch):
         targets: Sequence[Target] | None = None,
         rng: np.random.Generator | None = None,
         samples: RecordedSampling | None = None,
+        origins: Sequence[Origins] | None = None,
     ) -> tuple[list[Instances], dict[str, Tensor]]:
         """The objects of each image; or, with targets, how wrong the branches are.
 
@@ -118,6 +123,7 @@ class RoIHeads(BoxBranch, MaskBranch, KeypointBranch):
             targets: of each image the ground truth, in the network's input.
             rng: draws the RoIs to learn from.
             samples: recorded draws instead.
+            origins: of each image what proposals come from, where targets move with them.
 
         Returns:
             Without targets, of each image its `Instances`, with masks and keypoints if there are
@@ -127,6 +133,8 @@ class RoIHeads(BoxBranch, MaskBranch, KeypointBranch):
         if targets is not None:
             assert rng is not None
             sampled = self.sample(proposals, targets, rng, samples)
+            if origins is not None:
+                sampled = [self.follow(*one) for one in zip(sampled, targets, origins, strict=True)]
             losses = self.box_losses(pyramid, sampled, batch)
             if self.mask_head is not None:
                 losses |= self.mask_losses(pyramid, sampled, batch, targets, rng)

@@ -17,6 +17,8 @@ from minimask import functional as F
 from minimask.autograd import Tensor, ops
 from minimask.autograd.arrays import Array
 from minimask.conventions import check_choice
+from minimask.models.box_corners import normalized, to_edges
+from minimask.models.crop_and_resize import crop_levels
 from minimask.system.device import upload
 
 POOLED_LEVELS = 4  # P6 serves the proposals only (FPN, section 4.2)
@@ -75,13 +77,15 @@ class RoIPooler:
     """Cuts a small square of features for every RoI, from the level where it is of ordinary size.
 
     Attributes:
-        op: "align"; "warp": samples in rounded RoIs; "pool": maxima of cells.
+        op: "align"; "warp": samples in rounded RoIs; "pool": maxima of cells; "crop": single
+            samples, the outermost on the RoI's sides, see `crop_and_resize`.
         reduce: of a bin's samples: "mean" or "max" (RoIPool: always the maximum).
         level_rule: see `pyramid_levels`.
         sampling_ratio: RoIAlign's samples per bin and axis; 0: as many as cells.
         aligned: RoIAlign shifted by half a cell.
         fixed_strides: strides as a network makes them, also where it rounded a map's size up.
         levels: of a pyramid, how many RoIs are cut from, the finest first.
+        corners: what boxes are named by, see `box_corners`.
     """
 
     op: str = "align"
@@ -91,9 +95,10 @@ class RoIPooler:
     aligned: bool = False
     fixed_strides: bool = False
     levels: int = POOLED_LEVELS
+    corners: str = "edges"
 
     def __post_init__(self) -> None:
-        check_choice("roi_op", self.op, ("align", "warp", "pool"))
+        check_choice("roi_op", self.op, ("align", "warp", "pool", "crop"))
         check_choice("roi_reduce", self.reduce, ("mean", "max"))
 
     def __call__(
@@ -103,7 +108,7 @@ class RoIPooler:
 
         Args:
             pyramid: levels (N, C, H, W), finest first; no more than `self.levels` are used.
-            rois: (R, 5) image index and box in pixels of the network's input.
+            rois: (R, 5) image index and box in pixels of the network's input, by `corners`.
             output_size: P.
             image_height: of the padded input; the levels' strides follow from it.
 
@@ -115,8 +120,15 @@ class RoIPooler:
         strides = [2.0 ** (np.ceil(r) if self.fixed_strides else round(r)) for r in ratios]
         lowest, highest = (round(np.log2(stride)) for stride in (strides[0], strides[-1]))
         highest = min(highest, lowest + len(pyramid) - 1)  # maps may have the same stride
-        levels = pyramid_levels(rois[:, 1:], self.level_rule, lowest, highest)
+        image_width = image_height * pyramid[0].shape[3] / pyramid[0].shape[2]
+        boxes = self._sized(rois[:, 1:], image_height, image_width)
+        levels = pyramid_levels(boxes, self.level_rule, lowest, highest)
         levels, scales = levels - lowest, [1 / stride for stride in strides]
+        if self.op == "crop":
+            whole = normalized(rois[:, 1:], self.corners, image_height, image_width)
+            rois = np.concatenate([rois[:, :1], whole], axis=1)
+            return crop_levels(pyramid, rois, levels, output_size)
+        rois = self.by_edges(rois)
         if self.op != "align" or self.reduce != "mean":
             return self._pool_each_level(pyramid, rois, levels, output_size, scales)
         like = pyramid[0].data
@@ -129,6 +141,23 @@ class RoIPooler:
             sampling_ratio=self.sampling_ratio,
             aligned=self.aligned,
         )
+
+    def by_edges(self, rois: np.ndarray) -> np.ndarray:
+        """The same RoIs (R, 5), their boxes named by the edges of their pixels."""
+        if self.corners == "edges":
+            return rois
+        return np.concatenate([rois[:, :1], to_edges(rois[:, 1:], self.corners)], axis=1)
+
+    def _sized(self, boxes: np.ndarray, height: float, width: float) -> np.ndarray:
+        """Boxes (R, 4) as large as they are for the choice of a level.
+
+        Where they count pixels it is their share of the input: the first and last pixel's centers
+        are taken for its borders.
+        """
+        if self.corners == "edges":
+            return boxes
+        size = np.array([width, height, width, height], np.float32)
+        return normalized(boxes, self.corners, height, width) * size
 
     def _pool_each_level(
         self,

@@ -20,28 +20,42 @@ from minimask.conventions import TORCHVISION, Convention
 from minimask.data.sample import Target
 from minimask.models.anchor_matching import anchors_inside, match_anchors
 from minimask.models.anchors import AnchorGenerator, Anchors
+from minimask.models.box_corners import to_edges
 from minimask.models.conv_layer import ConvLayer
 from minimask.models.initialization import conv, small_normal
-from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling
+from minimask.models.matcher import BalancedSampler, Matcher, RecordedSampling, spare_crowds
+from minimask.models.moving_targets import Origins
 from minimask.models.proposals import Four, filter_proposals
 from minimask.models.sealed import Sealed
 from minimask.models.transform import Batch, ImageTransform
 from minimask.nn import Module, Sequential
 from minimask.system.device import upload
 
+# Of every level objectness logits (N, A, H, W) and deltas (N, 4 A, H, W); the anchors
+Judged = tuple[list[Tensor], list[Tensor], Anchors]
+
 
 class RPNHead(Module):
     """One small network that slides over every level of the pyramid."""
 
     def __init__(
-        self, channels: int, anchors_per_cell: int, rng: np.random.Generator, *, depth: int = 1
+        self,
+        channels: int,
+        anchors_per_cell: int,
+        rng: np.random.Generator,
+        *,
+        depth: int = 1,
+        width: int | None = None,  # channels of its own convolutions; None: the pyramid's
     ):
-        a = anchors_per_cell
+        a, width = anchors_per_cell, channels if width is None else width
         self.conv = Sequential(
-            *(ConvLayer(channels, channels, 3, rng, draw=small_normal) for _ in range(depth))
+            *(
+                ConvLayer(before, width, 3, rng, draw=small_normal)
+                for before in (channels, *[width] * (depth - 1))
+            )
         )
-        self.cls_logits = conv(channels, a, 1, rng, draw=small_normal)
-        self.bbox_pred = conv(channels, 4 * a, 1, rng, draw=small_normal)
+        self.cls_logits = conv(width, a, 1, rng, draw=small_normal)
+        self.bbox_pred = conv(width, 4 * a, 1, rng, draw=small_normal)
 
     def forward(self, pyramid: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """For each level: objectness logits (N, A, H, W) and box deltas (N, 4 A, H, W)."""
@@ -84,6 +98,8 @@ class RPN(Sealed):
         self.box_weights = convention.rpn_box_weights
         self.delta_clamp = convention.delta_clamp
         self.per_level = convention.proposals_per_level
+        self.corners, self.crowds = convention.box_corners, convention.crowds
+        self.moving_targets = convention.moving_targets
         self.loss_divisor, self.loss_beta = convention.rpn_loss_divisor, convention.rpn_loss_beta
         self.seal()
 
@@ -111,7 +127,19 @@ class RPN(Sealed):
             Of each image the proposals (R, 4) in the network's input, best first, on the CPU; and
             with targets loss_objectness and loss_rpn_box_reg.
         """
-        objectness, deltas, anchors = self.judge(pyramid, batch)
+        return self.decide(self.judge(pyramid, batch), batch, targets, rng, samples, training)
+
+    def decide(
+        self,
+        judged: Judged,
+        batch: Batch,
+        targets: Sequence[Target] | None,
+        rng: np.random.Generator | None,
+        samples: RecordedSampling | None,
+        training: bool = False,
+    ) -> tuple[list[np.ndarray], dict[str, Tensor]]:
+        """What `forward` gives, from what `judge` gave."""
+        objectness, deltas, anchors = judged
         losses = {}
         if targets is not None:
             losses = self.losses(objectness, deltas, anchors, targets, batch, rng, samples)
@@ -121,9 +149,7 @@ class RPN(Sealed):
         found = self.propose(objectness, deltas, anchors.levels, batch.transforms, training)
         return [boxes for boxes, _ in found], losses
 
-    def judge(
-        self, pyramid: Sequence[Tensor], batch: Batch
-    ) -> tuple[list[Tensor], list[Tensor], Anchors]:
+    def judge(self, pyramid: Sequence[Tensor], batch: Batch) -> Judged:
         """Of every level objectness logits (N, A, H, W) and deltas (N, 4 A, H, W); the anchors."""
         objectness, deltas = self.head(pyramid)
         for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
@@ -133,6 +159,13 @@ class RPN(Sealed):
         anchors = self.anchor_generator(shapes, batch.shape, like=pyramid[0].data)
         record("rpn/anchors", anchors.on_cpu)
         return objectness, deltas, anchors
+
+    def origins(self, judged: Judged, batch: Batch) -> list[Origins]:
+        """Of each image what its proposals come from, for gradients that follow them."""
+        _, deltas, anchors = judged
+        flat = flatten_levels(deltas, 4)
+        how = self.box_weights, self.delta_clamp
+        return [Origins(flat[n], anchors.on_cpu, t, *how) for n, t in enumerate(batch.transforms)]
 
     def losses(
         self,
@@ -144,11 +177,21 @@ class RPN(Sealed):
         rng: np.random.Generator | None,
         samples: RecordedSampling | None = None,
     ) -> dict[str, Tensor]:
-        """loss_objectness and loss_rpn_box_reg of sampled anchors."""
+        """loss_objectness and loss_rpn_box_reg of sampled anchors.
+
+        Anchors are compared with objects by their edges, also where all else counts pixels.
+        """
+        edges = anchors.edges
+        gt_boxes = [to_edges(t.boxes, self.corners) for t in targets]
         asked = None
         if self.border is not None:
             asked = [anchors_inside(anchors.on_cpu, t, self.border) for t in batch.transforms]
-        matches = self.match(anchors.flat, [t.boxes for t in targets], asked)
+        matches = self.match(anchors.flat if self.corners == "edges" else edges, gt_boxes, asked)
+        if self.crowds == "ignored":
+            matches = [
+                m if t.crowds is None else spare_crowds(m, edges, to_edges(t.crowds, self.corners))
+                for m, t in zip(matches, targets, strict=True)
+            ]
         if samples is not None:
             sampled = list(zip(samples.anchors_positive, samples.anchors_negative, strict=True))
         else:
@@ -156,8 +199,8 @@ class RPN(Sealed):
             with stage("anchors, matching"):
                 sampled = [self.sampler(m, rng) for m in matches]
         target_deltas = [
-            anchor_targets(anchors.on_cpu, positive, m, t.boxes, self.box_weights)
-            for (positive, _), m, t in zip(sampled, matches, targets, strict=True)
+            anchor_targets(edges, positive, m, boxes, self.box_weights)
+            for (positive, _), m, boxes in zip(sampled, matches, gt_boxes, strict=True)
         ]
         record("rpn/matches", matches)
         record("rpn/sampled", sampled)
@@ -252,8 +295,8 @@ def anchor_targets(
 
     `anchors` (B, 4), `positive` their indices, `matches` (B,) the object of each among `gt_boxes`.
     """
-    matched = gt_boxes[matches[positive]].astype(np.float32)
-    return box_ops.encode(matched, anchors[positive], box_weights)
+    matched = gt_boxes[matches[positive]].astype(anchors.dtype)
+    return box_ops.encode(matched, anchors[positive], box_weights).astype(np.float32, copy=False)
 
 
 @stage("RPN loss")

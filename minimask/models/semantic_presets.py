@@ -10,7 +10,7 @@ import numpy as np
 
 from minimask.conventions import Convention
 from minimask.models.architecture import Architecture
-from minimask.models.factory import Family, among, fields_of, preset
+from minimask.models.factory import NO_CHOICES, Family, among, fields_of, preset
 from minimask.models.fcn import FCN, FINEST
 from minimask.models.semantic import PixelNetwork, SemanticSegmenter
 from minimask.models.two_stage import make_body
@@ -134,9 +134,7 @@ OF_IMAGES = frozenset(
     }
 )
 OF_RESNETS = frozenset({"stride_in_1x1", "stem_pool_padding"})
-OF_DETECTORS = (
-    frozenset(fields_of(Convention)) - OF_IMAGES - OF_RESNETS - {"name", "hyperparameters"}
-)
+OF_DETECTORS = frozenset(fields_of(Convention)) - OF_IMAGES - OF_RESNETS - NO_CHOICES
 FCN_FAMILY = Family(
     "FCN", frozenset(fields_of(FCNSizes)) | OF_BODY, assemble_fcn, unread=OF_DETECTORS
 )

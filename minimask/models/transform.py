@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,9 +17,10 @@ from minimask.autograd.hooks import stage
 from minimask.conventions import TORCHVISION, Convention
 from minimask.data.mask_values import as_masks
 from minimask.data.masks import ObjectMasks
-from minimask.data.sample import Target, as_rgb
+from minimask.data.sample import Target, as_rgb, boxes_of_masks
 from minimask.kernels.resize import resize
-from minimask.models.opencv import resize_bytes
+from minimask.models import opencv, scikit_image
+from minimask.models.box_corners import from_edges, span, to_edges
 from minimask.system.device import upload
 
 
@@ -30,20 +31,38 @@ class ImageTransform:
     original: tuple[int, int]  # height, width of the image as given
     resized: tuple[int, int]  # height, width of its content in the input
     offset: tuple[int, int] = (0, 0)  # y, x of its upper left pixel in the input
+    corners: str = "edges"  # what the network's boxes are named by, see `box_corners`
+    input: tuple[int, int] | None = None  # its size where proposals may lie in the padding
 
     def to_network(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes of the image as boxes of the network's input. (R, 4) -> (R, 4) float32."""
-        y, x = self.resized[0] / self.original[0], self.resized[1] / self.original[1]
-        return self._shift(box_ops.scale(np.asarray(boxes, np.float32), y, x), 1)
+        y, x = (after / before for before, after in self._spans())
+        boxes = from_edges(np.asarray(boxes, np.float32), self.corners)
+        return self._shift(box_ops.scale(boxes, y, x), 1)
 
     def to_image(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes of the network's input as boxes of the image. (R, 4) -> (R, 4) float32."""
-        y, x = self.original[0] / self.resized[0], self.original[1] / self.resized[1]
-        return box_ops.scale(self._shift(boxes, -1), y, x)
+        y, x = (before / after for before, after in self._spans())
+        return to_edges(box_ops.scale(self._shift(boxes, -1), y, x), self.corners)
 
     def clip(self, boxes: np.ndarray) -> np.ndarray:
         """Cut boxes of the network's input off at the borders of the image. (R, 4) -> (R, 4)."""
-        return self._shift(box_ops.clip(self._shift(boxes, -1), *self.resized), 1)
+        last = (span(pixels, self.corners) for pixels in self.resized)
+        return self._shift(box_ops.clip(self._shift(boxes, -1), *last), 1)
+
+    def clip_proposals(self, boxes: np.ndarray) -> np.ndarray:
+        """The same of proposals, which in some systems may lie in the padding."""
+        if self.input is None:
+            return self.clip(boxes)
+        return box_ops.clip(boxes, *(span(pixels, self.corners) for pixels in self.input))
+
+    def _spans(self) -> list[tuple[int, int]]:
+        """Height and width before and after, as boxes count them."""
+        before, after = (
+            [span(pixels, self.corners) for pixels in size]
+            for size in (self.original, self.resized)
+        )
+        return list(zip(before, after, strict=True))
 
     def keypoints_to_network(self, keypoints: np.ndarray) -> np.ndarray:
         """Keypoints of the image as those of the network's input. (R, P, 3) -> the same float32.
@@ -107,6 +126,10 @@ def resized_size(
     factor = 1.0 if min_size is None else min_size / short
     if convention.pad_square:
         factor = max(1.0, factor)
+    if convention.size_rounding == "even":  # as Python's round does
+        if max_size is not None and round(long * factor) > max_size:
+            factor = max_size / long
+        return max(1, round(height * factor)), max(1, round(width * factor))
     if max_size is not None:
         factor = min(factor, max_size / long)
     extra = 0.5 if convention.size_rounding == "nearest" else 0.0
@@ -148,8 +171,9 @@ def make_batch(
         batch[:] = _normalize(xp.zeros((1, 1, 3), np.uint8), convention)
     for slot, image, (h, w), (y, x) in zip(batch, rgb, sizes, offsets, strict=True):
         slot[:, y : y + h, x : x + w] = _content(image, (h, w), convention, batch)
+    limits = (height, width) if convention.proposal_limits == "input" else None
     transforms = [
-        ImageTransform(image.shape[:2], size, offset)
+        ImageTransform(image.shape[:2], size, offset, convention.box_corners, limits)
         for image, size, offset in zip(rgb, sizes, offsets, strict=True)
     ]
     return Batch(batch, transforms, (height, width))
@@ -167,23 +191,34 @@ def _content(
         small = Image.fromarray(np.ascontiguousarray(image))
         small = small.resize(size[::-1], Image.Resampling.BILINEAR)
         return _normalize(upload(np.asarray(small), like, "image"), convention)
-    if convention.image_resize == "opencv":
-        return _normalize(upload(resize_bytes(image, *size), like, "image"), convention)
+    if convention.image_resize in _ON_BYTES:
+        small = _ON_BYTES[convention.image_resize](image, *size)
+        return _normalize(upload(small, like, "image"), convention)
     image = upload(image, like, "image")  # as bytes: a quarter of what floats would be
     return resize(_normalize(image, convention)[None], size, mode="bilinear")[0]
+
+
+_ON_BYTES = {"opencv": opencv.resize_bytes, "skimage": scikit_image.resize_bytes}
 
 
 def _normalize(image: Array, convention: Convention) -> Array:
     """(H, W, 3) uint8 RGB -> (3, H, W) float32 in the network's channel order."""
     channels = image.transpose(2, 0, 1)[:: -1 if convention.channels == "bgr" else 1]
-    pixels = channels.astype(np.float32, order="C")
+    # who resizes with scikit-image goes on in float64, as NumPy does if nobody says otherwise
+    precision = np.float64 if convention.image_resize == "skimage" else np.float32
+    pixels = channels.astype(precision, order="C")
     mean = constant(tuple(convention.pixel_mean), pixels)[:, None, None]
     std = constant(tuple(convention.pixel_std), pixels)[:, None, None]
-    return (pixels - mean) / std
+    return ((pixels - mean) / std).astype(np.float32, copy=False)
 
 
 @stage("image transform")
-def resize_target(target: Target, transform: ImageTransform, size: tuple[int, int]) -> Target:
+def resize_target(
+    target: Target,
+    transform: ImageTransform,
+    size: tuple[int, int],
+    convention: Convention = TORCHVISION,
+) -> Target:
     """The target in the network's input: boxes and keypoints moved, masks of the nearest pixels.
 
     Masks become uint8, ObjectMasks remain what they are.  They are of the padded `size` only where
@@ -196,7 +231,7 @@ def resize_target(target: Target, transform: ImageTransform, size: tuple[int, in
         masks = masks.view(np.uint8) if isinstance(masks, np.ndarray) else masks
         if transform.original != transform.resized:
             rows, columns = (
-                np.arange(after) * before // after
+                nearest_pixels(before, after, convention.mask_resize)
                 for before, after in zip(transform.original, transform.resized, strict=True)
             )
             if isinstance(masks, ObjectMasks):
@@ -209,7 +244,33 @@ def resize_target(target: Target, transform: ImageTransform, size: tuple[int, in
     if keypoints is not None:
         keypoints = transform.keypoints_to_network(keypoints)
     labels = np.asarray(target.labels, np.int64)
-    return Target(transform.to_network(target.boxes), labels, masks, keypoints)
+    crowds = None if target.crowds is None else transform.to_network(target.crowds)
+    resized = Target(transform.to_network(target.boxes), labels, masks, keypoints, crowds)
+    if convention.target_boxes == "masks" and masks is not None:
+        return _in_the_boxes_of_masks(resized, transform.corners)
+    return resized
+
+
+def nearest_pixels(before: int, after: int, way: str = "cells") -> np.ndarray:
+    """Which pixel of an axis each of the new ones shows, see `Convention.mask_resize`."""
+    if way == "cells":
+        return np.arange(after) * before // after
+    # so SciPy's zoom, in float64
+    step = (before - 1) / (after - 1) if after > 1 else 0.0
+    return np.floor(np.arange(after) * step + 0.5).astype(np.int64)
+
+
+def _in_the_boxes_of_masks(target: Target, corners: str) -> Target:
+    """The target with the tight boxes of its masks, without objects of which no pixel is left."""
+    masks = target.masks
+    assert masks is not None
+    there = np.flatnonzero(masks.any(axis=(1, 2)))
+    if len(there) < len(masks):
+        keypoints = None if target.keypoints is None else target.keypoints[there]
+        masks = masks[there]
+        target = replace(target, labels=target.labels[there], masks=masks, keypoints=keypoints)
+    boxes = boxes_of_masks(masks.view(bool) if isinstance(masks, np.ndarray) else masks)
+    return replace(target, boxes=from_edges(boxes, corners))
 
 
 def _placed(

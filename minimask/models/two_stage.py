@@ -58,7 +58,7 @@ def assemble(
     rng = np.random.default_rng(seed)
     num_classes = len(classes) + 1
     backbone, anchors = make_features(a, c, rng)
-    head = RPNHead(backbone.channels, anchors.per_cell, rng, depth=a.rpn_conv_depth)
+    head = rpn_head(a, backbone.channels, anchors.per_cell, rng)
     rpn = RPN(head, anchors, c, **of_rpn)
     heads = box_branch(a, c, backbone, num_classes, rng)
     if issubclass(kind, MaskRCNN):
@@ -72,6 +72,7 @@ def assemble(
         config = {n: v for n, v in config.items() if n != "num_keypoints"}  # a skeleton says more
         config["skeleton"] = own["skeleton"].as_dict()
     roi_heads = RoIHeads(**heads, num_classes=num_classes, convention=c, **of_heads)
+    judge_active(roi_heads, classes, c)
     return kind(backbone, rpn, roi_heads, classes=classes, convention=c, config=config, **own)
 
 
@@ -98,6 +99,8 @@ def check_fit(a: Architecture) -> None:
         raise ValueError(
             f"rpn_conv_depth: expected a whole number from 1 up, got {a.rpn_conv_depth!r}"
         )
+    if a.rpn_channels is not None and (not isinstance(a.rpn_channels, int) or a.rpn_channels < 1):
+        raise ValueError(f"rpn_channels: expected a number from 1 up, got {a.rpn_channels!r}")
     if a.fpn_norm is not None and a.features != "fpn":
         raise ValueError(f'fpn_norm: there is no pyramid with features="{a.features}"')
     if a.features == "c4" and not a.backbone.startswith("vgg"):
@@ -115,6 +118,14 @@ def check_fit(a: Architecture) -> None:
         raise ValueError("box_head_channels: expected at least one number, got none")
     if a.mask_head == "mlp" and not a.mask_mlp_widths:
         raise ValueError("mask_mlp_widths: expected at least one width, got none")
+
+
+def rpn_head(
+    a: Architecture, channels: int, anchors_per_cell: int, rng: np.random.Generator
+) -> RPNHead:
+    """The head of the first stage on maps with `channels`."""
+    sizes: dict[str, Any] = {"depth": a.rpn_conv_depth, "width": a.rpn_channels}
+    return RPNHead(channels, anchors_per_cell, rng, **sizes)
 
 
 def _stage_options(a: Architecture, c: Convention) -> dict[str, Any]:
@@ -209,6 +220,12 @@ def _rest_of_body(
     if not any(True for _ in after.parameters()):  # of VGG only pooling is left
         return None, 0
     return after, rest[-1].channels
+
+
+def judge_active(heads: RoIHeads, classes: Sequence[str], c: Convention) -> None:
+    """Tell the second stage which classes data can have, where its convention asks for that."""
+    if c.active_classes_only:
+        heads.active_classes = box_head.active_classes(classes, c.background)
 
 
 def _mask_branch(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from minimask.train.start import start_model
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
     from minimask.data.skeleton import Skeleton
+
+
+Make = Callable[[Mapping[str, Any], Mapping[str, tuple[int, ...]]], Any]
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,13 @@ class OpenedRun:
     step: int
 
 
-def open_run(path: str | Path) -> OpenedRun:
+def open_run(path: str | Path, make: Make | None = None) -> OpenedRun:
     """The model of a run, or of one of its checkpoints.
 
     Args:
         path: a run's folder (its final weights, or else its newest checkpoint), one of its
             checkpoints, or the final `model.safetensors` (also one of before it trained on).
+        make: builds the model from its config and the shapes of its weights; default: as they say.
 
     Raises:
         FileNotFoundError: there is no run, or it has no weights yet.
@@ -68,7 +73,8 @@ def open_run(path: str | Path) -> OpenedRun:
         )
     from minimask.models import build
 
-    model = build(config)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    model = build(config) if make is None else make(config, shapes)
     model.load_state_dict(arrays)
     model.eval()
     return OpenedRun(model, settings, weights, step)

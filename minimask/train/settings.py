@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from minimask.conventions import get_convention
 from minimask.data import registry
 from minimask.data.augmentations import AUGMENTATIONS
 from minimask.train.setting_values import at_least, frozen, one_of, parsed, shown
@@ -92,6 +93,7 @@ class ModelSettings:
     max_size: int | None = None
     anchors: tuple[int, ...] | None = None
     detections: int | None = None  # kept per image
+    convention: str | None = None  # name of one of `minimask.conventions`; None: the model's
     norm: str | None = (
         None  # None: "batch" for random weights, else what the weights were made with
     )
@@ -121,6 +123,11 @@ class ModelSettings:
                 raise ValueError(
                     f"--max-size ({self.max_size}) must not be smaller than --min-size ({size})"
                 )
+        if self.convention is not None:
+            try:
+                get_convention(self.convention)
+            except ValueError as error:
+                raise ValueError(f"--{error}") from None
         if self.anchors is not None and (
             not self.anchors or list(self.anchors) != sorted(set(self.anchors))
         ):
@@ -164,6 +171,7 @@ class ModelSettings:
             "anchor_sizes": self._anchor_sizes(),
             "box_detections_per_img": self.detections,
             "norm": norm,
+            "convention": self.convention,
             "trainable_layers": self.trainable_layers,
         }
         said = set(others) & {"skeleton", "num_keypoints"}

@@ -94,7 +94,7 @@ def adopt(
         setting = NAMED.get(name)
         if name == "anchor_sizes" and not all(isinstance(size, int) for size in value):
             setting = None  # several to a level
-        if NAMED.get(name) in kept:
+        if NAMED.get(name) in kept or (name == "convention" and settings.model.convention):
             continue
         if setting is None and name not in NOT_TAKEN:
             options[name] = value

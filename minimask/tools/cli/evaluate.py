@@ -12,6 +12,7 @@ import typer
 from minimask.data import registry
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.conventions import ConventionOption
 from minimask.tools.cli.evaluate_results import finish, measure
 from minimask.tools.cli.regions import FILE_HELP, use_proposals
 from minimask.tools.cli.sources import (
@@ -108,6 +109,7 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    convention: ConventionOption = None,
     proposals: Annotated[Path | None, typer.Option(help=FILE_HELP, show_default=False)] = None,
     max_detections: Annotated[
         int | None,
@@ -146,7 +148,7 @@ def evaluate(
 ) -> None:
     """Measure a model: the official COCO metric for boxes and masks; of label maps pixel IoU."""
     files = {"annotations": annotations, "images": images}
-    _check(run, files, data, detections, classes)
+    _check(run, files, data, detections, classes, convention)
     for option, value in (
         ("--limit", limit),
         ("--count", count),
@@ -171,7 +173,7 @@ def evaluate(
         return
     assert run is not None
     find(device)
-    opened = open_model(run, model)
+    opened = open_model(run, model, convention)
     if is_semantic(opened.model):
         refuse_options(opened, {"--results": results, "--max-detections": max_detections})
     opened.model.to(device)
@@ -194,11 +196,14 @@ def _check(
     data: str | None,
     detections: Path | None,
     classes: str | None,
+    convention: str | None,
 ) -> None:
     """Raise unless the options make sense together."""
     if detections is not None:
         if run is not None:
             raise WrongUse("give a run or --detections, not both")
+        if convention is not None:
+            raise WrongUse("--convention is of a model; --detections are finished: leave one out")
         if files["annotations"] is None:
             raise WrongUse("--detections needs --annotations, the JSON to compare with")
         return

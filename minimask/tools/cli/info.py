@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.conventions import ConventionOption, check_convention, under
 from minimask.tools.cli.profile import parse_size
 from minimask.tools.cli.sources import is_positive, open_model
 
@@ -46,6 +47,7 @@ def info(
             show_default=False,
         ),
     ] = None,
+    convention: ConventionOption = None,
     size: Annotated[
         str | None,
         typer.Option(
@@ -88,7 +90,7 @@ def info(
             raise WrongUse(f"{name}: expected at least 0, got {value}")
     if optimizer is not None and optimizer not in OPTIMIZERS:
         raise WrongUse(f"--optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
-    network, settings = open_or_name(model, option or [])
+    network, settings = open_or_name(model, option or [], convention)
     from minimask.tools import info as inform
 
     optimizer = optimizer or (settings.train.optimizer if settings is not None else "adamw")
@@ -111,7 +113,7 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return (sides[0], sides[-1]) if sides else None
 
 
-def open_or_name(model: str, options: list[str]) -> tuple[Any, Any]:
+def open_or_name(model: str, options: list[str], convention: str | None = None) -> tuple[Any, Any]:
     """The network that is meant, and the settings of its run; None: it has none.
 
     Raises:
@@ -131,7 +133,7 @@ def open_or_name(model: str, options: list[str]) -> tuple[Any, Any]:
             raise WrongUse(
                 f"{options[0]}: options are for a network that is named; {model} has its own"
             )
-        opened = open_model(Path(model))
+        opened = open_model(Path(model), convention=convention)
         return opened.model, opened.settings
     given: dict[str, Any] = {}
     for text in options:
@@ -141,8 +143,9 @@ def open_or_name(model: str, options: list[str]) -> tuple[Any, Any]:
         given[name.strip()] = _parsed(value)
     if not {"classes", "num_classes"} & given.keys() and model.endswith("_laptop"):
         given["num_classes"] = 2  # it has no usual number of classes
+    check_convention(convention)
     try:
-        return models.build({"model": model, **given}), None
+        return models.build(under({"model": model, **given}, convention)), None
     except (ValueError, TypeError) as error:
         raise WrongUse(str(error)) from error
 

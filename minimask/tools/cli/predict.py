@@ -9,6 +9,7 @@ import typer
 
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.conventions import ConventionOption
 from minimask.tools.cli.image_list import Ids, ImageList, find_images
 from minimask.tools.cli.predict_labels import LabelWriter
 from minimask.tools.cli.predict_loop import Predict, predict_all
@@ -100,6 +101,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    convention: ConventionOption = None,
     pictures: Annotated[
         bool, typer.Option("--pictures/--no-pictures", help="Draw the objects over the images.")
     ] = True,
@@ -137,7 +139,7 @@ def predict(
     _refuse(out, names, results, (annotations, proposals, *files_of(weights), *files))
     keep_existing((out, results), force)
     find(device)
-    opened = open_model(weights, model)
+    opened = open_model(weights, model, convention)
     if is_semantic(opened.model):
         given = {"--score": score, "--cutouts": cutouts, "--results": results}
         given["--keypoint-score"] = keypoint_score

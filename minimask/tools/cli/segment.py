@@ -9,6 +9,7 @@ import typer
 
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.conventions import ConventionOption
 from minimask.tools.cli.sources import (
     PageOption,
     WhiteOption,
@@ -70,6 +71,7 @@ def segment(
             show_default=False,
         ),
     ] = None,
+    convention: ConventionOption = None,
     level: Annotated[float, typer.Option(help="Of threshold: 0 to 255.")] = 128,
     groups: Annotated[int, typer.Option(help="Of kmeans.")] = 3,
     smallest: Annotated[int, typer.Option(help="Pixels of the smallest region that counts.")] = 20,
@@ -84,6 +86,8 @@ def segment(
 ) -> None:
     """Segment images by several methods, old and new, and show them side by side."""
     names = chosen(method, weights or [])
+    if convention is not None and not weights:
+        raise WrongUse("--convention is of learned methods: add --weights")
     _check_numbers(level, groups, smallest, score, threads)
     runtime.use_threads(threads)
     read = reading(white, page)
@@ -98,7 +102,7 @@ def segment(
 
     find(device)
     draw.check_format(out)
-    models = open_learned(names, weights or [], device)
+    models = open_learned(names, weights or [], device, convention)
     _leave_out_what_is_not_installed(names, asked=ALL not in _words(method))
     options = classical.Options(level=level, groups=groups, smallest=smallest)
     pictures: list[Any] = []
@@ -185,7 +189,9 @@ def _check_numbers(
     is_positive(threads, "--threads")
 
 
-def open_learned(names: list[str], weights: list[Path], device: str) -> dict[str, Any]:
+def open_learned(
+    names: list[str], weights: list[Path], device: str, convention: str | None = None
+) -> dict[str, Any]:
     """The models by the name of their method; "all" in `names` is replaced by those there are.
 
     Raises:
@@ -194,7 +200,7 @@ def open_learned(names: list[str], weights: list[Path], device: str) -> dict[str
     """
     models: dict[str, Any] = {}
     for path in weights:
-        opened = open_model(path)
+        opened = open_model(path, convention=convention)
         name = method_of(opened.model, str(path))
         if name in models:
             raise WrongUse(f"--weights {path}: there are other weights for {name} already")

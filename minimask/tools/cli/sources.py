@@ -13,6 +13,7 @@ import typer
 
 from minimask.data import registry
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.conventions import check_convention, check_fit, under
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
@@ -54,12 +55,15 @@ class Opened:
     step: int | None = None
 
 
-def open_model(path: Path, architecture: str | None = None) -> Opened:
+def open_model(
+    path: Path, architecture: str | None = None, convention: str | None = None
+) -> Opened:
     """The model of a run, a checkpoint, or a file of weights.
 
     Args:
         path: the folder of a run or checkpoint, or a file.
         architecture: name of the network, for files of which it cannot be recognised.
+        convention: name of the one to use instead of the model's own.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -69,6 +73,7 @@ def open_model(path: Path, architecture: str | None = None) -> Opened:
         from minimask.data.images import missing_file
 
         raise FileNotFoundError(missing_file(path, "run or weights"))
+    check_convention(convention)
     from minimask.models import MODELS
     from minimask.train.run import final_weights, open_run
 
@@ -76,22 +81,22 @@ def open_model(path: Path, architecture: str | None = None) -> Opened:
         known = ", ".join(MODELS)
         raise WrongUse(f"--model: expected one of {known}, got {architecture!r}")
     if path.is_file() and (architecture is not None or not final_weights(path)):
-        return Opened(_open_file(path, architecture), str(path))
+        return Opened(_open_file(path, architecture, convention), str(path))
     if architecture is not None:
         raise WrongUse(f"--model is for files of weights; {path} says which network it has")
-    run = open_run(path)
+    run = open_run(path, lambda config, shapes: _build(path, config, shapes, convention))
     folder = next(p for p in (path, *path.parents) if (p / "settings.json").is_file())
     return Opened(run.model, str(run.weights), run.settings, folder, run.step)
 
 
-def _open_file(path: Path, architecture: str | None) -> Any:
+def _open_file(path: Path, architecture: str | None, convention: str | None) -> Any:
     """The model of a file, with its classes counted from it.
 
     Args:
         path: of the weights.
         architecture: name of the network; None: as the file says, or as its names and shapes show.
+        convention: as for `open_model`.
     """
-    from minimask import models
     from minimask.weights import load_weights, read_source
     from minimask.weights.anatomy import anatomy
 
@@ -110,9 +115,23 @@ def _open_file(path: Path, architecture: str | None) -> Any:
         )
     elif source.words:
         typer.echo(f"{path}: {source.words}", err=True)
-    model = models.build(config)
+    model = _build(path, config, source.shapes, convention)
     load_weights(model, source)
     model.eval()
+    return model
+
+
+def _build(
+    path: Path,
+    config: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    convention: str | None,
+) -> Any:
+    """The model of a config under the convention that is asked for, fit for weights of `shapes`."""
+    from minimask import models
+
+    model = models.build(under(config, convention))
+    check_fit(path, model, shapes, convention)
     return model
 
 

@@ -9,6 +9,7 @@ import typer
 
 from minimask.data.augmentations import AUGMENTATIONS
 from minimask.system import runtime
+from minimask.tools.cli.conventions import CONVENTION
 from minimask.tools.cli.regions import HELP, for_training, use_proposals
 from minimask.tools.cli.sources import PAGE, WHITE, look_at_images, refuse_overwriting
 from minimask.tools.cli.train_checks import look_at, memory_needed
@@ -127,6 +128,9 @@ def train(
             MODEL,
             "the one of --weights, else maskrcnn_laptop",
         ),
+    ] = None,
+    convention: Annotated[
+        str | None, _option(CONVENTION, MODEL, "the one of --weights, else the model's")
     ] = None,
     size: Annotated[
         int | None, _option("Same as --min-size and --max-size with this number.", MODEL)

@@ -85,7 +85,8 @@ class TraceContext:
         if self.target is None:
             return None
         batch = self.prediction.batch
-        return resize_target(self.target, batch.transforms[0], batch.shape)
+        how = self.model.convention
+        return resize_target(self.target, batch.transforms[0], batch.shape, how)
 
     @functools.cached_property
     def strides(self) -> list[int]:
