@@ -105,7 +105,10 @@ ROOMS = (
     Room("classical", ("minimask.classical",), "segmentation before networks", ()),
     Room("data", ("minimask.data",), "images with their instances", ("boxes", "system", *GROUND)),
     Room(
-        "weights", ("minimask.weights",), "weight files and their names", ("models", "nn", "system")
+        "weights",
+        ("minimask.weights",),
+        "weight files and their names",
+        ("models", "nn", "conventions", "system"),
     ),
     Room(
         "models",

@@ -29,7 +29,6 @@ DEPTHS: dict[tuple[str, tuple[int, ...]], int] = {
 }
 
 
-
 @dataclass(frozen=True)
 class Body:
     """The residual network under a detector."""
@@ -228,4 +227,3 @@ def _widths(shapes: Shapes, name: str, step: int = 1) -> tuple[int, ...]:
     while (shape := shapes.get(name.format(step * len(found)))) is not None:
         found.append(shape[0])
     return tuple(found)
-

@@ -60,9 +60,9 @@ def _check_background(model: Module, path: Path, system: str) -> None:
     heads = hasattr(model, "roi_heads")
     if convention is not None and heads and convention.background != BACKGROUND[system]:
         raise ValueError(
-            f"{path}: the model follows the convention {convention.name}, in which background comes "
-            f"{convention.background}, and {system} has it {BACKGROUND[system]}: train it with "
-            f"--convention {system} to use it there"
+            f"{path}: the model follows the convention {convention.name}, in which background "
+            f"comes {convention.background}, and {system} has it {BACKGROUND[system]}: train "
+            f"it with --convention {system} to use it there"
         )
 
 

@@ -1,8 +1,8 @@
 """What a network is given: pixels in the order and on the scale that its weights expect.
 
-A body that was trained on BGR pixels of 0 .. 255 computes the same from RGB pixels that were divided
-by their deviation, when its first convolution has its channels turned round and multiplied by that
-deviation. So a backbone can be taken over into a model of another convention.
+A body that was trained on BGR pixels of 0 .. 255 computes the same from RGB pixels that were
+divided by their deviation, when its first convolution has its channels turned round and multiplied
+by that deviation. So a backbone can be taken over into a model of another convention.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def to_pixels_of(
     if theirs.stride_in_1x1 != ours.stride_in_1x1 and f"{BODY}layer1.0.conv3.weight" in arrays:
         there, here = ("1x1", "3x3") if theirs.stride_in_1x1 else ("3x3", "1x1")
         words += (
-            f" (it was trained with the stride in the {there} convolutions, the model has it in the "
-            f"{here}: --option stride_in_1x1={str(theirs.stride_in_1x1).lower()})"
+            f" (it was trained with the stride in the {there} convolutions, the model has it in "
+            f"the {here}: --option stride_in_1x1={str(theirs.stride_in_1x1).lower()})"
         )
     return result, words

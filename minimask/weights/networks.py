@@ -33,7 +33,9 @@ SECOND_VERSION: dict[str, Any] = {
 }
 
 
-def config_of(shapes: Shapes, seen: Anatomy, *, sized: bool = False, guess: bool = False) -> dict[str, Any]:
+def config_of(
+    shapes: Shapes, seen: Anatomy, *, sized: bool = False, guess: bool = False
+) -> dict[str, Any]:
     """The config of the network with these arrays, but for its classes and its convention.
 
     Args:
@@ -74,7 +76,7 @@ def numbered(shapes: Shapes, seen: Anatomy) -> dict[str, Any] | None:
 
 
 def _narrow_mobile(shapes: Shapes, seen: Anatomy) -> tuple[str | None, dict[str, Any]]:
-    """torchvision's detector on a MobileNetV3 of another width, and its sizes."""
+    """Torchvision's detector on a MobileNetV3 of another width, and its sizes."""
     body = stacked.body_width(shapes)
     levels = sum(f"backbone.fpn.inner_blocks.{i}.0.weight" in shapes for i in range(5))
     if body is None or body[0] != "mobilenet_v3_large" or levels != 2 or seen.mask:
@@ -109,7 +111,7 @@ def _preset(seen: Anatomy) -> dict[str, Any] | None:
 
 def _has_sizes(seen: Anatomy, channels: int, width: int, points: int) -> bool:
     """Whether pyramid and heads are as wide as in the named networks."""
-    found = [(seen.pyramid, channels)]
+    found: list[tuple[Any, Any]] = [(seen.pyramid, channels)]
     if seen.outputs is not None:
         found.append((seen.box_width, width))
     if seen.mask is not None:
@@ -193,7 +195,7 @@ def _guessed(seen: Anatomy) -> list[int] | None:
 
 def _unknown_anchors(seen: Anatomy, usual: int) -> str:
     return (
-        f"a detector on {seen.body} with {seen.anchors} anchors at each place, whose sizes the file "
-        f"does not say ({usual} are usual); name the network with --model and the sizes "
+        f"a detector on {seen.body} with {seen.anchors} anchors at each place, whose sizes the "
+        f"file does not say ({usual} are usual); name the network with --model and the sizes "
         + ("with --anchors" if seen.retina is None else "with --option anchor_sizes=...")
     )

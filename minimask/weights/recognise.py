@@ -8,7 +8,6 @@ The words are one line, such as "detectron2, Mask R-CNN R50-FPN, 80 classes, con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -177,5 +176,3 @@ def _unknown(shapes: Shapes) -> str:
         return f"{body}{also}, but no detector: give it as --backbone-weights"
     some = ", ".join(name[:80] for name in list(shapes)[:3])
     return f"{NO_NETWORK}: {len(shapes)} arrays such as {some}"
-
-

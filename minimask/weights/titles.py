@@ -39,10 +39,12 @@ def title_of(seen: Anatomy) -> str:
 
 def body_title(body: Body) -> str:
     """R50, X101-32x8d, or the blocks of each stage."""
-    depth = DEPTHS.get((body.block, body.layers[:3] + (body.layers[3] or 3,)))
+    depth = DEPTHS.get((body.block, (*body.layers[:3], body.layers[3] or 3)))
     if depth is None:
         return "-".join(map(str, body.layers))
-    return f"R{depth}" if body.groups == 1 else f"X{depth}-{body.groups}x{body.width // body.groups}d"
+    return (
+        f"R{depth}" if body.groups == 1 else f"X{depth}-{body.groups}x{body.width // body.groups}d"
+    )
 
 
 def classes_of(count: int) -> tuple[tuple[str, ...] | None, str]:

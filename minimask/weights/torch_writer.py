@@ -53,7 +53,9 @@ def _tensor(array: np.ndarray, key: str) -> bytes:
     if array.dtype.name not in STORAGES:
         raise TypeError(f"numbers of type {array.dtype} have no storage in torch")
     kind = f"ctorch\n{STORAGES[array.dtype.name]}\n".encode()
-    storage = b"(" + _text("storage") + kind + _text(key) + _text("cpu") + _number(array.size) + b"tQ"
+    storage = (
+        b"(" + _text("storage") + kind + _text(key) + _text("cpu") + _number(array.size) + b"tQ"
+    )
     strides = [int(np.prod(array.shape[i + 1 :], dtype=np.int64)) for i in range(array.ndim)]
     sizes = _numbers(array.shape) + _numbers(strides)
     return REBUILD + b"(" + storage + _number(0) + sizes + b"\x89" + EMPTY_DICT + b"tR"

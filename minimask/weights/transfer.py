@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minimask.weights import retina
+from minimask.weights.anatomy import anatomy
 from minimask.weights.epsilon import set_epsilon
 from minimask.weights.mismatch import explain
-from minimask.weights.anatomy import anatomy
 from minimask.weights.source import Source, check_values, read_source
 from minimask.weights.systems import COUNTER
 

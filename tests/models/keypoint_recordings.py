@@ -3,12 +3,11 @@
 import json
 
 from conftest import narrow_options
-from recorded_names import DETECTRON2, DETECTRON2_MLP, NO_WEIGHTS
-from recorded_systems import Recording, arrays_of, read
+from recorded_systems import Recording, read, recognised, table_of
 
 import minimask as mm
 from minimask.models import Target
-from minimask.models.system_configs import SYSTEM_CONFIGS
+from minimask.weights import load_weights, read_source
 
 
 class KeypointRecording(Recording):
@@ -22,35 +21,20 @@ class KeypointRecording(Recording):
         self.forward = read(at / f"{name}_forward.npz")
         self.step = read(at / f"{name}_train.npz")
         if system == "torchvision":
-            self.table = []
+            self.table = None
             options = narrow_options(self.meta) | {
                 "num_keypoints": self.meta["kwargs"]["num_keypoints"],
                 "keypoint_head_channels": (32,) * 8,
             }
             path = at / f"{name}.safetensors"
         else:
-            self.table = DETECTRON2 + DETECTRON2_MLP
-            known = SYSTEM_CONFIGS["detectron2/keypoint"].config()
-            options = known | self.settings() | self.narrowed()
             path = at / f"{name}.pkl"
+            self.table = table_of(system, path)
+            options = recognised(read_source(path)) | self.settings()
         options = {k: v for k, v in options.items() if not k.startswith("mask_")}
         self.model = mm.models.keypoint_rcnn(**{"convention": system, **options})
-        state = {self.here(k): v for k, v in arrays_of(path).items() if not NO_WEIGHTS.search(k)}
-        self.model.load_state_dict(state)
+        load_weights(self.model, path)
         self.model.eval()
-
-    def narrowed(self):
-        sizes = self.meta["narrowed"]
-        return {
-            "num_classes": sizes["classes"] + 1,
-            "stem_channels": sizes["stem"],
-            "expansion": sizes["res2"] // sizes["width_per_group"],
-            "width_per_group": sizes["width_per_group"] * 64 // sizes["stem"],
-            "fpn_channels": sizes["fpn"],
-            "box_head_width": sizes["fc"],
-            "keypoint_head_channels": (sizes["conv"],) * 8,
-            "num_keypoints": self.step["target/keypoints"].shape[1],
-        }
 
     def target(self):
         """The recorded objects, in the photo."""

@@ -1,15 +1,12 @@
 """Networks that other systems recorded, as networks of this package: names, sizes, stages.
 
-What a file says of a network's sizes is read from the shapes of its arrays, and the rest from the
+What a file says of its network is what the product recognises in it, and the rest is from the
 recording's description, so that other recordings of the same kinds can be put in their place.
 """
 
 import json
-import pickle
-import re
 
 import numpy as np
-from recorded_names import DETECTRON2, DETECTRON2_CONV, DETECTRON2_MLP, MMDET, NO_WEIGHTS
 
 import minimask as mm
 from minimask.autograd import Tensor
@@ -19,7 +16,7 @@ from minimask.data.segmentation import to_run_lengths
 from minimask.models import Target
 from minimask.models.system_configs import SYSTEM_CONFIGS
 from minimask.models.transform import ImageTransform
-from minimask.weights import read_weights
+from minimask.weights import load_weights, read_source, read_weights, systems
 
 # of each: the system, the recording, and how the system uses such networks
 RECORDINGS = {
@@ -34,24 +31,6 @@ RECORDINGS = {
     "mmdet ResNeXt": ("mmdet", "mask-rcnn_x101-32x4d_fpn", "mmdet/fpn"),
 }
 STAGE = 1e-4  # how far a stage may be from the recorded one, relative to its standard deviation
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Knows what a dict of NumPy arrays needs, and nothing else."""
-
-    def find_class(self, module, name):
-        known = {("multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
-        if (module.removeprefix("numpy.core.").removeprefix("numpy._core."), name) not in known:
-            raise pickle.UnpicklingError(f"{module}.{name} is not of an array")
-        return super().find_class(module, name)
-
-
-def arrays_of(path):
-    """All arrays of a file under the names they have in it."""
-    if path.suffix != ".pkl":
-        return read_weights(path)
-    with path.open("rb") as file:
-        return {k: np.asarray(v) for k, v in _ArraysOnly(file).load()["model"].items()}
 
 
 class Recording:
@@ -73,26 +52,17 @@ class Recording:
         has_step = f"{name}_train.npz" in self.meta["files"]
         self.step = read(at / f"{name}_train.npz") if has_step else None
         (weights,) = (n for n in self.meta["files"] if n.endswith((".pth", ".pkl")))
-        arrays = arrays_of(at / weights)
-        table = {"torchvision": [], "mmdet": MMDET, "detectron2": DETECTRON2}[system]
-        if system == "detectron2":
-            convolutions = "roi_heads.box_head.conv1.weight" in arrays
-            table = table + (DETECTRON2_CONV if convolutions else DETECTRON2_MLP)
-        self.table = table
-        state = {self.here(k): v for k, v in arrays.items() if not NO_WEIGHTS.search(k)}
+        source = read_source(at / weights)
+        self.table = table_of(system, at / weights)
         config = {} if known is None else SYSTEM_CONFIGS[known].config()
-        options = network_of(state) | config | self.settings() | changes
+        options = recognised(source) | config | self.settings() | changes
         self.model = mm.models.mask_rcnn(**options)
-        own = self.model.state_dict()  # norms that are not trained have no counters
-        counters = {n for n in state if n.endswith("num_batches_tracked")} - own.keys()
-        self.model.load_state_dict({n: a for n, a in state.items() if n not in counters})
+        load_weights(self.model, source)
         self.model.eval()
 
     def here(self, name):
         """What a parameter of the other system is called in this package."""
-        for pattern, replacement in self.table:
-            name = re.sub(pattern, replacement, name)
-        return name
+        return name if self.table is None else self.table.ours(name)
 
     def settings(self):
         """What the description says, as options of a factory."""
@@ -105,10 +75,14 @@ class Recording:
             before_after = meta["rpn_top_n_test"], meta["rpn_top_n_train"]
             shown = meta["detections_per_img"]
             sizes = sizes[0] if len(sizes) == 1 else [s[0] for s in sizes]
+            limits["stride_in_1x1"] = meta["stride_in_1x1"]
         else:
             made = meta["model"]["rpn_head"]["anchor_generator"]
             sizes = [scale * n for n in made["strides"] for scale in made["scales"]]
             limits = {"min_size": min(meta["scale"]), "max_size": max(meta["scale"])}
+            # norms learn scale and shift where they may, and their statistics stay (norm_eval)
+            learns = meta["model"]["backbone"]["norm_cfg"]["requires_grad"]
+            limits["norm"] = "batch" if learns else "frozen_batch"
             test = meta["model"]["test_cfg"]
             train = meta["model"]["train_cfg"]["rpn_proposal"]
             before_after = [(c["nms_pre"], c["max_per_img"]) for c in (test["rpn"], train)]
@@ -195,60 +169,15 @@ def _sizes(forward):
     return sizes
 
 
-def network_of(state):
-    """The network with these arrays, as options of `mask_rcnn`."""
-    shapes = {name: array.shape for name, array in state.items()}
-    body = "backbone.body."
-    stem = shapes[f"{body}conv1.weight"][0]
-    inner, expanded = (shapes[f"{body}layer1.0.conv{i}.weight"][0] for i in (1, 3))
-    groups = inner // shapes[f"{body}layer1.0.conv2.weight"][1]
-    trained = any(name.endswith("num_batches_tracked") for name in shapes)
-    norm = "batch" if trained else "frozen_batch"
-    stages = [f"{body}layer{i}." for i in range(1, 5)]
-    if "roi_heads.box_head.res5.0.conv1.weight" in shapes:
-        heads = {"features": "c4"}
-        stages[3] = "roi_heads.box_head.res5."
-    else:
-        heads = _heads(shapes, norm)
-    return heads | {
-        "norm": norm,
-        "num_classes": shapes["roi_heads.box_predictor.cls_score.weight"][0],
-        "layers": [len(_outputs(shapes, f"{stage}{{}}.conv1.weight")) for stage in stages],
-        "stem_channels": stem,
-        "expansion": expanded // stem,
-        "groups": groups,
-        "width_per_group": inner // groups * 64 // stem,
-        "fpn_channels": shapes["rpn.head.conv.0.0.weight"][0],
-        "rpn_conv_depth": len(_outputs(shapes, "rpn.head.conv.{}.0.weight")),
-        "mask_predictor_channels": shapes["roi_heads.mask_predictor.conv5_mask.weight"][1],
-    }
+def table_of(system, path):
+    """The product's table of a file's names; None: they are its own."""
+    modules = {"detectron2": systems.detectron2, "mmdet": systems.mmdet}
+    return modules[system].table(read_weights(path)) if system in modules else None
 
 
-def _heads(shapes, norm):
-    """The options of heads that stand on a pyramid or on C5."""
-    convolutions = _outputs(shapes, "roi_heads.box_head.{}.0.weight")
-    layer = "fc7" if not convolutions else str(len(convolutions) + 1)
-    normed = {
-        option: norm
-        for option, name in (
-            ("fpn_norm", "backbone.fpn.inner_blocks.0.1.weight"),
-            ("box_head_norm", "roi_heads.box_head.0.1.weight"),
-            ("mask_head_norm", "roi_heads.mask_head.0.1.weight"),
-        )
-        if name in shapes
-    }
-    return normed | {
-        "features": "fpn" if "backbone.fpn.inner_blocks.0.0.weight" in shapes else "dc5",
-        "box_head": "conv" if convolutions else "mlp",
-        "box_head_channels": convolutions or (1,),
-        "box_head_width": shapes[f"roi_heads.box_head.{layer}.weight"][0],
-        "mask_head_channels": _outputs(shapes, "roi_heads.mask_head.{}.0.weight"),
-    }
-
-
-def _outputs(shapes, name):
-    """Of layers that are counted, the channels each gives."""
-    found = []
-    while name.format(len(found)) in shapes:
-        found.append(shapes[name.format(len(found))][0])
-    return found
+def recognised(source):
+    """The network that the product recognised in a file, as options of a factory."""
+    options = {n: v for n, v in source.config.items() if n not in ("model", "classes")}
+    if source.classes is not None:
+        options["num_classes"] = len(source.classes) + 1
+    return options

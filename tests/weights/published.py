@@ -2,7 +2,8 @@
 
 Written from the systems' own descriptions of their networks, without the product's tables of names,
 so that the two can be compared. Sources: detectron2's model_zoo.py and configs/, mmdetection's
-metafile.yml of mask_rcnn, faster_rcnn and rpn and its README, torchvision's models/detection, matterport's model.py.
+metafile.yml of mask_rcnn, faster_rcnn and rpn and its README, torchvision's models/detection,
+matterport's model.py.
 
     FILES                     all of them, each with what must be said about it
     file.arrays()             name -> array of that shape, of zeros that take no memory
@@ -103,9 +104,7 @@ def stages(depth: int, w: Widths, groups: int = 1, base: int = 64) -> list[list[
 # --- detectron2 -----------------------------------------------------------------------------------
 
 
-def d2_block(
-    name: str, into: int, inner: int, out: int, groups: int, kind: str
-) -> dict[str, Any]:
+def d2_block(name: str, into: int, inner: int, out: int, groups: int, kind: str) -> dict[str, Any]:
     layers = [("conv1", inner, into, 1), ("conv2", inner, inner // groups, 3)]
     layers.append(("conv3", out, inner, 1))
     if into != out:
@@ -134,7 +133,7 @@ def detectron2(
     buffers: bool = True,
     std: tuple[float, ...] = (1.0, 1.0, 1.0),
     sizes: tuple[int, ...] = FPN_SIZES,
-    w: Widths = Widths(),  # noqa: B008
+    w: Widths = Widths(),
 ) -> dict[str, Any]:
     """GeneralizedRCNN and ProposalNetwork; `buffers`: as in files of 2019 and 2020."""
     body = "backbone.bottom_up." if features == "fpn" else "backbone."
@@ -279,7 +278,7 @@ def mmdet(
     classes: int = 80,
     sizes: int = 5,
     caffe: bool = False,
-    w: Widths = Widths(),  # noqa: B008
+    w: Widths = Widths(),
 ) -> dict[str, Any]:
     """MaskRCNN, FasterRCNN and RPN; `caffe`: a body of Detectron, whose norms are affine.
 
@@ -338,7 +337,7 @@ def keras_norm(name: str, channels: int) -> dict[str, Any]:
     return {f"{name}/{array}:0": (channels,) for array in arrays}
 
 
-def matterport(depth: int = 101, classes: int = 80, w: Widths = Widths()) -> dict[str, Any]:  # noqa: B008
+def matterport(depth: int = 101, classes: int = 80, w: Widths = Widths()) -> dict[str, Any]:
     """The layers of MaskRCNN in inference and in training."""
     shapes = keras_conv("conv1", w.stem, 3, 7) | keras_norm("bn_conv1", w.stem)
     last = []

@@ -49,13 +49,31 @@ def _zoo() -> list[Published]:
             given = {"depth": depth, "features": features.lower(), "mask": mask}
             files.append(_detectron2(name, title, options=options, **given))
         files.append(_x101(f"{folder}/{family}_X_101_32x8d_FPN_3x", FAMILIES[family], mask=mask))
-    files += [_refused(f"COCO-Detection/retinanet_R_{d}_FPN_{t}", "a RetinaNet", "head.cls_score.weight", rpn=False)
-              for d, t in ((50, "1x"), (50, "3x"), (101, "3x"))]  # fmt: skip
     files += [
-        _detectron2("COCO-Detection/rpn_R_50_C4_1x", "RPN R50-C4", features="c4", mask=False, heads=False, classes=1),
-        _detectron2("COCO-Detection/rpn_R_50_FPN_1x", "RPN R50-FPN", mask=False, heads=False, classes=1),
-        _detectron2("COCO-Detection/fast_rcnn_R_50_FPN_1x", "Fast R-CNN R50-FPN", mask=False, rpn=False),
-    ]  # fmt: skip
+        _refused(
+            f"COCO-Detection/retinanet_R_{d}_FPN_{t}",
+            "a RetinaNet",
+            "head.cls_score.weight",
+            rpn=False,
+        )
+        for d, t in ((50, "1x"), (50, "3x"), (101, "3x"))
+    ]
+    files += [
+        _detectron2(
+            "COCO-Detection/rpn_R_50_C4_1x",
+            "RPN R50-C4",
+            features="c4",
+            mask=False,
+            heads=False,
+            classes=1,
+        ),
+        _detectron2(
+            "COCO-Detection/rpn_R_50_FPN_1x", "RPN R50-FPN", mask=False, heads=False, classes=1
+        ),
+        _detectron2(
+            "COCO-Detection/fast_rcnn_R_50_FPN_1x", "Fast R-CNN R50-FPN", mask=False, rpn=False
+        ),
+    ]
     for depth in (50, 101):
         for epochs in (100, 200, 400):
             files.append(_lsj(f"new_baselines/mask_rcnn_R_{depth}_FPN_{epochs}ep_LSJ", depth))
@@ -67,13 +85,22 @@ def _zoo() -> list[Published]:
         name = f"COCO-Keypoints/keypoint_rcnn_R_{depth}_FPN_{times}"
         files.append(_keypoints(name, depth))
     files.append(
-        _x101("COCO-Keypoints/keypoint_rcnn_X_101_32x8d_FPN_3x", "Keypoint R-CNN",
-              mask=False, keypoints=True, classes=1)
-    )  # fmt: skip
+        _x101(
+            "COCO-Keypoints/keypoint_rcnn_X_101_32x8d_FPN_3x",
+            "Keypoint R-CNN",
+            mask=False,
+            keypoints=True,
+            classes=1,
+        )
+    )
     files += [
-        _refused(f"COCO-PanopticSegmentation/panoptic_fpn_{n}", "a Panoptic FPN", "sem_seg_head.p2.0.weight")
+        _refused(
+            f"COCO-PanopticSegmentation/panoptic_fpn_{n}",
+            "a Panoptic FPN",
+            "sem_seg_head.p2.0.weight",
+        )
         for n in ("R_50_1x", "R_50_3x", "R_101_3x")
-    ]  # fmt: skip
+    ]
     files += _other_data_sets() + _misc()
     for name, title, given in (
         ("faster_rcnn_R_50_FPN_noaug_1x", "Faster R-CNN R50-FPN", {"mask": False}),
@@ -112,24 +139,34 @@ def _other_data_sets() -> list[Published]:
         _detectron2(f"{there}_R_101_FPN_1x", "Mask R-CNN R101-FPN", depth=101, **lvis),
         _x101(f"{there}_X_101_32x8d_FPN_1x", "Mask R-CNN", **lvis),
         _detectron2(
-            "Cityscapes/mask_rcnn_R_50_FPN", "Mask R-CNN R50-FPN", classes=8,
+            "Cityscapes/mask_rcnn_R_50_FPN",
+            "Mask R-CNN R50-FPN",
+            classes=8,
             options={"max_size": 2048},
         ),
         _detectron2(
-            "PascalVOC-Detection/faster_rcnn_R_50_C4", "Faster R-CNN R50-C4", features="c4",
-            mask=False, classes=20,
+            "PascalVOC-Detection/faster_rcnn_R_50_C4",
+            "Faster R-CNN R50-C4",
+            features="c4",
+            mask=False,
+            classes=20,
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _misc() -> list[Published]:
     files = [
-        _refused(f"Misc/mask_rcnn_R_50_FPN_{t}_dconv_c3-c5", "deformable",
-                 "backbone.bottom_up.res3.0.conv2_offset.weight")
+        _refused(
+            f"Misc/mask_rcnn_R_50_FPN_{t}_dconv_c3-c5",
+            "deformable",
+            "backbone.bottom_up.res3.0.conv2_offset.weight",
+        )
         for t in ("1x", "3x")
-    ]  # fmt: skip
+    ]
     cascade = "roi_heads.box_head.0.fc1.weight"
-    files += [_refused(f"Misc/cascade_mask_rcnn_R_50_FPN_{t}", "Cascade", cascade) for t in ("1x", "3x")]
+    files += [
+        _refused(f"Misc/cascade_mask_rcnn_R_50_FPN_{t}", "Cascade", cascade) for t in ("1x", "3x")
+    ]
     for name, kind in (
         ("mask_rcnn_R_50_FPN_3x_syncbn", "batch"),
         ("mask_rcnn_R_50_FPN_3x_gn", "group"),
@@ -142,9 +179,14 @@ def _misc() -> list[Published]:
         files.append(_detectron2(f"Misc/{name}", title, **given))
     return [
         *files,
-        _refused("Misc/panoptic_fpn_R_101_dconv_cascade_gn_3x", "Panoptic", cascade, "sem_seg_head.p2.0.weight"),
+        _refused(
+            "Misc/panoptic_fpn_R_101_dconv_cascade_gn_3x",
+            "Panoptic",
+            cascade,
+            "sem_seg_head.p2.0.weight",
+        ),
         _refused("Misc/cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv", "Cascade", cascade),
-    ]  # fmt: skip
+    ]
 
 
 def _mmdet(family: str, body: str, features: str, rest: str) -> Published:
@@ -214,21 +256,58 @@ def _metafiles() -> list[Published]:
 
 
 def _torchvision(name: str, model: str, make: Any, **options: Any) -> Published:
-    return Published("torchvision", name, make, model, options.pop("classes", 90), "torchvision", options)
+    return Published(
+        "torchvision", name, make, model, options.pop("classes", 90), "torchvision", options
+    )
 
 
 FIRST = {"norm_eps": 0.0}
 KEYPOINTS = {"mask": False, "keypoints": True, "classes": 2}
 TORCHVISION = [
-    _torchvision("maskrcnn_resnet50_fpn_coco-bf2d0c1e", "maskrcnn_resnet50_fpn", partial(torchvision, old=True), **FIRST),
-    _torchvision("maskrcnn_resnet50_fpn_v2_coco-73cbd019", "maskrcnn_resnet50_fpn_v2", partial(torchvision, v2=True)),
-    _torchvision("fasterrcnn_resnet50_fpn_coco-258fb6c6", "fasterrcnn_resnet50_fpn", partial(torchvision, mask=False, old=True), **FIRST),
-    _torchvision("fasterrcnn_resnet50_fpn_v2_coco-dd69338a", "fasterrcnn_resnet50_fpn_v2", partial(torchvision, mask=False, v2=True)),
-    _torchvision("keypointrcnn_resnet50_fpn_coco-fc266e95", "keypointrcnn_resnet50_fpn", partial(torchvision, old=True, **KEYPOINTS), classes=1, **FIRST),
-    _torchvision("keypointrcnn_resnet50_fpn_coco-9f466800", "keypointrcnn_resnet50_fpn", partial(torchvision, old=True, **KEYPOINTS), classes=1),
-    _torchvision("retinanet_resnet50_fpn_coco-eeacb38b", "retinanet_resnet50_fpn", retinanet, **FIRST),
-    _torchvision("retinanet_resnet50_fpn_v2_coco-5905b1c5", "retinanet_resnet50_fpn_v2", partial(retinanet, v2=True)),
-]  # fmt: skip
+    _torchvision(
+        "maskrcnn_resnet50_fpn_coco-bf2d0c1e",
+        "maskrcnn_resnet50_fpn",
+        partial(torchvision, old=True),
+        **FIRST,
+    ),
+    _torchvision(
+        "maskrcnn_resnet50_fpn_v2_coco-73cbd019",
+        "maskrcnn_resnet50_fpn_v2",
+        partial(torchvision, v2=True),
+    ),
+    _torchvision(
+        "fasterrcnn_resnet50_fpn_coco-258fb6c6",
+        "fasterrcnn_resnet50_fpn",
+        partial(torchvision, mask=False, old=True),
+        **FIRST,
+    ),
+    _torchvision(
+        "fasterrcnn_resnet50_fpn_v2_coco-dd69338a",
+        "fasterrcnn_resnet50_fpn_v2",
+        partial(torchvision, mask=False, v2=True),
+    ),
+    _torchvision(
+        "keypointrcnn_resnet50_fpn_coco-fc266e95",
+        "keypointrcnn_resnet50_fpn",
+        partial(torchvision, old=True, **KEYPOINTS),
+        classes=1,
+        **FIRST,
+    ),
+    _torchvision(
+        "keypointrcnn_resnet50_fpn_coco-9f466800",
+        "keypointrcnn_resnet50_fpn",
+        partial(torchvision, old=True, **KEYPOINTS),
+        classes=1,
+    ),
+    _torchvision(
+        "retinanet_resnet50_fpn_coco-eeacb38b", "retinanet_resnet50_fpn", retinanet, **FIRST
+    ),
+    _torchvision(
+        "retinanet_resnet50_fpn_v2_coco-5905b1c5",
+        "retinanet_resnet50_fpn_v2",
+        partial(retinanet, v2=True),
+    ),
+]
 MATTERPORT = [
     Published("matterport", "mask_rcnn_coco", matterport, "Mask R-CNN R101-FPN", 80, "matterport"),
     Published(
@@ -246,11 +325,27 @@ FILES = [*TORCHVISION, *DETECTRON2, *MMDET, *MATTERPORT]
 BODIES = [
     Published("caffe2", "MSRA/R-50", caffe2, "ResNet-50", 0, "detectron2"),
     Published("caffe2", "MSRA/R-101", partial(caffe2, 101), "ResNet-101", 0, "detectron2"),
-    Published("caffe2", "FAIR/X-101-32x8d", partial(caffe2, 101, 32, 8), "ResNeXt-101-32x8d", 0, "detectron2_3x3"),
-    Published("detectron2", "torchvision/R-50", detectron2_body, "ResNet-50", 0, "detectron2_torchvision"),
+    Published(
+        "caffe2",
+        "FAIR/X-101-32x8d",
+        partial(caffe2, 101, 32, 8),
+        "ResNeXt-101-32x8d",
+        0,
+        "detectron2_3x3",
+    ),
+    Published(
+        "detectron2", "torchvision/R-50", detectron2_body, "ResNet-50", 0, "detectron2_torchvision"
+    ),
     Published("torchvision", "resnet50-0676ba61", classifier, "ResNet-50", 0, "torchvision"),
-    Published("torchvision", "resnext101_32x8d-8ba56ff5", partial(classifier, 101, 32, 8), "ResNeXt-101-32x8d", 0, "torchvision"),
-]  # fmt: skip
+    Published(
+        "torchvision",
+        "resnext101_32x8d-8ba56ff5",
+        partial(classifier, 101, 32, 8),
+        "ResNeXt-101-32x8d",
+        0,
+        "torchvision",
+    ),
+]
 
 
 def table() -> list[str]:

@@ -81,7 +81,10 @@ def retinanet(*, v2: bool = False, w: Widths = Widths()) -> dict[str, Any]:  # n
     coarse = stages(50, w)[3][-1][2] if v2 else w.pyramid
     shapes |= conv("backbone.fpn.extra_blocks.p6", w.pyramid, coarse, 3)
     shapes |= conv("backbone.fpn.extra_blocks.p7", w.pyramid, w.pyramid, 3)
-    for head, last, out in (("classification", "cls_logits", 9 * 91), ("regression", "bbox_reg", 36)):
+    for head, last, out in (
+        ("classification", "cls_logits", 9 * 91),
+        ("regression", "bbox_reg", 36),
+    ):
         there = f"head.{head}_head."
         for i in range(4):
             name = f"{there}conv.{i}.0" if v2 else f"{there}conv.{2 * i}"
@@ -95,21 +98,31 @@ def retinanet(*, v2: bool = False, w: Widths = Widths()) -> dict[str, Any]:  # n
 
 
 def classifier(
-    depth: int = 50, groups: int = 1, base: int = 64, w: Widths = Widths()  # noqa: B008
+    depth: int = 50,
+    groups: int = 1,
+    base: int = 64,
+    w: Widths = Widths(),  # noqa: B008
 ) -> dict[str, Any]:
     """torchvision's ResNet."""
     return torch_body("", depth, w, "batch", groups, base) | linear("fc", 1000, 32 * w.stem)
 
 
 def caffe2(
-    depth: int = 50, groups: int = 1, base: int = 64, w: Widths = Widths()  # noqa: B008
+    depth: int = 50,
+    groups: int = 1,
+    base: int = 64,
+    w: Widths = Widths(),  # noqa: B008
 ) -> dict[str, Any]:
     """MSRA's R-50.pkl and R-101.pkl, FAIR's X-101-32x8d.pkl: blobs of Caffe2."""
     shapes: dict[str, Any] = {"conv1_w": (w.stem, 3, 7, 7)}
     shapes |= {f"res_conv1_bn_{kind}": (w.stem,) for kind in "sb"}
     for i, blocks in enumerate(stages(depth, w, groups, base)):
         for j, (into, inner, out) in enumerate(blocks):
-            layers = [("2a", inner, into, 1), ("2b", inner, inner // groups, 3), ("2c", out, inner, 1)]
+            layers = [
+                ("2a", inner, into, 1),
+                ("2b", inner, inner // groups, 3),
+                ("2c", out, inner, 1),
+            ]
             if j == 0:
                 layers.append(("1", out, into, 1))
             for branch, after, before, size in layers:
@@ -121,7 +134,9 @@ def caffe2(
 
 def detectron2_body(depth: int = 50, w: Widths = Widths()) -> dict[str, Any]:  # noqa: B008
     """A body of torchvision as detectron2's script converts it."""
-    shapes = conv("stem.conv1", w.stem, 3, 7, bias=False) | norm("stem.conv1.norm", w.stem, "frozen")
+    shapes = conv("stem.conv1", w.stem, 3, 7, bias=False) | norm(
+        "stem.conv1.norm", w.stem, "frozen"
+    )
     for i, blocks in enumerate(stages(depth, w)):
         for j, sizes in enumerate(blocks):
             shapes |= d2_block(f"res{i + 2}.{j}", *sizes, 1, "frozen")
@@ -129,5 +144,3 @@ def detectron2_body(depth: int = 50, w: Widths = Widths()) -> dict[str, Any]:  #
     shapes["stem.conv1.weight"] = even
     shapes["stem.conv1.norm.running_mean"] = np.full(w.stem, 0.1, np.float32)
     return shapes | linear("stem.fc", 1000, 32 * w.stem)
-
-

@@ -1,4 +1,4 @@
-"""The epsilon of torchvision's first files is known by content, kept in the config, and not leaked."""
+"""The epsilon of torchvision's first files: known by content, kept in the config, not leaked."""
 
 from __future__ import annotations
 

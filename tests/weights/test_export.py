@@ -41,7 +41,7 @@ def test_detectron2s_names_and_back(network, tmp_path):
     model = small("detectron2", NETWORKS[network])
     export_weights(model, tmp_path / "a.pkl", "detectron2")
     with (tmp_path / "a.pkl").open("rb") as file:
-        content = pickle.load(file)  # noqa: S301 (written above)
+        content = pickle.load(file)
     assert content["__author__"] == "minimask"
     source = read_source(tmp_path / "a.pkl")
     assert source.system == "detectron2"
@@ -114,7 +114,9 @@ def test_what_cannot_be_exported_is_said(tmp_path):
     model = small("torchvision", {})
     with pytest.raises(ValueError, match=r"background comes first, and detectron2 has it last"):
         export_weights(model, tmp_path / "a.pkl", "detectron2")
-    with pytest.raises(ValueError, match=r"a\.pkl: expected one of torchvision, detectron2, got 'm"):
+    with pytest.raises(
+        ValueError, match=r"a\.pkl: expected one of torchvision, detectron2, got 'm"
+    ):
         export_weights(model, tmp_path / "a.pkl", "mmdet")
     with pytest.raises(ValueError, match=r"weights for torchvision are written as \.pth or \.safe"):
         export_weights(model, tmp_path / "a.pkl", "torchvision")

@@ -124,7 +124,12 @@ BODIES = {
         "detectron2_3x3",
         ("detectron2_3x3",),
     ),
-    "detectron2's R-50": (lambda: detectron2_body(w=W), {}, "detectron2_torchvision", ("torchvision",)),
+    "detectron2's R-50": (
+        lambda: detectron2_body(w=W),
+        {},
+        "detectron2_torchvision",
+        ("torchvision",),
+    ),
     "torchvision's": (lambda: classifier(w=W), {}, "torchvision", ("torchvision", "detectron2")),
 }
 HEADS = {"fpn_channels": 8, "box_head_width": 8, "num_classes": 3, "stem_channels": 8}
@@ -153,9 +158,7 @@ def test_a_body_computes_what_it_did(body, convention):
     assert "the backbone, a ResNe" in str(report)
     ours, theirs = model.convention, get_convention(theirs)
     assert ("fitted to the model's pixels" in str(report)) == (ours.channels != theirs.channels)
-    assert ("--option stride_in_1x1" in str(report)) == (
-        ours.stride_in_1x1 != theirs.stride_in_1x1
-    )
+    assert ("--option stride_in_1x1" in str(report)) == (ours.stride_in_1x1 != theirs.stride_in_1x1)
     image = np.random.default_rng(1).integers(0, 256, (8, 8, 3)).astype(np.float32)
     stem = model.backbone.body.conv1
     before = source.arrays.get("conv1.weight", source.arrays.get("backbone.body.conv1.weight"))
@@ -196,5 +199,3 @@ def test_a_bias_of_a_convolution_goes_into_the_norm():
     found = from_arrays(Path("body.pkl"), arrays).arrays["bn1.bias"]
     expected = arrays["res_conv1_bn_b"] + arrays["res_conv1_bn_s"] * arrays["conv1_b"]
     np.testing.assert_array_equal(found, expected)
-
-

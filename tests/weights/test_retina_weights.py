@@ -5,8 +5,8 @@ import pytest
 
 from minimask import load_weights, models, save_weights
 from minimask.weights import recognise, transfer_weights
-from minimask.weights.systems.torchvision import current_name
 from minimask.weights.retina import SCORES
+from minimask.weights.systems.torchvision import current_name
 
 SMALL = {
     "layers": (1, 1, 1, 1), "block": "basic", "stem_channels": 8, "fpn_channels": 8,

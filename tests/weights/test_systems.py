@@ -129,9 +129,15 @@ def test_names_of_four_systems_are_told_apart():
     for make, system in ((detectron2, "detectron2"), (mmdet, "mmdet"), (matterport, "matterport")):
         assert system_of(make(w=NARROW)) == system
     assert system_of(caffe2()) == "caffe2"
-    assert "mmdet, Mask R-CNN R50-FPN, 6 classes" in recognise(
-        {n: s.shape if hasattr(s, "shape") else s for n, s in mmdet(classes=6, w=NARROW).items()}
-    ).words
+    assert (
+        "mmdet, Mask R-CNN R50-FPN, 6 classes"
+        in recognise(
+            {
+                n: s.shape if hasattr(s, "shape") else s
+                for n, s in mmdet(classes=6, w=NARROW).items()
+            }
+        ).words
+    )
 
 
 # --- tables of names ----------------------------------------------------------------------------
@@ -209,7 +215,9 @@ def test_matterports_box_head_computes_the_same():
 
 def test_a_layer_of_another_shape_is_named():
     shapes = matterport(50, classes=2, w=NARROW) | {"mrcnn_bbox_fc/bias:0": (13,)}
-    with pytest.raises(ValueError, match=r"^file\.pth: layer mrcnn_bbox_fc is none of matterport's"):
+    with pytest.raises(
+        ValueError, match=r"^file\.pth: layer mrcnn_bbox_fc is none of matterport's"
+    ):
         made(shapes)
 
 
@@ -221,7 +229,10 @@ FOREIGN = {
     "an FCOS": ["backbone.body.conv1.weight", "head.regression_head.bbox_ctrness.weight"],
     "a DETR": ["transformer.encoder.layers.0.linear1.weight", "query_embed.weight"],
     "a Cascade R-CNN": ["rpn_head.rpn_conv.weight", "roi_head.bbox_head.0.fc_cls.weight"],
-    "a Hybrid Task Cascade": ["neck.lateral_convs.0.conv.weight", "roi_head.semantic_head.a.weight"],
+    "a Hybrid Task Cascade": [
+        "neck.lateral_convs.0.conv.weight",
+        "roi_head.semantic_head.a.weight",
+    ],
     "a Swin Transformer": ["backbone.layers.0.blocks.0.norm1.weight", "rpn_head.rpn_conv.weight"],
     "PointRend": ["rpn_head.rpn_conv.weight", "roi_head.point_head.fcs.0.conv.weight"],
     "a RetinaNet": ["neck.lateral_convs.0.conv.weight", "bbox_head.retina_cls.weight"],

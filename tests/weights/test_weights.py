@@ -14,7 +14,6 @@ import pytest
 from safetensors.numpy import save_file
 
 import minimask as mm
-from minimask.nn import FrozenBatchNorm2d
 from minimask.weights import UnsafeFileError, load_weights, read_weights
 from minimask.weights.systems.torchvision import current_name
 

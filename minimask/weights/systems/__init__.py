@@ -17,14 +17,24 @@ from typing import Any
 from minimask.weights.systems import caffe2, detectron2, matterport, mmdet, torchvision
 from minimask.weights.systems.translated import COUNTER, Arrays, Translated
 
-__all__ = ["COUNTER", "Arrays", "Translated", "system_of", "translate", "without_wrappers"]
+__all__ = ["COUNTER", "Arrays", "Translated", "detectron2", "mmdet", "system_of", "translate"]
+__all__ += ["without_wrappers"]
 
 # Those whose names are unlike all others; of files of none of them torchvision's rules hold.
 _SYSTEMS = {
     module.SYSTEM: module for module in (matterport, caffe2, detectron2, mmdet)
 }  # fmt: skip
 # What networks are wrapped in, and their states kept under.
-_WRAPPERS = ("module", "model", "_orig_mod", "net", "network", "detector", "state_dict", "ema_model")
+_WRAPPERS = (
+    "module",
+    "model",
+    "_orig_mod",
+    "net",
+    "network",
+    "detector",
+    "state_dict",
+    "ema_model",
+)
 
 
 def system_of(names: Collection[str]) -> str:

@@ -28,7 +28,7 @@ def is_ours(names: Collection[str]) -> bool:
 
 
 def translate(arrays: Arrays, about: Mapping[str, Any]) -> Translated:
-    """The body under the names it has in minimask's classifiers: conv1.weight, bn1.weight, layer1 ...
+    """The body under the names it has in classifiers here: conv1.weight, bn1.weight, layer1 ...
 
     The classifier and what the optimizer remembers are left out.
     """
@@ -59,7 +59,7 @@ def translate(arrays: Arrays, about: Mapping[str, Any]) -> Translated:
 
 
 def _place(name: str) -> tuple[str, str, str, bool] | None:
-    """Of a blob the convolution and the norm it belongs to, its kind, and whether it is a norm's."""
+    """The convolution and the norm a blob belongs to, its kind, and whether it is a norm's."""
     stem, block = STEM.match(name), BLOCK.match(name)
     if stem:
         return "conv1", "bn1", stem[2], stem[1] is not None

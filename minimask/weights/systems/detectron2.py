@@ -171,7 +171,7 @@ def _is_grouped(here: Arrays) -> bool:
 
 
 def _anchors(arrays: Arrays) -> dict[str, Any]:
-    """The sizes of the anchors, which old files of the zoo have as arrays: side of an equal area."""
+    """The sizes of the anchors, which old files of the zoo have as arrays: roots of areas."""
     levels: list[list[float]] = []
     while (cells := arrays.get(CELLS.format(len(levels)))) is not None:
         if cells.ndim != 2 or cells.shape[1] != 4:

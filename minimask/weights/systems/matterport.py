@@ -1,9 +1,10 @@
 """matterport's Mask_RCNN: layers of Keras, whose arrays are laid out otherwise too.
 
-What differs, and is put right exactly: kernels are (height, width, in, out); every convolution has a
-bias, although a norm follows; boxes are y x height width; the ratios of anchors are width / height,
-so their order is mirrored; the RPN has two scores for each anchor, background's and object's; the
-box head's layers are convolutions over the whole of a RoI; in both heads norms follow layers.
+What differs, and is put right exactly: kernels are (height, width, in, out); every convolution has
+a bias, although a norm follows; boxes are y x height width; the ratios of anchors are width by
+height, so their order is mirrored; the RPN has two scores for each anchor, background's and
+object's; the box head's layers are convolutions over the whole of a RoI; in both heads norms follow
+layers.
 
 Source: model.py of matterport/Mask_RCNN 2.1.
 """
@@ -20,7 +21,9 @@ from minimask.weights.systems.translated import Arrays, Translated
 
 SYSTEM = "matterport"
 EPS = 1e-3  # Keras's usual one
-SIGN = re.compile(r"(^|/)(mrcnn_class_conv1|mrcnn_mask_conv1|rpn_conv_shared|res2a_branch2a)(_\d+)?/")
+SIGN = re.compile(
+    r"(^|/)(mrcnn_class_conv1|mrcnn_mask_conv1|rpn_conv_shared|res2a_branch2a)(_\d+)?/"
+)
 LAYER = re.compile(r"(?:^|/)([^/]+)/([^/:]+)(?::0)?$")
 BLOCK = re.compile(r"^(res|bn)(\d)([a-z])_branch(1|2[abc])$")
 PARTS = {"2a": "1", "2b": "2", "2c": "3"}
@@ -89,10 +92,10 @@ def _translated(name: str, layer: dict[str, np.ndarray], layers: Layers) -> dict
     block = BLOCK.match(name)
     if block and block[1] == "res":
         place = f"backbone.body.layer{int(block[2]) - 1}.{ord(block[3]) - ord('a')}."
-        conv, norm = "downsample.0", "downsample.1"
+        conv, after = "downsample.0", "downsample.1"
         if block[4] != "1":
-            conv, norm = f"conv{PARTS[block[4]]}", f"bn{PARTS[block[4]]}"
-        return _conv_norm(place + conv, place + norm, layer, layers["bn" + name[3:]])
+            conv, after = f"conv{PARTS[block[4]]}", f"bn{PARTS[block[4]]}"
+        return _conv_norm(place + conv, place + after, layer, layers["bn" + name[3:]])
     for i in range(MASK_LAYERS):
         if name == f"mrcnn_mask_conv{i + 1}":
             norm = layers[f"mrcnn_mask_bn{i + 1}"]
@@ -128,7 +131,7 @@ def _rows(name: str, weight: np.ndarray, bias: np.ndarray) -> dict[str, np.ndarr
 
 
 def _kernel(layer: dict[str, np.ndarray]) -> np.ndarray:
-    """(height, width, in, out) -> (out, in, height, width); of a transposed convolution (in, out)."""
+    """(height, width, in, out) -> (out, in, height, width); transposed convolutions: (in, out)."""
     return np.ascontiguousarray(layer["kernel"].transpose(3, 2, 0, 1))
 
 

@@ -17,7 +17,9 @@ from minimask.weights.systems.translated import Arrays, Translated
 
 SYSTEM = "mmdet"
 CAFFE = "mmdet_caffe"
-SIGN = re.compile(r"^rpn_head\.rpn_(conv|cls)\.|^roi_head\.bbox_head\.(fc_|shared_)|^neck\.lateral_")
+SIGN = re.compile(
+    r"^rpn_head\.rpn_(conv|cls)\.|^roi_head\.bbox_head\.(fc_|shared_)|^neck\.lateral_"
+)
 FAIR_WIDTH = 8  # channels per group of FAIR's ResNeXt-101-32x8d
 FAIR_BODY: dict[str, Any] = {
     "channels": "bgr",
@@ -37,7 +39,9 @@ def table(names: Collection[str]) -> NameTable:
         convs += 1
     deep = "rpn_head.rpn_conv.1.conv.weight" in names
     there, here = "roi_head.bbox_head.shared_fcs.", "roi_heads.box_head."
-    layers = [(f"{there}0.", f"{here}{convs + 1}.")] if convs else [(there + "{i}.", here + "fc{i+6}.")]
+    layers = (
+        [(f"{there}0.", f"{here}{convs + 1}.")] if convs else [(there + "{i}.", here + "fc{i+6}.")]
+    )
     return NameTable(
         [
             ("backbone.", "backbone.body."),
@@ -92,9 +96,9 @@ def translate(arrays: Arrays, about: Mapping[str, Any]) -> Translated:
 def _images(here: Arrays, config: str) -> tuple[str, dict[str, Any], tuple[str, ...]]:
     """The style of the body, and what it is given if not what goes with that style.
 
-    "caffe": BGR pixels as they are, the stride in the first 1x1 convolution; "pytorch": RGB, divided
-    by the deviation, the stride in the 3x3. The configuration says it; where the file has none, the
-    first norm does, and one map alone, which its zoo has in caffe style only.
+    "caffe": BGR pixels as they are, the stride in the first 1x1 convolution; "pytorch": RGB,
+    divided by the deviation, the stride in the 3x3. The configuration says it; where the file has
+    none, the first norm does, and one map alone, which its zoo has in caffe style only.
     """
     mean, std, style = MEAN.search(config), STD.search(config), STYLE.search(config)
     if mean and std and style:
@@ -113,9 +117,7 @@ def _images(here: Arrays, config: str) -> tuple[str, dict[str, Any], tuple[str, 
     return SYSTEM, {}, () if whole is False else ("its style taken for pytorch",)
 
 
-def _given(
-    mean: str, std: str, rgb: re.Match[str] | None, convention: str
-) -> dict[str, Any]:
+def _given(mean: str, std: str, rgb: re.Match[str] | None, convention: str) -> dict[str, Any]:
     """Fields of the convention that the images of a configuration change."""
     means, stds = ([float(x) for x in text.replace(",", " ").split()] for text in (mean, std))
     if len(means) != 3 or len(stds) != 3:

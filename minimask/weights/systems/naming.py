@@ -1,8 +1,8 @@
 """Tables of names that are read in both directions, so that export is the inverse of import.
 
-A line of a table is a pair of beginnings, theirs and ours; what follows is the same in both. Numbers
-stand in braces and may be counted from elsewhere: "res{s+1}.{b}." and "layer{s}.{b}." say that the
-stage that is called res2 there is layer1 here.
+A line of a table is a pair of beginnings, theirs and ours; what follows is the same in both.
+Numbers stand in braces and may be counted from elsewhere: "res{s+1}.{b}." and "layer{s}.{b}." say
+that the stage that is called res2 there is layer1 here.
 """
 
 from __future__ import annotations

@@ -18,8 +18,14 @@ NETWORKS: tuple[tuple[str, str], ...] = (
     (r"^roi_head\.bbox_head\.\d\.", "a Cascade R-CNN"),
     (r"\.conv2_offset\.|\.conv_offset\.|\.offset_conv\.", "an R-CNN of deformable convolutions"),
     (r"^backbone\.((bottom_up|body)\.)?s\d\.b\d+\.|trunk_output\.block", "an R-CNN on a RegNet"),
-    (r"^backbone\.((bottom_up|body)\.)?(layers|stages)\.\d\.blocks\.|patch_embed", "a Swin Transformer"),
-    (r"^backbone\.(body\.)?(stages|downsample_layers)\.\d\.\d\.(dwconv|depthwise_conv)", "a ConvNeXt"),
+    (
+        r"^backbone\.((bottom_up|body)\.)?(layers|stages)\.\d\.blocks\.|patch_embed",
+        "a Swin Transformer",
+    ),
+    (
+        r"^backbone\.(body\.)?(stages|downsample_layers)\.\d\.\d\.(dwconv|depthwise_conv)",
+        "a ConvNeXt",
+    ),
     (r"^backbone\.(body\.)?stage\d\.\d\.branches\.", "an R-CNN on an HRNet"),
     (r"^backbone\.(body\.)?layer\d\.\d\.convs\.\d", "an R-CNN on a Res2Net"),
     (r"bbox_ctrness|conv_centerness|^head\.ctrness\.", "an FCOS"),
@@ -33,7 +39,10 @@ NETWORKS: tuple[tuple[str, str], ...] = (
     (r"^classifier\.0\.convs\.|^classifier\.low_classifier", "a DeepLab or LR-ASPP"),
     (r"^classifier\.4\.(weight|bias)$", "an FCN"),
     (r"^decode_head\.", "a segmenter of mmsegmentation"),
-    (r"^(text_model|vision_model|transformer\.h|encoder\.layer|model\.layers)\.\d*", "a transformer"),
+    (
+        r"^(text_model|vision_model|transformer\.h|encoder\.layer|model\.layers)\.\d*",
+        "a transformer",
+    ),
 )
 _COMPILED = [(re.compile(pattern), title) for pattern, title in NETWORKS]
 
