@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from os import PathLike
 from pathlib import Path
@@ -19,13 +20,13 @@ LONGEST_MESSAGE = 600
 
 
 def save_weights(model: Module, path: str | PathLike[str]) -> None:
-    """Write a model's weights to a safetensors file, which appears whole or not at all.
+    """Write a model's weights to a file, which appears whole or not at all.
 
-    The file also says of which network they are (`model.config`).
+    A safetensors file also says of which network they are (`model.config`).
 
     Args:
         model: what `minimask.models` builds.
-        path: ending in `.safetensors`; replaced when it exists.
+        path: ending in `.safetensors`, or in `.npz` for the arrays alone; replaced when it exists.
 
     Raises:
         ValueError: another ending.
@@ -34,10 +35,15 @@ def save_weights(model: Module, path: str | PathLike[str]) -> None:
     from safetensors.numpy import save
 
     path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path}: weights are saved as .safetensors, not {path.suffix!r}")
+    if path.suffix not in (".safetensors", ".npz"):
+        raise ValueError(f"{path}: weights are saved as .safetensors or .npz, not {path.suffix!r}")
     # not ascontiguousarray, which turns a single number into a list of one
     arrays = {name: np.asarray(array, order="C") for name, array in model.state_dict().items()}
+    if path.suffix == ".npz":
+        content = io.BytesIO()
+        np.savez(content, **arrays)  # type: ignore[arg-type]
+        write_whole(path, content.getvalue())
+        return
     config = getattr(model, "config", None)
     about = {"minimask": json.dumps({"model": config})} if config else None
     write_whole(path, save(arrays, metadata=about))

@@ -35,6 +35,7 @@ COMMANDS = {
 }
 GROUPS = {
     "data": ("minimask.tools.cli.data", "app"),
+    "weights": ("minimask.tools.cli.weights", "app"),
     "kernels": ("minimask.tools.cli.kernels", "app"),
 }
 

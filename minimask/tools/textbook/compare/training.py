@@ -1,0 +1,152 @@
+"""One training step's targets and losses, to be compared with those of another convention.
+
+Letters: B anchors, R regions, M side of a mask.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from minimask.autograd import Tensor, no_grad
+from minimask.autograd.hooks import Recorder, hooked
+from minimask.data.sample import Target
+from minimask.system.device import download
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a training step on one image compared the network with.
+
+    Attributes:
+        losses: by name.
+        shown: (H, W, 3) uint8, the network's input with its normalization taken back.
+        anchors: (positives, 4) the anchors that stand for objects.
+        regions: (positives, 4) the sampled regions that hold objects.
+        masks: (positives, M, M) what their masks are to become; None: no masks are learned.
+        gt_boxes: of the objects, in the network's input.
+    """
+
+    losses: dict[str, float]
+    shown: np.ndarray
+    anchors: np.ndarray
+    regions: np.ndarray
+    masks: np.ndarray | None
+    gt_boxes: np.ndarray
+
+    def total(self) -> float:
+        """The sum that training minimizes."""
+        return sum(self.losses.values())
+
+
+def training_step(model: Any, image: np.ndarray, target: Target, seed: int = 0) -> Step | None:
+    """Targets and losses of one step, without learning from it; None: the model has no such step.
+
+    Args:
+        model: in eval mode, so that norms are as in prediction.
+        image: (H, W, 3) uint8.
+        target: its objects.
+        seed: of the draws of anchors and regions, which are then the same for two conventions as
+            far as their targets are.
+    """
+    try:
+        model.check_targets([image], [target])
+    except ValueError:
+        return None
+    with no_grad(), hooked(Recorder()) as recorder:
+        losses = model.losses([image], [target], rng=np.random.default_rng(seed))
+    known = {name: value for name, value in recorder.entries}
+    from minimask.tools.textbook.trace.context import picture_of
+
+    empty = np.zeros((0, 4), np.float32)
+    matches = known.get("rpn/matches", known.get("head/matches"))
+    anchors = known.get("rpn/anchors", known.get("head/anchors"))
+    sampled = known.get("mask/sampled", known.get("roi/sampled"))
+    masks = known.get("mask/targets")
+    return Step(
+        losses={name: float(loss.item()) for name, loss in losses.items()},
+        shown=picture_of(known["transform/batch"], model.convention),
+        anchors=empty if matches is None else np.asarray(anchors)[matches[0] >= 0],
+        regions=empty if sampled is None else sampled[0].boxes[sampled[0].positive],
+        masks=None if masks is None else _array(masks),
+        gt_boxes=np.asarray(known["transform/targets"][0].boxes),
+    )
+
+
+def _array(value: Any) -> np.ndarray:
+    return np.asarray(download(value.data if isinstance(value, Tensor) else value, "targets"))
+
+
+@dataclass(frozen=True)
+class TrainingChange:
+    """What differs between the steps of two conventions.
+
+    Attributes:
+        losses: by name before and after, of those that differ.
+        anchors: positive anchors in the first only, in the second only, in both.
+        regions: likewise.
+        cells: share of the cells of mask targets that differ; None: not comparable, or no masks.
+    """
+
+    losses: dict[str, tuple[float, float]]
+    anchors: tuple[int, int, int]
+    regions: tuple[int, int, int]
+    cells: float | None
+
+    @property
+    def nothing(self) -> bool:
+        """Whether training would be the same."""
+        moved = any(self.anchors[:2]) or any(self.regions[:2])
+        return not (self.losses or moved or self.cells)
+
+    def in_words(self) -> str:
+        """Such as "loss_mask 0.31 -> 0.29; 12 anchors positive of which 3 are new"."""
+        parts = [f"{name} {a:.4g} → {b:.4g}" for name, (a, b) in self.losses.items()]
+        for what, (only_before, only_after, both) in (
+            ("anchors", self.anchors),
+            ("regions", self.regions),
+        ):
+            if only_before or only_after:
+                parts.append(
+                    f"{both + only_before} {what} with an object before, {both + only_after} "
+                    f"after, {both} of them the same"
+                )
+        if self.cells:
+            parts.append(f"{self.cells:.1%} of the mask targets' cells differ")
+        return "; ".join(parts) or "no target and no loss changes"
+
+
+def compare_steps(before: Step, after: Step) -> TrainingChange:
+    """What differs between two steps on the same image."""
+    losses = {
+        name: (value, after.losses.get(name, float("nan")))
+        for name, value in before.losses.items()
+        if value != after.losses.get(name)
+    }
+    cells = None
+    a, b = before.masks, after.masks
+    if (
+        a is not None
+        and b is not None
+        and a.shape == b.shape
+        and _same(before.regions, after.regions)
+    ):
+        cells = float((np.abs(a - b) > 0).mean()) if a.size else 0.0
+    return TrainingChange(
+        losses,
+        overlap_of(before.anchors, after.anchors),
+        overlap_of(before.regions, after.regions),
+        cells,
+    )
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and bool(np.array_equal(a, b))
+
+
+def overlap_of(a: np.ndarray, b: np.ndarray) -> tuple[int, int, int]:
+    """How many boxes are in the first list only, in the second only, in both."""
+    one, other = ({tuple(np.round(box, 2).tolist()) for box in boxes} for boxes in (a, b))
+    return len(one - other), len(other - one), len(one & other)
