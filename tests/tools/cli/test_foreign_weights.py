@@ -23,6 +23,15 @@ def minimask(capsys):
     return go
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """No validation data: evaluations are tested elsewhere."""
+    from minimask.train import run
+
+    whole = run.open_data
+    monkeypatch.setattr(run, "open_data", lambda settings: (whole(settings)[0], None))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
