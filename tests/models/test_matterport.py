@@ -26,6 +26,8 @@ NAMES = ("mask_rcnn_resnet50", "mask_rcnn_resnet101")
 
 @pytest.fixture(scope="module", params=NAMES)
 def recording(request, goldens):
+    if not (goldens / "matterport" / f"{request.param}_meta.json").exists():
+        pytest.skip("needs matterport's recordings (MINIMASK_GOLDENS)")
     return Matterport(goldens, request.param)
 
 
