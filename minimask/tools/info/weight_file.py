@@ -60,9 +60,9 @@ class ArrayFacts:
         with np.errstate(all="ignore"):
             finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
         if finite.size == 0:
-            numbers = (float("nan"),) * 4
+            numbers = [float("nan")] * 4
         else:
-            numbers = tuple(float(f(finite)) for f in (np.mean, np.std, np.min, np.max))
+            numbers = [float(f(finite)) for f in (np.mean, np.std, np.min, np.max)]
         return cls(
             name, tuple(array.shape), str(array.dtype), *numbers, int(array.size - finite.size)
         )
