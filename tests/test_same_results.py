@@ -29,6 +29,10 @@ RECORD = ROOT / "tests" / "goldens" / "same_results.json"
 # kernels for processors without AVX2, and without AVX, differ from the record's by at most 3.1e-7
 # in any of the 571 numbers.
 TOLERANCE = 1e-5
+# Sums in another order turn single units over at the corner of their ReLU, or another pixel wins a
+# window's maximum, which a loss hardly sees, but a gradient's length does: up to 8e-5 between a
+# processor with AVX-512 and one without, at losses within 8e-7.
+GRADIENT_TOLERANCE = 3e-4
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +76,9 @@ def test_losses_and_first_stages_are_the_recorded_ones(recorded, now):
     expected, found = numbers(recorded["results"]), numbers(now["results"])
     assert found.keys() == expected.keys()
     assert len(found) > 400
-    assert {
-        key: v for key, v in found.items() if v != pytest.approx(expected[key], TOLERANCE)
-    } == {}
+    bounds = {k: GRADIENT_TOLERANCE if k[1].endswith("/grad") else TOLERANCE for k in found}
+    others = {k: v for k, v in found.items() if v != pytest.approx(expected[k], bounds[k])}
+    assert others == {}
 
 
 @pytest.mark.slow
