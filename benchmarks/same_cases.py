@@ -158,6 +158,7 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "anchor_sizes": ({}, ((12, 24, 48, 64, 96), SEVERAL["anchor_sizes"])),
     "aspect_ratios": ({}, ((1.0,), (0.25, 0.5, 1.0, 2.0))),
     "rpn_conv_depth": ({}, (2,)),
+    "rpn_channels": ({}, (24,)),
     "box_head": ({"box_head_channels": (8, 12)}, ("conv",)),
     "box_head_width": ({}, (24,)),
     "box_head_channels": ({"box_head": "conv", "box_head_channels": (8, 12)}, ((16,),)),
@@ -173,8 +174,8 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "channels": ({}, ("bgr",)),
     "pixel_mean": ({}, ((100.0, 110.0, 120.0),)),
     "pixel_std": ({}, ((50.0, 60.0, 70.0),)),
-    "image_resize": ({"min_size": 72}, ("pillow", "opencv")),
-    "size_rounding": ({"min_size": 50, "max_size": 67}, ("nearest",)),
+    "image_resize": ({"min_size": 72}, ("pillow", "opencv", "skimage")),
+    "size_rounding": ({"min_size": 50, "max_size": 67}, ("nearest", "even")),
     "pad_square": ({"max_size": 128}, (True,)),
     "pad_with": ({}, ("black",)),
     "size_divisor": ({}, (64, 128)),
@@ -184,6 +185,13 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "norm_eps": ({}, (1e-3,)),
     "stem_pool_padding": ({}, ("after",)),
     "dilate_first_block": (BOTTLENECK | {"features": "dc5"}, (True,)),
+    # boxes
+    "box_corners": ({}, ("pixels",)),
+    "proposal_limits": ({"pad_square": True, "max_size": 128}, ("input",)),
+    "target_boxes": ({"min_size": 72}, ("masks",)),
+    "mask_resize": ({"min_size": 72, "target_boxes": "masks"}, ("corners",)),
+    "detection_boxes": ({}, ("whole",)),
+    "crowds": ({}, ("ignored",)),
     # anchors and the region proposal network
     "round_anchors": ({}, (False,)),
     "map_strides": ({"min_size": 72}, ("fixed",)),
@@ -206,10 +214,10 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "rpn_post_nms_top_n_test": ({}, (20,)),
     "rpn_score_thresh": ({}, (0.5,)),
     "rpn_nms_thresh": ({}, (0.4,)),
-    "rpn_min_size": ({}, (0.0, 12.0)),
+    "rpn_min_size": ({}, (0.0, 12.0, None)),
     "proposals_per_level": (CROWDED, (False,)),
     # features of regions
-    "roi_op": ({}, ("warp", "pool")),
+    "roi_op": ({}, ("warp", "pool", "crop")),
     "roi_reduce": ({}, ("max",)),
     "level_rule": ({}, ("detectron2", "mmdet", "matterport", "paper")),
     "roi_aligned": ({}, (False,)),
@@ -229,11 +237,14 @@ SWITCHES: dict[str, tuple[dict[str, Any], tuple[Any, ...]]] = {
     "box_score_thresh": (MANY, (0.27,)),
     "box_nms_thresh": ({}, (0.1,)),
     "box_detections_per_img": ({}, (3,)),
-    "box_min_size": ({}, (0.0, 12.0)),
+    "box_min_size": ({}, (0.0, 12.0, None)),
+    "fill_rois": ({"box_batch_size_per_image": 512}, (True,)),
+    "moving_targets": ({}, (True,)),
+    "active_classes_only": ({}, (True,)),
     "best_class_only": (MANY, (True,)),
     # masks
     "mask_batch_size_per_image": ({}, (None, 1)),
-    "mask_target": ({}, ("hard", "polygon")),
+    "mask_target": ({}, ("hard", "polygon", "mini")),
     "mask_target_aligned": ({}, (False,)),
     "mask_output": ({}, ("softmax", "agnostic")),
     "mask_on": ({}, ("proposals",)),
@@ -252,6 +263,8 @@ SCENES = {"level_rule": "large", "box_detections_per_img": "large"}
 # and of a thousandth or hundredth of a pixel, and the two rules whose 1e-8 float32 rounds away.
 WITHOUT_EFFECT = ("rpn_min_size=0.0", "box_min_size=0.0", "level_rule=detectron2")
 WITHOUT_EFFECT += ("skeleton=coco_person",)  # names of 17 keypoints
+WITHOUT_EFFECT += ("crowds=ignored", "active_classes_only=True")  # of other data: test_switches.py
+WITHOUT_EFFECT += ("rpn_min_size=None", "box_min_size=None")
 # Switches that act together.
 TOGETHER: tuple[dict[str, Any], ...] = (
     {"features": "c4", "block": "bottleneck"},

@@ -113,10 +113,7 @@ class BoxBranch(RoIBranch):
         return SampledRoIs(boxes, labels, np.maximum(matched, 0), target_deltas, positive)
 
     def follow(self, sampled: SampledRoIs, target: Target, origins: Origins) -> SampledRoIs:
-        """The same RoIs with regression targets that move with them.
-
-        Objects that joined the proposals come from no anchor: with those the nearest one's moves.
-        """
+        """The same RoIs with regression targets that move with them."""
         if not sampled.positive.any():
             return sampled
         boxes = origins.moving(sampled.boxes[sampled.positive])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -175,7 +176,7 @@ def class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple
     names = tuple(classes)
     if isinstance(classes, str) or not names or not all(isinstance(n, str) and n for n in names):
         raise ValueError(f"classes: expected a list of names, got {classes!r}")
-    repeated = sorted({n for n in names if names.count(n) > 1 and n != "N/A"})
+    repeated = sorted(n for n, count in Counter(names).items() if count > 1 and n != "N/A")
     if repeated:
         raise ValueError(f"classes: {', '.join(repeated)} occur more than once")
     if num_classes is not None and num_classes != len(names) + 1:

@@ -20,6 +20,7 @@ from minimask.autograd.arrays import Array, constant
 from minimask.models.transform import ImageTransform
 from minimask.system.device import download, upload
 
+SAME = 0.01  # pixels: what a box may be off for being rounded
 Four = tuple[float, float, float, float]
 
 
@@ -34,9 +35,12 @@ class Origins:
     delta_clamp: str
 
     def moving(self, proposals: np.ndarray) -> Tensor:
-        """Proposals as boxes that a gradient can follow back to their deltas: (R, 4) -> (R, 4)."""
+        """Proposals as boxes that a gradient can follow back to their deltas: (R, 4) -> (R, 4).
+
+        Boxes that are no proposals, such as objects that joined them, stay where they are.
+        """
         like = self.deltas.data
-        source = self._sources(proposals)
+        source, distance = self._sources(proposals)
         anchors = upload(self.anchors[source].astype(np.float32), like, "anchors")
         sizes = anchors[:, 2:] - anchors[:, :2]
         deltas = self.deltas[upload(source, like)] / constant(self.box_weights, like)
@@ -48,16 +52,18 @@ class Origins:
         halves = ops.exp(growth) * (0.5 * sizes)
         boxes = ops.concatenate([centers - halves, centers + halves], axis=1)
         lowest, highest = (self._limit(far, like) for far in (-1e9, 1e9))
-        return ops.minimum(ops.maximum(boxes, lowest), highest)
+        boxes = ops.minimum(ops.maximum(boxes, lowest), highest)
+        near = upload((distance < SAME)[:, None], like, "proposals")
+        return ops.where(near, boxes, upload(proposals.astype(np.float32), like, "proposals"))
 
-    def _sources(self, proposals: np.ndarray) -> np.ndarray:
-        """The anchor that each proposal was moved from: (R,) int64."""
+    def _sources(self, proposals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The anchor that each proposal was moved from, and how far from it that ends; (R,)."""
         deltas = download(self.deltas.data, "deltas")
         with np.errstate(over="ignore", invalid="ignore"):
             decoded = box_ops.decode(deltas, self.anchors, self.box_weights, self.delta_clamp)
         boxes = self.transform.clip_proposals(decoded)
-        nearest = [np.abs(boxes - proposal).max(axis=1).argmin() for proposal in proposals]
-        return np.array(nearest, np.int64)
+        away = [np.abs(boxes - proposal).max(axis=1) for proposal in proposals]
+        return np.array([a.argmin() for a in away], np.int64), np.array([a.min() for a in away])
 
     def _limit(self, far: float, like: Array) -> Array:
         """The border that a box far outside is cut off at, (1, 4)."""

@@ -16,7 +16,7 @@ from minimask.autograd import Tensor
 from minimask.autograd.arrays import array_module
 from minimask.autograd.checkpoint import recomputing
 from minimask.functional.convolution import Pair
-from minimask.nn import init
+from minimask.nn import budget, init
 from minimask.nn.module import Module
 
 
@@ -41,6 +41,7 @@ class Linear(Module):
     def __init__(
         self, in_features: int, out_features: int, bias: bool = True, *, rng: np.random.Generator
     ) -> None:
+        budget.take(out_features, in_features)
         bound = 1 / math.sqrt(max(in_features, 1))
         self.weight = _parameter(init.uniform((out_features, in_features), rng, bound))
         self.bias = _parameter(init.uniform((out_features,), rng, bound)) if bias else None
@@ -76,6 +77,7 @@ class Conv2d(Module):
                 "channels"
             )
         shape = (out_channels, in_channels // groups, *_pair(kernel_size))
+        budget.take(*shape)
         bound = 1 / math.sqrt(math.prod(shape[1:]))
         self.weight = _parameter(init.uniform(shape, rng, bound))
         self.bias = _parameter(init.uniform((out_channels,), rng, bound)) if bias else None
@@ -118,6 +120,7 @@ class ConvTranspose2d(Module):
         rng: np.random.Generator,
     ) -> None:
         shape = (in_channels, out_channels, *_pair(kernel_size))
+        budget.take(*shape)
         bound = 1 / math.sqrt(math.prod(shape[1:]))
         self.weight = _parameter(init.uniform(shape, rng, bound))
         self.bias = _parameter(init.uniform((out_channels,), rng, bound)) if bias else None
@@ -159,6 +162,7 @@ class BatchNorm2d(Module):
     num_batches_tracked: np.ndarray
 
     def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        budget.take(channels, 4)
         self.eps, self.momentum = eps, momentum
         self.fixed = False  # True: uses the collected statistics in training too
         self.weight = _parameter(np.ones(channels))
@@ -212,6 +216,7 @@ class FrozenBatchNorm2d(Module):
     running_var: np.ndarray
 
     def __init__(self, channels: int, *, eps: float = 1e-5) -> None:
+        budget.take(channels, 4)
         self.eps = eps
         self.register_buffer("weight", np.ones(channels, np.float32))
         self.register_buffer("bias", np.zeros(channels, np.float32))
@@ -237,6 +242,7 @@ class GroupNorm(Module):
     """Group norm: statistics of every image alone, the same in training and prediction."""
 
     def __init__(self, num_groups: int, channels: int, *, eps: float = 1e-5) -> None:
+        budget.take(channels, 2)
         self.num_groups, self.eps = num_groups, eps
         self.weight = _parameter(np.ones(channels))
         self.bias = _parameter(np.zeros(channels))

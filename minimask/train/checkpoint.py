@@ -149,7 +149,7 @@ def load(path: Path) -> Checkpoint:
         for file in sorted(path.glob("*.safetensors")):
             arrays[file.stem] = load_file(file)
         return Checkpoint(int(state["step"]), arrays, state, path)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{file} is damaged ({error}); delete the folder {path.name} to go on from the "
             "checkpoint before it"

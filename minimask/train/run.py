@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +70,7 @@ def open_run(path: str | Path, make: Make | None = None) -> OpenedRun:
             f"{run}: its model was put together by hand and has no config to build it from; make "
             f"it again as you did, then mm.load_weights(model, {str(run / 'model.safetensors')!r})"
         )
-    from minimask.models import build
-
-    shapes = {name: array.shape for name, array in arrays.items()}
-    model = build(config) if make is None else make(config, shapes)
-    model.load_state_dict(arrays)
+    model = _filled(config, arrays, weights, make)
     model.eval()
     return OpenedRun(model, settings, weights, step)
 
@@ -142,14 +137,31 @@ def _run_of(path: Path) -> Path:
     raise FileNotFoundError(f"{path} is no run: it has no {folder.SETTINGS}")
 
 
-def _read_final(path: Path) -> tuple[dict[str, Any], dict[str, Any], int | None]:
-    """Model config and weights of `model.safetensors`, and their step if it says that."""
-    from safetensors import SafetensorError, safe_open
+def _filled(
+    config: dict[str, Any], arrays: dict[str, Any], weights: Path, make: Make | None
+) -> Any:
+    """The model of a run with its weights: both may come from another person's folder."""
+    from minimask.models.bounded import build_for
+    from minimask.weights.source import check_values
 
     try:
-        with safe_open(path, "numpy") as file:
-            about = json.loads((file.metadata() or {})["minimask"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-            return about["model"], arrays, about.get("step")
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is damaged, or not written by a run ({error})") from error
+        model = (make or build_for)(config, {name: a.shape for name, a in arrays.items()})
+        check_values(weights, arrays, arrays)
+        model.load_state_dict(arrays)
+    except ValueError as error:
+        words = str(error).removeprefix(f"{weights}: ")
+        raise ValueError(f"{weights}: {words}") from error
+    return model
+
+
+def _read_final(path: Path) -> tuple[dict[str, Any], dict[str, Any], int | None]:
+    """Model config and weights of `model.safetensors`, and their step if it says that."""
+    from minimask.weights.files import read_contents
+    from minimask.weights.readers.safetensors import said_beside
+
+    contents = read_contents(path)
+    about = said_beside(path) if contents.kind == "safetensors" else {}
+    step = about.get("step")
+    if "model" not in about or not isinstance(about["model"], dict | None):
+        raise ValueError(f"{path} is damaged, or not written by a run (it says no model)")
+    return about["model"] or {}, contents.arrays, step if isinstance(step, int) else None

@@ -178,7 +178,7 @@ def _in_checkpoint(folder: Path) -> tuple[Path, dict[str, Any] | None]:
     state = folder / "state.json"
     try:
         config = json.loads(state.read_text())["model"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{state}: damaged ({error}); take another checkpoint") from None
     averaged = folder / "ema.safetensors"
     return averaged if averaged.is_file() else folder / "model.safetensors", config or None

@@ -57,11 +57,14 @@ OTHERWISE = {
         "rpn_pre_nms_top_n_test": 6000,
         "box_batch_size_per_image": 200,
         "box_positive_fraction": 0.33,
-        "box_negatives_per_positive": 2.0,
+        "box_negatives_per_positive": 1 / 0.33 - 1,
         "box_score_thresh": 0.7,
         "box_nms_thresh": 0.3,
+        "roi_op": "crop",
     },
 }
+# what old runs were saved with
+OLD = OTHERWISE["matterport"] | {"box_negatives_per_positive": 2.0, "roi_op": "align"}
 
 
 def of_the_parts(model):
@@ -170,15 +173,15 @@ FLAT = {
 def test_an_old_runs_convention_opens_with_every_value_it_had():
     config = {"model": "mask_rcnn", "classes": ["a"], "convention": FLAT, "seed": 0, **NARROW}
     model = models.build(json.loads(json.dumps(config)))
-    expected = DEFAULTS | OTHERWISE["matterport"] | {"rpn_nms_thresh": 0.55}
+    expected = DEFAULTS | OLD | {"rpn_nms_thresh": 0.55}
     assert of_the_parts(model) == expected
     assert model.roi_heads.pooler.aligned
     choices = dataclasses.asdict(model.convention)
-    del choices["hyperparameters"]
+    del choices["hyperparameters"], choices["sizes"]
     tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in FLAT.items()}
     old = {k: v for k, v in tuples.items() if k not in HYPERPARAMETERS}
     since = {k: v for k, v in dataclasses.asdict(TORCHVISION).items() if k not in old}
-    del since["hyperparameters"]  # choices that did not exist then
+    del since["hyperparameters"], since["sizes"]  # choices that did not exist then
     assert choices == {**since, **old}
     again = models.build(json.loads(json.dumps(model.config)))  # as such a run is saved today
     assert of_the_parts(again) == expected and again.convention == model.convention

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from minimask.conventions import DETECTRON2, MATTERPORT, TORCHVISION
 from minimask.data.sample import as_rgb, check_target
 from minimask.models import Target
+from minimask.models.box_corners import from_edges
 from minimask.models.transform import (
     ImageTransform,
     make_batch,
@@ -42,10 +43,13 @@ def test_matterport_pads_to_a_centered_square_of_black():
     image = np.full((50, 100, 3), 255, np.uint8)
     batch = make_batch([image], 64, 128, MATTERPORT)
     assert batch.images.shape == (1, 3, 128, 128)
-    assert batch.transforms[0] == ImageTransform((50, 100), (64, 128), (32, 0))
+    where = ImageTransform((50, 100), (64, 128), (32, 0), "pixels", (128, 128))
+    assert batch.transforms[0] == where
     black = -np.array(MATTERPORT.pixel_mean, np.float32)
     np.testing.assert_allclose(batch.images[0, :, 0, 0], black)
     np.testing.assert_allclose(batch.images[0, :, 64, 64], 255 + black)
+    # outside the image everything is black: the outermost row of an enlarged one is not as bright
+    assert (batch.images[0, :, 32, 64] < 230 + black).all()
 
 
 def test_normalized_values_channels_and_padding():
@@ -114,11 +118,12 @@ def test_boxes_survive_the_way_there_and_back(size, min_size, convention):
     inside = transform.to_network(boxes)
     np.testing.assert_allclose(transform.to_image(inside), boxes, rtol=1e-4, atol=1e-3)
     y, x = transform.offset
-    np.testing.assert_allclose(
-        inside[0], [x, y, x + transform.resized[1], y + transform.resized[0]], rtol=1e-5
-    )
-    beyond = inside + np.array([-9, -7, 8, 9], np.float32)
-    np.testing.assert_allclose(transform.clip(beyond)[0], inside[0], rtol=1e-5)
+    if transform.corners == "edges" or min(size) > 1:  # the centers of one pixel are no stretch
+        whole = [x, y, x + transform.resized[1], y + transform.resized[0]]
+        expected = from_edges(np.array([whole], np.float32), transform.corners)
+        np.testing.assert_allclose(inside[:1], expected, rtol=1e-5)
+        beyond = inside + np.array([-9, -7, 8, 9], np.float32)
+        np.testing.assert_allclose(transform.clip(beyond)[0], inside[0], rtol=1e-5)
     assert batch.shape[0] % convention.size_divisor == 0
 
 

@@ -1,16 +1,14 @@
 """Files of weights: equal in every format, refused when unsafe, damaged or of another network."""
 
-import io
 import os
 import pathlib
 import pickle
-import struct
 import tarfile
 import zipfile
-from collections import OrderedDict
 
 import numpy as np
 import pytest
+from made_files import Call, Storage, pickled, tensor, write_legacy, write_zip
 from safetensors.numpy import save_file
 
 import minimask as mm
@@ -77,79 +75,6 @@ def test_old_and_new_names():
         assert current_name(old) == new
         assert current_name(new) == new
     assert current_name("rpn.head.cls_logits.weight") == "rpn.head.cls_logits.weight"
-
-
-# --- a writer of small .pth files: what torch writes, and what an attacker might ------------------
-
-
-class Storage:
-    """Pickled as torch pickles a storage: a persistent id that names a run of numbers."""
-
-    def __init__(self, kind, key, count, *view):
-        self.id = ("storage", Global("torch", kind), key, "cpu", count, *view)
-
-
-class Global:
-    """Pickled as a global name, without that name having to exist here."""
-
-    def __init__(self, module, name):
-        self.module, self.name = module, name
-
-
-class Call:
-    """Pickled as a call of a global."""
-
-    def __init__(self, module, name, *arguments):
-        self.function, self.arguments = Global(module, name), arguments
-
-
-class Writer(pickle._Pickler):  # the one in Python: its opcodes can be written by hand
-    """Writes the three stand-ins above."""
-
-    def persistent_id(self, thing):
-        return thing.id if isinstance(thing, Storage) else None
-
-    def save(self, thing, save_persistent_id=True):
-        if isinstance(thing, Global):
-            self.write(f"c{thing.module}\n{thing.name}\n".encode())
-        elif isinstance(thing, Call):
-            self.save(thing.function)
-            self.save(tuple(thing.arguments))
-            self.write(pickle.REDUCE)
-        else:
-            super().save(thing, save_persistent_id)
-
-
-def pickled(thing):
-    buffer = io.BytesIO()
-    Writer(buffer, protocol=2).dump(thing)
-    return buffer.getvalue()
-
-
-def tensor(storage, shape, strides, offset=0):
-    return Call(
-        "torch._utils", "_rebuild_tensor_v2", storage, offset, shape, strides, False, OrderedDict()
-    )
-
-
-def write_zip(path, content, storages, compression=zipfile.ZIP_STORED, **members):
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        archive.writestr("archive/data.pkl", pickled(content))
-        for key, raw in storages.items():
-            archive.writestr(f"archive/data/{key}", raw)
-        for name, raw in members.items():
-            archive.writestr(f"archive/{name}", raw)
-    return path
-
-
-def write_legacy(path, content, storages):
-    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
-    raw = b"".join(pickled(x) for x in (0x1950A86A20F9469CFC6C, 1001, system, content))
-    raw += pickled(list(storages))
-    for count, numbers in storages.values():
-        raw += struct.pack("<q", count) + numbers
-    path.write_bytes(raw)
-    return path
 
 
 SIX = np.arange(6, dtype="<f4")

@@ -128,9 +128,12 @@ def _build(
     convention: str | None,
 ) -> Any:
     """The model of a config under the convention that is asked for, fit for weights of `shapes`."""
-    from minimask import models
+    from minimask.models.bounded import build_for
 
-    model = models.build(under(config, convention))
+    try:
+        model = build_for(under(config, convention), shapes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     check_fit(path, model, shapes, convention)
     return model
 

@@ -13,7 +13,6 @@ from typing import IO, Any
 import numpy as np
 
 from minimask.weights.readers.contents import (
-    MOST_ARRAYS,
     FileContents,
     UnsafeFileError,
     check_total,
@@ -24,6 +23,7 @@ from minimask.weights.readers.contents import (
 from minimask.weights.readers.numbers import read_array
 
 DEEPEST = 8
+MOST_MEMBERS = 8000  # groups and datasets; a ResNet-101 has 1100
 WHOLE_MODEL = "model_weights"  # where `model.save` keeps what `save_weights` writes
 NEEDS_H5PY = "is read through h5py, which is not installed: pip install 'minimask[h5]'"
 
@@ -44,7 +44,12 @@ def read_hdf5(path: Path) -> FileContents:
     try:
         with h5py.File(path, "r", locking=False) as file, path.open("rb") as raw:
             root = file[WHOLE_MODEL] if _link(h5py, file, WHOLE_MODEL) else file
-            found = dict(_datasets(h5py, root, "", 0))
+            found: dict[str, Any] = {}
+            for visits, (name, dataset) in enumerate(_members(h5py, root, "", 0)):
+                if visits >= MOST_MEMBERS:  # also where a group contains itself
+                    raise UnsafeFileError(f"more than {MOST_MEMBERS} groups and datasets")
+                if dataset is not None:
+                    found[name] = dataset
             places = {name: _place(h5py, d, name, size) for name, d in found.items()}
             check_total((p[2] for p in places.values()), size)
             return FileContents("hdf5", {n: _read(found[n], raw, *p) for n, p in places.items()})
@@ -63,9 +68,12 @@ def _link(h5py: Any, group: Any, name: str) -> bool:
     return link is not None
 
 
-def _datasets(h5py: Any, group: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """Every dataset under a group, without the name of its outermost group, which repeats it."""
-    if depth > DEEPEST or len(group) > MOST_ARRAYS:
+def _members(h5py: Any, group: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """Every dataset under a group, and None for every group, outer ones first.
+
+    Datasets come without the name of their outermost group, which repeats that of the layer.
+    """
+    if depth > DEEPEST or len(group) > MOST_MEMBERS:
         raise UnsafeFileError("groups nested more deeply, or with more members, than Keras writes")
     for name in group:
         _link(h5py, group, name)
@@ -74,7 +82,8 @@ def _datasets(h5py: Any, group: Any, path: str, depth: int) -> Iterator[tuple[st
         if isinstance(member, h5py.Dataset):
             yield inner, member
         elif isinstance(member, h5py.Group):
-            yield from _datasets(h5py, member, inner if depth else "", depth + 1)
+            yield inner, None
+            yield from _members(h5py, member, inner if depth else "", depth + 1)
 
 
 def _place(h5py: Any, dataset: Any, name: str, size: int) -> tuple[str, bool, int, int | None]:

@@ -2,7 +2,7 @@
 
 Python's own machine imports what a pickle names, calls it and writes into the result.  This one
 imports and calls nothing: a name is an opaque `Global`, what a call gives is decided by a short
-table (`described`), and of anything else only a `Placeholder` remains.  All of it belongs to one
+table (`calls`), and of anything else only a `Placeholder` remains.  All of it belongs to one
 file, so that no file can change how another one is read.
 """
 
@@ -11,14 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import IO, Any
 
+from minimask.weights.readers.calls import CALLS, hashable
 from minimask.weights.readers.contents import UnsafeFileError, short
-from minimask.weights.readers.described import (
-    CALLS,
-    DescribedArray,
-    DescribedDtype,
-    Storage,
-    hashable,
-)
+from minimask.weights.readers.described import DescribedArray, DescribedDtype, Storage
 from minimask.weights.readers.described import storage as described_storage
 from minimask.weights.readers.opaque import Global, Placeholder, refuse_dangerous
 from minimask.weights.readers.opcodes import instructions, scan

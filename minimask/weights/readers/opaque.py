@@ -17,6 +17,7 @@ DANGEROUS_BUILTINS = frozenset(
 )
 BUILTINS = ("builtins", "__builtin__", "__builtins__")
 HARMLESS = frozenset("set frozenset list dict tuple int float str bytes bytearray bool".split())
+BESIDE_ARRAYS = ("torch.storage.UntypedStorage", "numpy.ndarray", "torch.Tensor")
 ADVICE = "Save only the state dict: torch.save(model.state_dict(), path)"
 
 
@@ -48,7 +49,7 @@ class Global:
     def harmless(self) -> bool:
         """Whether it is a type of Python itself, or one that torch keeps beside every tensor."""
         torch_type = self.module == "torch" and self.name.endswith("Storage")
-        torch_type |= str(self) in ("torch.storage.UntypedStorage", "numpy.ndarray")
+        torch_type |= str(self) in BESIDE_ARRAYS
         return torch_type or (self.module in BUILTINS and self.name in HARMLESS)
 
 

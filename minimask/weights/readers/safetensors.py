@@ -42,7 +42,20 @@ def read_safetensors(path: Path) -> FileContents:
         for name, (code, shape, place) in places.items():
             file.seek(begin + place)
             arrays[name] = read_array(file, shape, code)
-    return FileContents("safetensors", arrays, config_of(about))
+    config = _said(about).get("model")
+    known = isinstance(config, dict) and config
+    return FileContents("safetensors", arrays, config if known else None)
+
+
+def said_beside(path: Path) -> dict[str, Any]:
+    """What minimask wrote beside the weights: the model's config, the run's step; else nothing.
+
+    Raises:
+        ValueError: damaged.
+    """
+    with path.open("rb") as file:
+        header, _ = read_header(file, path.stat().st_size)
+    return _said(header.get("__metadata__"))
 
 
 def read_header(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
@@ -70,16 +83,14 @@ def read_header(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def config_of(about: Any) -> dict[str, Any] | None:
-    """The `model.config` in what minimask writes beside its weights; None: another's file."""
+def _said(about: Any) -> dict[str, Any]:
+    """What minimask says in a header's free text; empty: another's file."""
     text = about.get("minimask") if isinstance(about, dict) else None
-    if not isinstance(text, str):
-        return None
     try:
-        config = json.loads(text)["model"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return config if isinstance(config, dict) and config else None
+        said = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

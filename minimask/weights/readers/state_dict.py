@@ -49,7 +49,7 @@ def find_tensors(content: Any, asked: list[str]) -> tuple[dict[str, Described], 
         key = _wrapper(content, asked)
         path.append(key)
         content = content[key]
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not _tensors_in(content):
         raise _no_tensors(content, asked)
     tensors = {k: v for k, v in content.items() if isinstance(k, str) and _is_array(v)}
     for name, tensor in tensors.items():
@@ -115,6 +115,7 @@ def _no_tensors(content: Any, asked: list[str]) -> ValueError:
     if not content:
         return ValueError("expected a dict of tensors, got an empty one")
     key, value = next(iter(content.items()))
+    key = key if isinstance(key, str | int | float) else "a key that is no name"
     kind = type(value).__name__
     return ValueError(f"expected a dict of tensors, but it holds none: {short(key)!r} is {kind}")
 

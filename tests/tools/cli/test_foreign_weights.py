@@ -1,4 +1,4 @@
-"""Files of other systems on the command line: found out whose they are, used under their choices."""
+"""Files of other systems on the command line: whose they are, and used under their choices."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ def minimask(capsys):
     return go
 
 
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """No validation data: evaluations are tested elsewhere."""
+    from minimask.train import run
+
+    whole = run.open_data
+    monkeypatch.setattr(run, "open_data", lambda settings: (whole(settings)[0], None))
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
@@ -31,9 +40,12 @@ def minimask(capsys):
     ],
 )
 def test_predict_says_whose_file_it_is(minimask, goldens, tmp_path, name, words):
+    out = tmp_path / "found"
     pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    code, _, err = minimask("predict", tmp_path / "a.png", "--model", goldens / name, "--json")
+    code, _, err = minimask(
+        "predict", tmp_path / "a.png", "--weights", goldens / name, "--out", out
+    )
     assert code == 0, err
     assert words in err
 
@@ -52,7 +64,9 @@ def test_train_takes_network_and_convention_over(minimask, goldens, tmp_path):
 
 
 def test_another_network_is_refused_in_a_sentence(minimask, tmp_path):
-    np.savez(tmp_path / "yolo.npz", **{"model.0.conv.weight": np.zeros((1, 3, 3, 3), np.float32)})
+    weights, out = tmp_path / "yolo.npz", tmp_path / "found"
+    np.savez(weights, **{"model.0.conv.weight": np.zeros((1, 3, 3, 3), np.float32)})
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    code, _, err = minimask("predict", tmp_path / "a.png", "--model", tmp_path / "yolo.npz")
+    given = ("--weights", weights, "--out", out)
+    code, _, err = minimask("predict", tmp_path / "a.png", *given)
     assert code != 0 and "yolo.npz: a YOLO; minimask reads Mask, Faster" in " ".join(err.split())
