@@ -192,8 +192,8 @@ def _content(
         small = small.resize(size[::-1], Image.Resampling.BILINEAR)
         return _normalize(upload(np.asarray(small), like, "image"), convention)
     if convention.image_resize in _ON_BYTES:
-        small = _ON_BYTES[convention.image_resize](image, *size)
-        return _normalize(upload(small, like, "image"), convention)
+        resized = _ON_BYTES[convention.image_resize](image, *size)
+        return _normalize(upload(resized, like, "image"), convention)
     image = upload(image, like, "image")  # as bytes: a quarter of what floats would be
     return resize(_normalize(image, convention)[None], size, mode="bilinear")[0]
 
