@@ -106,7 +106,7 @@ def _two(
     pixels = _read(image) if image is not None else None
     if pixels is None and picture is not None:
         raise WrongUse("--picture: what would it show? Name a photo with --image")
-    found = compare_networks(*networks, pixels, min_score)
+    found = compare_networks(networks[0], networks[1], pixels, min_score)
     typer.echo("\n".join(f"{n}: {about(m)}" for n, m in zip(names, networks, strict=True)))
     typer.echo(f"\n{report.networks_text(found, every=every)}")
     if out is not None:

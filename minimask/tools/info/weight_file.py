@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -59,12 +59,19 @@ class ArrayFacts:
         values = array.astype(np.float64, copy=False) if array.dtype.kind in "fiub" else array
         with np.errstate(all="ignore"):
             finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values.ravel()
-        if finite.size == 0:
-            numbers = (float("nan"),) * 4
-        else:
-            numbers = tuple(float(f(finite)) for f in (np.mean, np.std, np.min, np.max))
+
+        def of(statistic: Callable[..., Any]) -> float:
+            return float(statistic(finite)) if finite.size else float("nan")
+
         return cls(
-            name, tuple(array.shape), str(array.dtype), *numbers, int(array.size - finite.size)
+            name=name,
+            shape=tuple(array.shape),
+            dtype=str(array.dtype),
+            mean=of(np.mean),
+            std=of(np.std),
+            low=of(np.min),
+            high=of(np.max),
+            strange=int(array.size - finite.size),
         )
 
 
