@@ -36,6 +36,7 @@ class Source:
         words: what was recognised, in one line, or what was seen instead; "" where the file has
             its config.
         norm_eps: what norms add to variances; None: not known.
+        remarks: what is in the file besides and was left out, a sentence each.
     """
 
     path: Path
@@ -45,6 +46,7 @@ class Source:
     convention: str | None = None
     words: str = ""
     norm_eps: float | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -82,7 +84,8 @@ def read_source(path: str | PathLike[str]) -> Source:
     if path.is_dir():
         file, config = _in_folder(path)
     contents = read_contents(file)
-    return from_arrays(file, contents.arrays, contents.about, config or contents.config)
+    source = from_arrays(file, contents.arrays, contents.about, config or contents.config)
+    return replace(source, remarks=contents.remarks)
 
 
 def from_arrays(

@@ -17,6 +17,7 @@ from minimask.tools.cli.conventions import check_convention, check_fit, under
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
+    from minimask.weights import Source
     from minimask.train.settings import RunSettings
 
 
@@ -101,6 +102,7 @@ def _open_file(path: Path, architecture: str | None, convention: str | None) -> 
     from minimask.weights.anatomy import anatomy
 
     source = read_source(path)
+    say_left_out(source)
     config = source.config
     if architecture is not None:
         config = {"model": architecture, "num_classes": anatomy(source.shapes).outputs or 91}
@@ -119,6 +121,12 @@ def _open_file(path: Path, architecture: str | None, convention: str | None) -> 
     load_weights(model, source)
     model.eval()
     return model
+
+
+def say_left_out(source: Source) -> None:
+    """Say on stderr what a file of weights has besides weights, which was not read."""
+    for remark in source.remarks:
+        typer.echo(f"{source.path}: {remark}", err=True)
 
 
 def _build(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from minimask.data import registry
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.sources import say_left_out
 from minimask.train.recipes import RECIPES
 from minimask.train.settings import RunSettings
 
@@ -54,6 +55,8 @@ class Beginning:
         if self.step is not None:  # the weights are the checkpoint's
             return settings
         self.source = read_start(settings)
+        if self.source is not None:
+            say_left_out(self.source)
         if self.source is None or settings.model.weights is None or self.resumed:
             return settings
         recipe = RECIPES.get(self.recipe or "", {})

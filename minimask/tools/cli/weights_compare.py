@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -73,11 +74,35 @@ def compare(
     if gt is not None and (image is None or flip is None):
         raise WrongUse("--gt belongs to --flip and an image: name its file with --image")
     _check_files(out, picture, [path for path in (first, second, image, gt) if path], force)
+    asked = Asked(image, gt, out, picture, min_score, model, every)
     if flip is not None:
-        _flip(first, flip, image, gt, out, picture, min_score, model)
+        _flip(first, flip, asked)
     else:
         assert second is not None
-        _two((first, second), image, out, picture, min_score, model, every)
+        _two((first, second), asked)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What both kinds of comparison are asked for.
+
+    Attributes:
+        image: to run on; None: none, or a generated one.
+        gt: file or folder with the image's objects.
+        out: the page to be written.
+        picture: the picture to be written.
+        min_score: detections from this score on count; None: 0.5, or less.
+        architecture: name of the network, for files of which it cannot be recognised.
+        every: list every array that differs.
+    """
+
+    image: Path | None
+    gt: Path | None
+    out: Path | None
+    picture: Path | None
+    min_score: float | None
+    architecture: str | None
+    every: bool
 
 
 def _check_files(out: Path | None, picture: Path | None, inputs: list[Path], force: bool) -> None:
@@ -90,54 +115,37 @@ def _check_files(out: Path | None, picture: Path | None, inputs: list[Path], for
     keep_existing((out, picture), force)
 
 
-def _two(
-    paths: tuple[Path, Path],
-    image: Path | None,
-    out: Path | None,
-    picture: Path | None,
-    min_score: float | None,
-    architecture: str | None,
-    every: bool,
-) -> None:
+def _two(paths: tuple[Path, Path], asked: Asked) -> None:
     from minimask.tools.textbook.compare import compare_networks, page, report
 
-    networks = [open_model(path, architecture).model for path in paths]
+    networks = [open_model(path, asked.architecture).model for path in paths]
     names = _names(paths)
-    pixels = _read(image) if image is not None else None
-    if pixels is None and picture is not None:
+    pixels = _read(asked.image) if asked.image is not None else None
+    if pixels is None and asked.picture is not None:
         raise WrongUse("--picture: what would it show? Name a photo with --image")
-    found = compare_networks(networks[0], networks[1], pixels, min_score)
+    found = compare_networks(networks[0], networks[1], pixels, asked.min_score)
     typer.echo("\n".join(f"{n}: {about(m)}" for n, m in zip(names, networks, strict=True)))
-    typer.echo(f"\n{report.networks_text(found, every=every)}")
-    if out is not None:
-        page.write_networks_page(out, found, names, (about(networks[0]), about(networks[1])))
-    if picture is not None:
-        _save(page.picture_of_networks(found, names), picture)
-    _written(out, picture)
+    typer.echo(f"\n{report.networks_text(found, every=asked.every)}")
+    if asked.out is not None:
+        page.write_networks_page(asked.out, found, names, (about(networks[0]), about(networks[1])))
+    if asked.picture is not None:
+        _save(page.picture_of_networks(found, names), asked.picture)
+    _written(asked.out, asked.picture)
 
 
-def _flip(
-    path: Path,
-    which: str,
-    image: Path | None,
-    gt: Path | None,
-    out: Path | None,
-    picture: Path | None,
-    min_score: float | None,
-    architecture: str | None,
-) -> None:
+def _flip(path: Path, which: str, asked: Asked) -> None:
     from tqdm import tqdm
 
     from minimask.tools.textbook.compare import fields, flip_fields, page, report
     from minimask.tools.textbook.compare.flip import open_base
 
-    network = open_model(path, architecture).model
+    network = open_model(path, asked.architecture).model
     try:
         chosen = fields.switches(network, which)
     except ValueError as error:
         raise WrongUse(str(error)) from None
-    pixels, target, shown = _subject(network, image, gt)
-    base = open_base(network, pixels, target, min_score)
+    pixels, target, shown = _subject(network, asked.image, asked.gt)
+    base = open_base(network, pixels, target, asked.min_score)
     with tqdm(total=len(chosen), unit="choice", leave=False, disable=None) as bar:
         results = []
         for result in flip_fields(base, which, bar.set_description):
@@ -145,12 +153,14 @@ def _flip(
             bar.update()
     typer.echo(f"{path.name}: {about(network)}; image: {shown}\n")
     typer.echo(report.flip_table(base, results))
-    if out is not None:
+    if which == "all":
+        typer.echo("\n" + "\n".join(fields.not_switched()))
+    if asked.out is not None:
         title = f"{path.name}: {'every choice switched' if which == 'all' else which}"
-        page.write_flip_page(out, base, results, title, f"{about(network)}; image: {shown}")
-    if picture is not None:
-        _save_all(results, picture)
-    _written(out, picture)
+        page.write_flip_page(asked.out, base, results, title, f"{about(network)}; image: {shown}")
+    if asked.picture is not None:
+        _save_all(results, asked.picture)
+    _written(asked.out, asked.picture)
 
 
 def about(model: Any) -> str:

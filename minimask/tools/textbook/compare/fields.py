@@ -30,7 +30,9 @@ PARTS = {
 }
 # Fields in which all named conventions agree: what else could be.
 AGREED = {"anchor_offset": 0.5, "box_weights": (1.0, 1.0, 1.0, 1.0)}
-NUMBERS = "Numbers that systems set otherwise"
+NUMBERS = "Counts, thresholds and other options"
+# Options that decide how many weights there are: no other value can be tried with the same file.
+OF_WEIGHTS = ("rpn_channels",)
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def field_names() -> list[str]:
 
 
 def number_names() -> list[str]:
-    """The hyperparameters that a named convention sets otherwise than the signatures do."""
-    chosen = {name for c in CONVENTIONS.values() for name in numbers_of(c)}
+    """The options that a named convention sets otherwise, and that the same weights can have."""
+    chosen = {name for c in CONVENTIONS.values() for name in numbers_of(c)} - set(OF_WEIGHTS)
     return [name for name in dict.fromkeys([*HYPERPARAMETERS, *sorted(chosen)]) if name in chosen]
 
 
@@ -130,6 +132,8 @@ def switches(model: Any, which: str = "all") -> list[Switch]:
         ValueError: no such field.
     """
     known = [*field_names(), *number_names()]
+    if which in OF_WEIGHTS:
+        raise ValueError(f"--flip: {which} decides the shapes of weights; other weights are needed")
     if which != "all" and which not in known:
         close = difflib.get_close_matches(which, known, n=1)
         hint = (
@@ -137,6 +141,19 @@ def switches(model: Any, which: str = "all") -> list[Switch]:
         )
         raise ValueError(f"--flip: no field {which!r} in a convention; {hint}")
     return [s for name in (known if which == "all" else [which]) for s in _of(model, name)]
+
+
+def not_switched() -> list[str]:
+    """What is left out, a sentence each."""
+    sentences = []
+    for name in OF_WEIGHTS:
+        values = {s: numbers_of(c)[name] for s, c in CONVENTIONS.items() if name in numbers_of(c)}
+        chosen = ", ".join(f"{said(value)} in {system}" for system, value in values.items())
+        sentences.append(
+            f"{name} is not switched ({chosen}; else that of the features): {sentence(name)} "
+            "Another value needs other weights."
+        )
+    return sentences
 
 
 def _of(model: Any, field: str) -> list[Switch]:

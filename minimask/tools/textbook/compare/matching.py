@@ -29,8 +29,10 @@ class Change:
         relabelled: pairs of another class.
         box: the largest difference of a coordinate among the pairs, pixels; 0 without pairs.
         score: the largest difference of scores.
-        mask_iou: the smallest overlap of a pair's masks; None: there are none.
+        mask_iou: the smallest overlap of a pair's masks; None: no pairs, or no masks.
         worst: the pair that differs most, an index into `pairs`; None: no pairs.
+        points: the largest shift of a keypoint in pixels, and the largest difference of a
+            keypoint's score; None: no pairs, or no keypoints.
     """
 
     before: int
@@ -43,6 +45,7 @@ class Change:
     score: float
     mask_iou: float | None
     worst: int | None
+    points: tuple[float, float] | None = None
 
     @property
     def matched(self) -> int:
@@ -53,7 +56,8 @@ class Change:
     def nothing(self) -> bool:
         """Whether the two are equal to the last bit."""
         same = self.matched == self.before == self.after and not self.relabelled
-        return same and self.box == self.score == 0 and self.mask_iou in (None, 1.0)
+        still = self.mask_iou in (None, 1.0) and self.points in (None, (0.0, 0.0))
+        return same and self.box == self.score == 0 and still
 
     def in_words(self) -> str:
         """Such as "5 of 5 found again, boxes within 0.42 px, scores 0.013, masks IoU 0.96"."""
@@ -64,10 +68,19 @@ class Change:
             text += f", boxes within {self.box:.2g} px" if self.box else ", boxes the same"
             text += f", scores within {self.score:.2g}" if self.score else ", scores the same"
             if self.mask_iou is not None:
-                text += f", mask IoU {_share(self.mask_iou)} or more"
+                text += f", {masks_in_words(self.mask_iou)}"
+            if self.points is not None and any(self.points):
+                shift = self.points[0]
+                text += f", keypoints within {shift:.2g} px" if shift else ", keypoints the same"
+                text += f", their scores within {self.points[1]:.2g}"
         if self.relabelled:
             text += f", {self.relabelled} called otherwise"
         return text + (f", {len(self.new)} more" if len(self.new) else "")
+
+
+def masks_in_words(iou: float) -> str:
+    """How well masks agree, of the pair that agrees least."""
+    return "masks the same" if iou == 1 else f"masks overlap by {_share(iou)} (IoU) or more"
 
 
 def _share(iou: float) -> str:
@@ -101,8 +114,9 @@ def compare_detections(a: Detections, b: Detections, min_score: float = 0.0) -> 
         relabelled=int((_names(a)[i] != _names(b)[j]).sum()),
         box=float(boxes.max(initial=0.0)),
         score=float(scores.max(initial=0.0)),
-        mask_iou=None if ious is None else float(ious.min(initial=1.0)),
+        mask_iou=None if ious is None or not len(ious) else float(ious.min()),
         worst=_worst(boxes, scores, ious),
+        points=_points(a, b, pairs),
     )
 
 
@@ -136,6 +150,13 @@ def _mask_ious(a: Detections, b: Detections, pairs: np.ndarray) -> np.ndarray | 
         union = np.count_nonzero(one | other)
         found.append(np.count_nonzero(one & other) / union if union else 1.0)
     return np.array(found)
+
+
+def _points(a: Detections, b: Detections, pairs: np.ndarray) -> tuple[float, float] | None:
+    if a.keypoints is None or b.keypoints is None or not len(pairs):
+        return None
+    apart = np.abs(a.keypoints[pairs[:, 0]] - b.keypoints[pairs[:, 1]])
+    return float(apart[..., :2].max()), float(apart[..., 2].max())
 
 
 def _worst(boxes: np.ndarray, scores: np.ndarray, ious: np.ndarray | None) -> int | None:

@@ -10,27 +10,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from minimask.tools.textbook.compare import pictures
-from minimask.tools.textbook.compare.fields import Switch, choices, said, sentence, written_in
+from minimask.tools.textbook.compare.fields import (
+    Switch,
+    choices,
+    not_switched,
+    said,
+    sentence,
+    written_in,
+)
 from minimask.tools.textbook.compare.flip import Base, Flipped
 from minimask.tools.textbook.compare.networks import Comparison
 from minimask.tools.textbook.compare.report import (
     array_summary,
-    effect,
+    difference,
     number,
     shape_words,
     worst_first,
 )
+from minimask.tools.textbook.compare.training import pair_said
 from minimask.tools.textbook.page import png_uri, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLORS = 128  # of a picture's palette: a third of the bytes, and nobody sees it
+PALETTE = 128  # colors of a picture: a third of the bytes, and nobody sees it
 MOST = 60  # arrays on a page
+NONE = "–"  # in a cell of which there is nothing to say
 KINDS = {
     "prediction": "changes what is found",
     "training": "changes training only",
-    "stages": "changes a stage, and nothing that is found",
+    "stages": "changes a step on the way, and nothing that is found",
     "nothing": "changes nothing here",
     "problem": "cannot run so",
 }
@@ -91,7 +100,8 @@ def write_flip_page(
         "kinds": [(kind, KINDS[kind], count) for kind, count in counts.items() if count],
         "entries": entries,
         "elsewhere": elsewhere,
-        "image": png_uri(np.ascontiguousarray(base.image), colors=COLORS),
+        "left_out": not_switched(),
+        "image": png_uri(np.ascontiguousarray(base.image), colors=PALETTE),
     }
     write_page(path, "compare/flip.html.j2", context)
 
@@ -99,7 +109,8 @@ def write_flip_page(
 def _flip_entry(result: Flipped) -> dict[str, Any]:
     switch, change, training = result.switch, result.change, result.training
     figure = picture_of_flip(result)
-    losses = [] if training is None else list(training.losses.items())
+    losses = {} if training is None else training.losses
+    what = f"cannot run so: {result.problem}" if result.problem else difference(result)
     return {
         "key": switch.key,
         "field": switch.field,
@@ -112,17 +123,23 @@ def _flip_entry(result: Flipped) -> dict[str, Any]:
         "chosen": _chosen(switch),
         "kind": result.kind,
         "kind_words": KINDS[result.kind],
-        "effect": effect(result),
+        "effect": f"nothing: {result.why}" if result.kind == "nothing" else what,
         "instead": result.instead,
         "why": result.why,
         "begins": result.begins,
         "numbers": [] if change is None or change.nothing else _numbers(result),
-        "losses": [(n.removeprefix("loss_"), f"{a:.4g}", f"{b:.4g}") for n, (a, b) in losses],
+        "losses": [(n.removeprefix("loss_"), *pair_said(a, b)) for n, (a, b) in losses.items()],
         "training": None if training is None or training.nothing else training.in_words(),
-        "picture": None if figure is None else png_uri(figure, colors=COLORS),
+        "picture": _uri(figure),
+        "targets": result.kind == "training" and training is not None and bool(training.cells),
+        "boxes": training.moves if result.kind == "training" and training is not None else "",
         "alt": _alt(result),
         "cells": _cells(result),
     }
+
+
+def _uri(figure: Figure | None) -> str | None:
+    return None if figure is None else png_uri(figure, colors=PALETTE, keep=pictures.COLORS)
 
 
 def _chosen(switch: Switch) -> list[tuple[str, str]]:
@@ -147,6 +164,11 @@ def _numbers(result: Flipped) -> list[tuple[str, str]]:
         ]
         if change.mask_iou is not None:
             facts.append(("smallest overlap of two masks", f"{change.mask_iou:.3f} IoU"))
+    if change.points is not None and any(change.points):
+        facts += [
+            ("largest shift of a keypoint", f"{change.points[0]:.3g} pixels"),
+            ("largest change of a keypoint's score", f"{change.points[1]:.3g}"),
+        ]
     if change.relabelled:
         facts.append(("called by another class", str(change.relabelled)))
     return facts
@@ -155,21 +177,18 @@ def _numbers(result: Flipped) -> list[tuple[str, str]]:
 def _cells(result: Flipped) -> dict[str, str]:
     """What the overview's row says."""
     change, training = result.change, result.training
-    moved = change is not None and not change.nothing
-    total = ""
+    total = NONE
     if training is not None and training.losses:
         a, b = (sum(pair[k] for pair in training.losses.values()) for k in (0, 1))
         total = f"{b - a:+.3g}"
-    return {
-        "box": f"{change.box:.2g}" if moved and change and change.matched else "",
-        "score": f"{change.score:.2g}" if moved and change and change.matched else "",
-        "mask": f"{change.mask_iou:.3f}"
-        if moved and change and change.mask_iou is not None
-        else "",
-        "matched": f"{change.matched} of {change.before}" if moved and change else "",
-        "new": str(len(change.new)) if moved and change and len(change.new) else "",
-        "loss": total,
-    }
+    cells = dict.fromkeys(("box", "score", "mask", "matched", "new"), NONE)
+    if change is not None and not change.nothing:
+        cells |= {"matched": f"{change.matched} of {change.before}", "new": str(len(change.new))}
+        if change.matched:
+            cells |= {"box": f"{change.box:.2g}", "score": f"{change.score:.2g}"}
+        if change.mask_iou is not None:
+            cells["mask"] = f"{change.mask_iou:.3f}"
+    return {**cells, "loss": total}
 
 
 def _alt(result: Flipped) -> str:
@@ -181,7 +200,7 @@ def _alt(result: Flipped) -> str:
     )
     return (
         f"{where} with {switch.field} {said(switch.before)} (blue) and {said(switch.after)} "
-        f"(orange, dashed): {effect(result)}."
+        f"(orange, dashed): {difference(result)}."
     )
 
 
@@ -217,7 +236,7 @@ def write_networks_page(
         ],
         "found": words,
         "min_score": f"{found.min_score:.2g}",
-        "picture": None if figure is None else png_uri(figure, colors=COLORS),
+        "picture": _uri(figure),
         "alt": f"Boxes and masks of {names[0]} (blue) and {names[1]} (orange, dashed): {words}.",
     }
     write_page(path, "compare/networks.html.j2", context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BEFORE, AFTER = "#0072b2", "#d55e00"  # Okabe and Ito's blue and vermilion
+BOTH, OBJECT, RIM = "#b0b0b0", "#ffffff", "#404040"
+# also lighter, where lines end and masks are filled; a small palette keeps all of them
+COLORS = (BEFORE, AFTER, "#80b8d8", "#eaae80", BOTH, OBJECT, RIM, "#000000")
+DASHED: Any = (0, (3, 2))
+DOTTED: Any = (0, (1, 1.5))
 SIZE = (8.6, 4.5)  # inches
 DPI = 100
 TARGETS = 4  # mask targets that are drawn
@@ -42,9 +48,9 @@ def draw_change(
     for ax, window in zip(axes, (None, view), strict=True):
         _show(ax, image, window)
         _objects(ax, a, kept_a, BEFORE, "-")
-        _objects(ax, b, kept_b, AFTER, (0, (3, 2)))
+        _objects(ax, b, kept_b, AFTER, DASHED)
     x0, y0, x1, y1 = view
-    _box(axes[0], view, "white", "-", 1.0)
+    _box(axes[0], view, OBJECT, "-", 1.0)
     axes[0].set_title(f"{change.before} before, {change.after} after", fontsize=10)
     axes[1].set_title(f"where most changes, {x1 - x0:.0f} x {y1 - y0:.0f} pixels", fontsize=10)
     _classes(axes[1], a, b, change)
@@ -57,19 +63,22 @@ def draw_training(
 ) -> Figure:
     """What training compares the network with: anchors or regions, and the targets of masks."""
     figure, axes = _panels()
-    anchors = any(change.anchors[:2]) or not any(change.regions[:2])
-    what = "anchors" if anchors else "regions"
-    one, other = (getattr(step, what) for step in (before, after))
+    one, other = (getattr(step, change.moves) for step in (before, after))
     _show(axes[0], before.shown, None)
-    for box in before.gt_boxes:
-        _box(axes[0], box, "white", "-", 1.4)
-    _boxes(axes[0], one, other)
-    axes[0].set_title(f"{what} with an object: {len(one)} before, {len(other)} after", fontsize=10)
+    for boxes, style in ((before.gt_boxes, "-"), (before.crowds, DOTTED)):
+        for box in boxes:
+            _box(axes[0], box, OBJECT, style, 1.4)
+    shared = _boxes(axes[0], one, other)
+    title = f"{change.moves} with an object: {len(one)} before, {len(other)} after"
+    axes[0].set_title(title, fontsize=10)
     if change.cells:
         _targets(axes[1], before, after)
     else:
-        _losses(axes[1], before, after, names)
-    _legend(figure, names)
+        _losses(axes[1], before, after)
+    more = {"an object's box": (OBJECT, "-")}
+    more |= {"a crowd": (OBJECT, DOTTED)} if len(before.crowds) else {}
+    more |= {"the same before and after": (BOTH, "-")} if shared else {}
+    _legend(figure, names, more)
     return figure
 
 
@@ -94,6 +103,10 @@ def _objects(ax: Axes, found: Detections, chosen: list[int], color: str, style: 
 
     for i in chosen:
         _box(ax, found.boxes[i], color, style, 1.6)
+        if found.keypoints is not None:
+            x, y = found.keypoints[i, :, 0], found.keypoints[i, :, 1]
+            marker = "o" if style == "-" else "x"
+            ax.scatter(x, y, 12, color, marker, linewidths=1.2, path_effects=_rim(color, 1.2))
         if found.mask_probs is None:
             continue
         crop, corner = found.soft_crop(i)
@@ -106,9 +119,17 @@ def _box(ax: Axes, box: Any, color: str, style: Any, width: float) -> None:
     from matplotlib.patches import Rectangle
 
     x0, y0, x1, y1 = (float(v) for v in box)
-    ax.add_patch(
-        Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, ls=style, lw=width)
-    )
+    box = Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=color, ls=style, lw=width)
+    box.set_path_effects(_rim(color, width))
+    ax.add_patch(box)
+
+
+def _rim(color: str, width: float) -> list[Any]:
+    """A thin rim that sets a line off from whatever is behind it."""
+    from matplotlib.patheffects import Normal, Stroke
+
+    rim = RIM if color in (OBJECT, BOTH) else OBJECT
+    return [Stroke(linewidth=width + 1.2, foreground=rim), Normal()]
 
 
 def _worst_place(
@@ -157,15 +178,16 @@ def _classes(ax: Axes, a: Detections, b: Detections, change: Change) -> None:
         )
 
 
-def _boxes(ax: Axes, before: np.ndarray, after: np.ndarray) -> None:
-    """Boxes of both lists in gray, those of one alone in its color."""
+def _boxes(ax: Axes, before: np.ndarray, after: np.ndarray) -> bool:
+    """Boxes of both lists in gray, those of one alone in its color; whether there are gray ones."""
     keys = [{tuple(np.round(box, 2).tolist()) for box in boxes} for boxes in (before, after)]
     for box in keys[0] & keys[1]:
-        _box(ax, box, "#b0b0b0", "-", 0.7)
+        _box(ax, box, BOTH, "-", 0.9)
     for box in keys[0] - keys[1]:
         _box(ax, box, BEFORE, "-", 1.4)
     for box in keys[1] - keys[0]:
-        _box(ax, box, AFTER, (0, (3, 2)), 1.4)
+        _box(ax, box, AFTER, DASHED, 1.4)
+    return bool(keys[0] & keys[1])
 
 
 def _targets(ax: Axes, before: Step, after: Step) -> None:
@@ -184,13 +206,14 @@ def _targets(ax: Axes, before: Step, after: Step) -> None:
     ax.set_title("targets of masks: before above, after below", fontsize=10)
 
 
-def _losses(ax: Axes, before: Step, after: Step, names: tuple[str, str]) -> None:
+def _losses(ax: Axes, before: Step, after: Step) -> None:
     """The losses side by side."""
     losses = list(before.losses)
     place = np.arange(len(losses))
     for shift, step, color in ((-0.2, before, BEFORE), (0.2, after, AFTER)):
         values = [step.losses.get(name, 0.0) for name in losses]
-        bars = ax.barh(place + shift, values, 0.38, color=color)
+        hatch = "" if color == BEFORE else "///"
+        bars = ax.barh(place + shift, values, 0.38, color=color, hatch=hatch, edgecolor="white")
         ax.bar_label(bars, [f"{value:.3g}" for value in values], padding=3, fontsize=8)
     ax.set_yticks(place, [name.removeprefix("loss_") for name in losses], fontsize=9)
     ax.invert_yaxis()
@@ -200,11 +223,17 @@ def _losses(ax: Axes, before: Step, after: Step, names: tuple[str, str]) -> None
         ax.spines[side].set_visible(False)
 
 
-def _legend(figure: Figure, names: tuple[str, str]) -> None:
+def _legend(
+    figure: Figure, names: tuple[str, str], more: Mapping[str, tuple[str, Any]] | None = None
+) -> None:
+    """What the lines are: before, after, and others with their color and dashes."""
     from matplotlib.lines import Line2D
 
+    styles = {names[0]: (BEFORE, "-"), names[1]: (AFTER, DASHED), **(more or {})}
     lines = [
-        Line2D([], [], color=BEFORE, lw=2),
-        Line2D([], [], color=AFTER, lw=2, ls=(0, (3, 2))),
+        Line2D([], [], color=color, lw=2, ls=style, path_effects=_rim(color, 2))
+        for color, style in styles.values()
     ]
-    figure.legend(lines, names, loc="outside lower center", ncols=2, frameon=False, fontsize=10)
+    figure.legend(
+        lines, list(styles), loc="outside lower center", ncols=3, frameon=False, fontsize=10
+    )

@@ -25,18 +25,16 @@ def effect(flipped: Flipped) -> str:
     if flipped.kind == "nothing":
         return f"nothing: {flipped.why}"
     if flipped.instead is not None:
-        return f"nothing: {flipped.why}; {flipped.instead}: {_found(flipped)}"
-    return _found(flipped)
+        return f"nothing here ({flipped.why}); {flipped.instead}: {difference(flipped)}"
+    return difference(flipped)
 
 
-def _found(flipped: Flipped) -> str:
+def difference(flipped: Flipped) -> str:
     """What differs, where anything does."""
     if flipped.kind == "prediction" and flipped.change is not None:
         return flipped.change.in_words()
     if flipped.kind == "training" and flipped.training is not None:
         return f"only training: {flipped.training.in_words()}"
-    if flipped.begins == "out/keypoints":
-        return "the keypoints' scores differ, and nothing else"
     least = flipped.base.min_score
     return f"{flipped.begins} differs, but no object of score {least:.2g} or more"
 

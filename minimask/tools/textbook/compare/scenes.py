@@ -1,16 +1,12 @@
-"""Images on which choices matter, and small networks that have the part a choice is about.
-
-A choice that changes nothing on a person's image is tried again: first on a difficult scene, with
-the same network; then, with random weights, on a network that has what the choice is about.
-"""
+"""Images on which choices matter that make no difference on most others."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
-from minimask import models
 from minimask.data.keypoints import spread_keypoints
 from minimask.data.registry import VALIDATION_SEED
 from minimask.data.sample import Target, boxes_of_masks
@@ -21,38 +17,9 @@ WIDEST = 640  # pixels: drawing takes time
 SCENE = 3  # which generated image
 LIMIT = 112.0  # pixels: half of the 224 that regions on level 4 have (FPN, equation 1)
 LAST_DIGITS = 16
-OUTSIZE = 40.0  # times: box corrections of the stand-in that has absurd boxes
-
-NARROW: dict[str, Any] = {
-    "block": "bottleneck",
-    "layers": (1, 1, 1, 1),
-    "stem_channels": 8,
-    "fpn_channels": 16,
-    "box_head_width": 32,
-    "min_size": 128,
-    "max_size": 160,
-    "norm": "batch",
-    "seed": 1,
-}
-MASKS: dict[str, Any] = {"mask_head_channels": (16,), "mask_predictor_channels": 16}
-SIZES = (8, 16, 32, 64, 128)
-# What a stand-in has besides, where a choice only matters together with something else.
-TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
-    "box_best_iou_min": (
-        {"best_box_is_taken": True, "append_gt_boxes": False, "box_score_thresh": 0.0},
-        "whose best proposals are taken and which gets no true boxes",
-    ),
-    "rpn_loss_divisor": ({"rpn_batch_size_per_image": 16384}, "which asks for 16384 anchors"),
-    "box_positive_fraction": ({"box_batch_size_per_image": 16}, "which learns from 16 regions"),
-    "rpn_pre_nms_top_n_train": (
-        {"rpn_post_nms_top_n_train": 8000, "rpn_nms_thresh": 0.99},
-        "which keeps nearly all proposals",
-    ),
-    "rpn_pre_nms_top_n_test": (
-        {"rpn_post_nms_top_n_test": 8000, "rpn_nms_thresh": 0.99},
-        "which keeps nearly all proposals",
-    ),
-}
+CROWD = 6  # objects
+ASPECT = 2.4  # width by height of a wide image
+INPUT = 128  # pixels: shorter side of a stand-in's input
 
 
 def image_size(model: Any) -> tuple[int, int]:
@@ -81,9 +48,24 @@ def friendly(model: Any) -> tuple[np.ndarray, Target | None]:
     return sample.image, _target(model, sample.boxes, sample.labels, sample.masks)
 
 
-def difficult(model: Any) -> tuple[np.ndarray, Target]:
-    """Objects that overlap, touch the border, are tiny or very thin: where choices matter."""
+def crowded(model: Any) -> tuple[np.ndarray, Target]:
+    """The difficult scene with its last objects in a crowd: regions that are no single objects."""
+    image, target = difficult(model)
+    single = _target(
+        model, target.boxes[:-CROWD], target.labels[:-CROWD], np.asarray(target.masks)[:-CROWD]
+    )
+    return image, dataclasses.replace(single, crowds=target.boxes[-CROWD:])
+
+
+def wide(model: Any) -> tuple[np.ndarray, Target]:
+    """The same objects in an image so wide that its long side is limited."""
     height, width = image_size(model)
+    return difficult(model, (round(width / ASPECT), width))
+
+
+def difficult(model: Any, size: tuple[int, int] | None = None) -> tuple[np.ndarray, Target]:
+    """Objects that overlap, touch the border, are tiny or very thin: where choices matter."""
+    height, width = size or image_size(model)
     drawn = Shapes(
         None,
         (height, width),
@@ -105,7 +87,8 @@ def difficult(model: Any) -> tuple[np.ndarray, Target]:
         image[mask] = (image[mask] // 2 + np.array(color, np.uint8) // 2).astype(np.uint8)
         masks.append(mask)
     stacked = np.stack(masks)
-    labels = np.arange(len(stacked)) % len(model.classes)
+    known = [k for k, name in enumerate(model.classes) if name != "N/A"]
+    labels = np.resize(known, len(stacked))
     return image, _target(model, boxes_of_masks(stacked), labels, stacked)
 
 
@@ -116,35 +99,12 @@ def _target(model: Any, boxes: Any, labels: Any, masks: Any) -> Target:
     return target
 
 
-def stand_in(field: str, convention: Any) -> tuple[Any, str]:
-    """A small network with random weights that has what a field is about, and what it is.
-
-    Args:
-        field: of `Convention`, or a hyperparameter.
-        convention: the choices it has before the switch.
-    """
-    if field.startswith("keypoint_"):
-        return _of_keypoints(convention), "a small Keypoint R-CNN"
-    if field in ("dilate_first_block", "single_map_divisor", "anchor_order"):
-        made = models.mask_rcnn(
-            4, features="dc5", anchor_sizes=SIZES[1:4], convention=convention, **NARROW, **MASKS
-        )
-        return made.eval(), "a small Mask R-CNN on a dilated C5"
-    more, words = TOGETHER.get(field, ({}, "with bottlenecks"))
-    made = models.mask_rcnn(4, anchor_sizes=SIZES, convention=convention, **NARROW, **MASKS, **more)
-    if field in ("delta_clamp", "rpn_min_size", "box_min_size"):
-        for layer in (made.rpn.head.bbox_pred, made.roi_heads.box_predictor.bbox_pred):
-            layer.weight.data *= OUTSIZE / layer.weight.data.std()
-        return made.eval(), "a small Mask R-CNN whose boxes are absurdly large and small"
-    return made.eval(), f"a small Mask R-CNN {words}"
-
-
 def at_limits(model: Any) -> tuple[np.ndarray, Target]:
     """Objects whose sides lie a last digit below the limit between two levels of the pyramid.
 
     The image is as large as the input of a stand-in: nothing is resized.
     """
-    side = NARROW["min_size"]
+    side = INPUT
     image = Shapes(None, side, VALIDATION_SEED)[SCENE].image
     ulp = float(np.spacing(np.float32(LIMIT / 2)))
     sides = LIMIT - ulp * np.arange(0, LAST_DIGITS)
@@ -152,10 +112,3 @@ def at_limits(model: Any) -> tuple[np.ndarray, Target]:
     masks = np.zeros((len(boxes), side, side), bool)
     masks[:, : int(LIMIT), : int(LIMIT)] = True
     return image, _target(model, boxes, np.arange(len(boxes)), masks)
-
-
-def _of_keypoints(convention: Any) -> Any:
-    narrow = NARROW | {"keypoint_head_channels": (16,)}
-    return models.keypoint_rcnn(
-        classes=["person"], anchor_sizes=SIZES, convention=convention, **narrow
-    ).eval()

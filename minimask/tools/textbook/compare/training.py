@@ -27,6 +27,7 @@ class Step:
         regions: (positives, 4) the sampled regions that hold objects.
         masks: (positives, M, M) what their masks are to become; None: no masks are learned.
         gt_boxes: of the objects, in the network's input.
+        crowds: boxes of the groups in it.
     """
 
     losses: dict[str, float]
@@ -35,6 +36,7 @@ class Step:
     regions: np.ndarray
     masks: np.ndarray | None
     gt_boxes: np.ndarray
+    crowds: np.ndarray
 
     def total(self) -> float:
         """The sum that training minimizes."""
@@ -65,13 +67,15 @@ def training_step(model: Any, image: np.ndarray, target: Target, seed: int = 0) 
     anchors = known.get("rpn/anchors", known.get("head/anchors"))
     sampled = known.get("mask/sampled", known.get("roi/sampled"))
     masks = known.get("mask/targets")
+    truth = known["transform/targets"][0]
     return Step(
         losses={name: float(loss.item()) for name, loss in losses.items()},
         shown=picture_of(known["transform/batch"], model.convention),
         anchors=empty if matches is None else np.asarray(anchors)[matches[0] >= 0],
         regions=empty if sampled is None else sampled[0].boxes[sampled[0].positive],
         masks=None if masks is None else _array(masks),
-        gt_boxes=np.asarray(known["transform/targets"][0].boxes),
+        gt_boxes=np.asarray(truth.boxes),
+        crowds=empty if truth.crowds is None else np.asarray(truth.crowds),
     )
 
 
@@ -103,7 +107,7 @@ class TrainingChange:
 
     def in_words(self) -> str:
         """Such as "loss_mask 0.31 -> 0.29; 12 anchors positive of which 3 are new"."""
-        parts = [f"{name} {a:.4g} → {b:.4g}" for name, (a, b) in self.losses.items()]
+        parts = [f"{name} {two(a, b)}" for name, (a, b) in self.losses.items()]
         for what, (only_before, only_after, both) in (
             ("anchors", self.anchors),
             ("regions", self.regions),
@@ -116,6 +120,28 @@ class TrainingChange:
         if self.cells:
             parts.append(f"{self.cells:.1%} of the mask targets' cells differ")
         return "; ".join(parts) or "no target and no loss changes"
+
+    @property
+    def moves(self) -> str:
+        """Which boxes to look at: "anchors" or "regions", those that change or lose otherwise."""
+        if any(self.anchors[:2]):
+            return "anchors"
+        of_rpn = all("rpn" in name or name == "loss_objectness" for name in self.losses)
+        return "anchors" if of_rpn and not any(self.regions[:2]) else "regions"
+
+
+def two(a: float, b: float) -> str:
+    """Two numbers with as many digits as show that they differ."""
+    return " → ".join(pair_said(a, b))
+
+
+def pair_said(a: float, b: float) -> tuple[str, str]:
+    """The same as two texts."""
+    for digits in range(4, 10):
+        texts = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if texts[0] != texts[1]:
+            break
+    return texts
 
 
 def compare_steps(before: Step, after: Step) -> TrainingChange:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from minimask.system.files import write_whole
 if TYPE_CHECKING:
     from jinja2 import Environment
     from matplotlib.figure import Figure
+    from PIL import Image
 
 
 def write_page(path: str | os.PathLike[str], template: str, context: Mapping[str, Any]) -> None:
@@ -48,12 +49,15 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     return _environment().get_template(template).render(**context)
 
 
-def png_uri(picture: np.ndarray | Figure, *, colors: int | None = None) -> str:
+def png_uri(
+    picture: np.ndarray | Figure, *, colors: int | None = None, keep: Sequence[str] = ()
+) -> str:
     """A picture as a `data:` address, for the `src` of an `img`.
 
     Args:
         picture: (H, W, 3) uint8, or a Matplotlib figure, which is drawn at its own dpi.
         colors: of a palette the picture is reduced to, e.g. 64: a third of the bytes for drawings.
+        keep: colors such as "#0072b2" that stay exactly as they are, however few pixels have them.
     """
     from PIL import Image
 
@@ -64,10 +68,23 @@ def png_uri(picture: np.ndarray | Figure, *, colors: int | None = None) -> str:
     else:
         image = Image.fromarray(picture)
     if colors is not None:
-        image = image.quantize(colors, dither=Image.Dither.NONE)
+        image = _reduced(image, colors, keep)
     encoded = io.BytesIO()
     image.save(encoded, format="png", optimize=True)
     return data_uri("image/png", encoded.getvalue())
+
+
+def _reduced(image: Image.Image, colors: int, keep: Sequence[str]) -> Image.Image:
+    """An RGB image with a palette."""
+    from PIL import Image, ImageColor
+
+    usual = image.quantize(colors - len(keep), dither=Image.Dither.NONE)
+    if not keep:
+        return usual
+    values = (usual.getpalette() or [])[: 3 * (colors - len(keep))]
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*values, *(v for color in keep for v in ImageColor.getrgb(color)[:3])])
+    return image.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 def data_uri(kind: str, content: bytes) -> str:
