@@ -118,7 +118,7 @@ ROOMS = (
     ),
     Room(
         "conventions",
-        ("minimask.conventions", "minimask.convention_words"),
+        ("minimask.conventions",),
         "where systems disagree",
         (),
     ),

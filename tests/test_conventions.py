@@ -8,7 +8,6 @@ import pathlib
 import pytest
 
 import minimask
-from minimask.convention_words import FIELD_WORDS, described, who_chooses
 from minimask.conventions import (
     CONVENTIONS,
     HYPERPARAMETERS,
@@ -16,6 +15,7 @@ from minimask.conventions import (
     Convention,
     get_convention,
 )
+from minimask.conventions.words import FIELD_WORDS, described, who_chooses
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN
 from minimask.models.system_configs import SYSTEM_CONFIGS

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from minimask.convention_words import FIELD_WORDS
 from minimask.conventions import _CHOICES, CONVENTIONS, HYPERPARAMETERS, Convention
+from minimask.conventions.words import FIELD_WORDS
 from minimask.models.architecture import Architecture
 from minimask.models.roi_heads import RoIHeads
 from minimask.models.rpn import RPN
@@ -212,7 +212,7 @@ def written_in(field: str) -> str | None:
     return FIELD_WORDS[field].source if field in FIELD_WORDS else None
 
 
-# Of options that are no fields; those are in `minimask.convention_words`.
+# Of options that are no fields; those are in `minimask.conventions.words`.
 NUMBER_WORDS = {
     "rpn_pre_nms_top_n_train": "Proposals of a level before suppression, in training.",
     "rpn_pre_nms_top_n_test": "Proposals of a level before suppression, in prediction.",

@@ -9,7 +9,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from minimask.conventions import CONVENTIONS, Convention
+from minimask.conventions.choices import Convention
+from minimask.conventions.systems import CONVENTIONS
 
 
 @dataclass(frozen=True)
