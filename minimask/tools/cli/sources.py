@@ -17,8 +17,8 @@ from minimask.tools.cli.conventions import check_convention, check_fit, under
 
 if TYPE_CHECKING:
     from minimask.data.sample import Dataset
-    from minimask.weights import Source
     from minimask.train.settings import RunSettings
+    from minimask.weights import Source
 
 
 LOOKED_AT = 8  # images of a data set before training

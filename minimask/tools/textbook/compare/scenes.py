@@ -59,7 +59,7 @@ def crowded(model: Any) -> tuple[np.ndarray, Target]:
 
 def wide(model: Any) -> tuple[np.ndarray, Target]:
     """The same objects in an image so wide that its long side is limited."""
-    height, width = image_size(model)
+    _, width = image_size(model)
     return difficult(model, (round(width / ASPECT), width))
 
 
