@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+from minimask.conventions import Convention
 from minimask.tools.textbook.compare import scenes
-from minimask.tools.textbook.compare.fields import Switch, switches
+from minimask.tools.textbook.compare.fields import Switch, switches, value_of
 from minimask.tools.textbook.compare.flip import Base, Flipped, flip, open_base
-from minimask.tools.textbook.compare.stand_ins import stand_in
+from minimask.tools.textbook.compare.stand_ins import StandIn, stand_ins
 
 SAME = "on this image both values come to the same"
 HARD = "the same network on a difficult scene, with objects that overlap, are thin, tiny or cut off"
@@ -82,15 +84,19 @@ class Elsewhere:
             yield words, self._open(words, lambda: open_base(model, *scene(model), least))
         # as the network is before the switch
         own = {switch.field: switch.before} if switch.of_hyperparameter else {}
-        other = stand_in(switch.field, own)
-        key = f"{other.words}, {own}"
-        words = f"{other.words}, with random weights"
-        yield words, self._open(key, lambda: open_base(*other.build(model.convention)))
+        for other in stand_ins(switch.field, own):
+            key = f"{other.words}, {own}"
+            words = f"{other.words}, with random weights"
+            yield words, self._open(key, partial(_run, other, model.convention))
 
     def _open(self, key: str, make: Callable[[], Base]) -> Base:
         if key not in self._opened:
             self._opened[key] = make()
         return self._opened[key]
+
+
+def _run(stand_in: StandIn, convention: Convention) -> Base:
+    return open_base(*stand_in.build(convention), stand_in.min_score)
 
 
 def why_nothing(model: Any, switch: Switch) -> str:
@@ -101,6 +107,7 @@ def why_nothing(model: Any, switch: Switch) -> str:
     masks = getattr(heads, "mask_head", None)
     pyramid = hasattr(model.backbone, "fpn")
     block = getattr(getattr(model.backbone, "body", None), "block", config.get("block"))
+    aligns = value_of(model, "roi_op") == "align"
     cases = (
         (field.startswith("keypoint_") and keypoints is None, "it finds no keypoints"),
         (field.startswith("mask_") and masks is None, "it draws no masks"),
@@ -110,6 +117,8 @@ def why_nothing(model: Any, switch: Switch) -> str:
         (field == "dilate_first_block", "none of its stages is dilated"),
         (field == "anchor_order" and pyramid, "each of its levels has anchors of one size"),
         (field == "level_rule" and not pyramid, "it has no pyramid"),
+        (field in ("roi_aligned", "sampling_ratio") and not aligns, "it has no RoIAlign"),
+        (field == "moving_targets" and heads is None, "it has one stage"),
     )
     for holds, reason in cases:
         if holds:

@@ -7,7 +7,7 @@ where these stay the same, what training compares the network with.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from minimask.tools.textbook.compare.training import (
     Step,
     TrainingChange,
     compare_steps,
+    pull_on_first_stage,
     training_step,
 )
 from minimask.tools.textbook.compare.variant import variant
@@ -170,6 +171,9 @@ def flip(base: Base, switch: Switch) -> Flipped:
     change = compare_detections(base.detections, found, base.min_score)
     step = training_step(model, base.image, base.target) if base.step is not None else None
     training = compare_steps(base.step, step) if base.step is not None and step else None
+    if switch.field == "moving_targets" and training is not None:  # the losses stay what they are
+        pulls = [pull_on_first_stage(m, base.image, base.target) for m in (base.model, model)]
+        training = replace(training, pull=(pulls[0], pulls[1]))
     begins = _first_difference(base.stages, recorder)
     return Flipped(switch, base, found, change, begins, step, training)
 

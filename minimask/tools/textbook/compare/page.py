@@ -129,6 +129,7 @@ def _flip_entry(result: Flipped) -> dict[str, Any]:
         "begins": result.begins,
         "numbers": [] if change is None or change.nothing else _numbers(result),
         "losses": [(n.removeprefix("loss_"), *pair_said(a, b)) for n, (a, b) in losses.items()],
+        "pull": None if training is None or training.pull is None else pair_said(*training.pull),
         "training": None if training is None or training.nothing else training.in_words(),
         "picture": _uri(figure),
         "targets": result.kind == "training" and training is not None and bool(training.cells),

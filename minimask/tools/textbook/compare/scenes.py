@@ -99,6 +99,11 @@ def _target(model: Any, boxes: Any, labels: Any, masks: Any) -> Target:
     return target
 
 
+def half_a_pixel(model: Any) -> tuple[np.ndarray, Target]:
+    """The difficult scene in an image that a stand-in shrinks to 100.5 x 160 pixels."""
+    return difficult(model, (201, 320))
+
+
 def at_limits(model: Any) -> tuple[np.ndarray, Target]:
     """Objects whose sides lie a last digit below the limit between two levels of the pyramid.
 

@@ -92,18 +92,22 @@ class TrainingChange:
         anchors: positive anchors in the first only, in the second only, in both.
         regions: likewise.
         cells: share of the cells of mask targets that differ; None: not comparable, or no masks.
+        pull: before and after, how strongly the box loss of the second stage changes the box layer
+            of the first; None: not looked at.
     """
 
     losses: dict[str, tuple[float, float]]
     anchors: tuple[int, int, int]
     regions: tuple[int, int, int]
     cells: float | None
+    pull: tuple[float, float] | None = None
 
     @property
     def nothing(self) -> bool:
         """Whether training would be the same."""
         moved = any(self.anchors[:2]) or any(self.regions[:2])
-        return not (self.losses or moved or self.cells)
+        pulled = self.pull is not None and self.pull[0] != self.pull[1]
+        return not (self.losses or moved or self.cells or pulled)
 
     def in_words(self) -> str:
         """Such as "loss_mask 0.31 -> 0.29; 12 anchors positive of which 3 are new"."""
@@ -119,6 +123,9 @@ class TrainingChange:
                 )
         if self.cells:
             parts.append(f"{self.cells:.1%} of the mask targets' cells differ")
+        if self.pull is not None:
+            a, b = self.pull
+            parts.append(f"pull of the second stage's box loss on the first stage {two(a, b)}")
         return "; ".join(parts) or "no target and no loss changes"
 
     @property
@@ -128,6 +135,16 @@ class TrainingChange:
             return "anchors"
         of_rpn = all("rpn" in name or name == "loss_objectness" for name in self.losses)
         return "anchors" if of_rpn and not any(self.regions[:2]) else "regions"
+
+
+def pull_on_first_stage(model: Any, image: np.ndarray, target: Target, seed: int = 0) -> float:
+    """Length of the gradient of the second stage's box loss in the first stage's box layer."""
+    losses = model.losses([image], [target], rng=np.random.default_rng(seed))
+    model.zero_grad()
+    losses["loss_box_reg"].backward()
+    grad = model.rpn.head.bbox_pred.weight.grad
+    model.zero_grad()
+    return 0.0 if grad is None else float(np.linalg.norm(download(grad, "gradient")))
 
 
 def two(a: float, b: float) -> str:
