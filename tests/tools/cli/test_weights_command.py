@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from runs import invoke, make_run
 
 import minimask as mm
 from minimask.data.shapes import Shapes
+from minimask.tools.cli.train_words import Beginning
+from minimask.train import RunSettings
 from minimask.weights import read_source
 from minimask.weights.published import published
 
@@ -63,6 +66,29 @@ def test_inspect_names_what_looks_wrong(tmp_path):
     for words in ("NaN or infinite values: conv1", "variances below 0: bn1", "all 0: fc"):
         assert words in text
     assert "hold whole numbers: layer" in text and "above 10000: big" in text
+
+
+@pytest.fixture(scope="module")
+def with_more(run, tmp_path_factory):
+    """A file that has something besides weights."""
+    path = tmp_path_factory.mktemp("more") / "more.pkl"
+    path.write_bytes(pickle.dumps({**read_source(run).arrays, "epoch": 3}))
+    return path
+
+
+def test_what_is_left_out_of_a_file_is_said_once(with_more, tmp_path):
+    words = "epoch beside the weights: no array, left out"
+    model = ("--model", "maskrcnn_laptop")
+    done = invoke("weights", "convert", with_more, tmp_path / "w.npz", *model)
+    assert done.stderr.count(words) == 1 and str(with_more) in done.stderr
+    assert words not in done.stdout
+    assert words in invoke("weights", "inspect", with_more).stdout
+
+
+def test_what_is_left_out_is_said_before_training(with_more, tmp_path, capsys):
+    settings = RunSettings.of({"data": "shapes", "weights": str(with_more)})
+    Beginning({"model": "maskrcnn_laptop"}, tmp_path / "new", False).adopt(settings)
+    assert capsys.readouterr().err.count("epoch beside the weights") == 1
 
 
 def test_inspect_of_nothing_is_a_sentence(tmp_path):

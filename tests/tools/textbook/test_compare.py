@@ -1,20 +1,34 @@
-"""Switching choices: every field of every convention, what changes, and the page that shows it."""
+"""Switching choices: every field of every convention, what changes, and the page that shows it.
+
+A handful of switches is tried here. With MINIMASK_ALL_SWITCHES=1 in the environment it is every one
+of every convention, some 700 in a quarter of an hour; each must be seen somewhere.
+"""
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
+import os
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from minimask import models
 from minimask.conventions import CONVENTIONS
-from minimask.data.shapes import Shapes
+from minimask.data.shapes import DEFAULT_CLASSES, Shapes
 from minimask.models.detections import Detections
 from minimask.tools.textbook.compare import compare_detections, compare_networks, fields, scenes
-from minimask.tools.textbook.compare.flip import flip, flip_fields, open_base, variant
-from minimask.tools.textbook.compare.page import write_flip_page, write_networks_page
-from minimask.tools.textbook.compare.training import overlap_of
+from minimask.tools.textbook.compare.demonstrate import Elsewhere
+from minimask.tools.textbook.compare.flip import Flipped, flip, open_base
+from minimask.tools.textbook.compare.page import _cells, write_flip_page, write_networks_page
+from minimask.tools.textbook.compare.pictures import AFTER, BEFORE
+from minimask.tools.textbook.compare.report import effect
+from minimask.tools.textbook.compare.training import overlap_of, two
+from minimask.tools.textbook.compare.variant import variant
+
+ALL = os.environ.get("MINIMASK_ALL_SWITCHES") == "1"
 
 SMALL = {
     "min_size": 64,
@@ -39,6 +53,16 @@ def base():
     return open_base(network(), sample.image)
 
 
+@pytest.fixture(scope="module")
+def elsewhere(base):
+    return Elsewhere(base)
+
+
+def switch_of(model, field, after=None):
+    switched = fields.switches(model, field)
+    return next(s for s in switched if after is None or fields.said(s.after) == after)
+
+
 def found(boxes, scores, labels, masks=None):
     count = len(boxes)
     masks = np.ones((count, 8, 8), np.float32) if masks is None else masks
@@ -59,6 +83,18 @@ def test_detections_are_paired_by_overlap_and_class():
     assert compare_detections(a, a).nothing and "last bit" in compare_detections(a, a).in_words()
     none = compare_detections(found([], [], []), b, 0.5)
     assert none.matched == 0 and len(none.new) == 2 and none.worst is None
+
+
+def test_masks_of_objects_that_are_not_found_again_are_not_called_the_same(base):
+    apart = found([[0, 0, 9, 9]], [0.9], [0]), found([[50, 50, 70, 70]], [0.9], [0])
+    change = compare_detections(*apart)
+    assert change.matched == 0 and change.mask_iou is None and "mask" not in change.in_words()
+    cells = _cells(Flipped(switch_of(base.model, "paste"), base, change=change))
+    assert (cells["mask"], cells["box"], cells["matched"]) == ("–", "–", "0 of 1")
+
+
+def test_numbers_are_written_so_that_they_differ():
+    assert two(1.30441, 1.30442) == "1.30441 → 1.30442" and two(0.5, 1) == "0.5 → 1"
 
 
 def test_boxes_in_one_list_or_both():
@@ -110,22 +146,41 @@ def test_another_order_of_classes_reads_rows_as_they_are(base):
 
 
 @pytest.mark.parametrize(
-    ("field", "where"),
+    ("field", "after", "where", "kind"),
     [
-        ("keypoint_score", "Keypoint R-CNN"),
-        ("stride_in_1x1", "bottlenecks"),
-        ("dilate_first_block", "dilated C5"),
-        ("level_rule", "limit of two levels"),
+        ("crowds", None, "annotated as crowds", "training"),
+        ("max_size", "1024", "wide image", "prediction"),
+        ("stride_in_1x1", None, "of bottlenecks", "prediction"),
+        ("level_rule", "paper", "limit between two levels", "training"),
+        ("active_classes_only", None, "never annotated", "training"),
+        ("keypoint_score", None, "Keypoint R-CNN", "prediction"),
     ],
 )
-def test_what_a_network_lacks_is_shown_on_another(base, field, where):
-    results = list(flip_fields(base, field))
-    assert any(r.instead is not None and where in r.instead for r in results), results
-    assert all(r.kind != "nothing" for r in results)
+def test_what_a_network_lacks_is_shown_on_another(base, elsewhere, field, after, where, kind):
+    result = elsewhere.show(switch_of(base.model, field, after))
+    assert result.kind == kind and where in result.instead
+    assert effect(result).startswith(f"nothing here ({result.why}); {result.instead}: ")
 
 
-def test_the_page_shows_before_and_after(base, tmp_path, open_page):
-    results = [r for f in ("roi_aligned", "mask_target", "paste") for r in flip_fields(base, f)]
+@pytest.mark.skipif(not ALL, reason="every switch of every convention: MINIMASK_ALL_SWITCHES=1")
+@pytest.mark.parametrize("convention", CONVENTIONS)
+def test_every_switch_of_every_convention_can_be_seen(convention):
+    model = models.maskrcnn_laptop(DEFAULT_CLASSES, convention=convention, seed=2, **SMALL).eval()
+    tried = Elsewhere(open_base(model, *scenes.friendly(model)))
+    seen = {s.key: tried.show(s).kind for s in fields.switches(model)}
+    assert {key: k for key, k in seen.items() if k not in ("prediction", "training")} == {}
+
+
+def test_sizes_of_weights_are_not_switched(base):
+    assert "rpn_channels" not in {s.field for s in fields.switches(base.model)}
+    with pytest.raises(ValueError, match="rpn_channels decides the shapes of weights"):
+        fields.switches(base.model, "rpn_channels")
+    assert "512 in matterport" in fields.not_switched()[0]
+
+
+def test_the_page_shows_before_and_after(base, elsewhere, tmp_path, open_page):
+    fields_shown = ("roi_aligned", "mask_target", "crowds")
+    results = [elsewhere.show(switch_of(base.model, name)) for name in fields_shown]
     write_flip_page(tmp_path / "a.html", base, results, "Choices", "a small network")
     page = open_page(tmp_path / "a.html", color_scheme="dark")
     assert page.locator("article").count() == len(results)
@@ -133,6 +188,14 @@ def test_the_page_shows_before_and_after(base, tmp_path, open_page):
         assert len(image.get_attribute("alt")) > 20
         assert image.evaluate("i => i.complete && i.naturalWidth > 0")
     assert page.locator("h2", has_text="Masks").count() == 1
+    for picture in page.locator("article img").all():
+        colors = colors_in(picture.get_attribute("src"))
+        assert colors >= {BEFORE, AFTER}, "the caption's blue and orange"
+
+
+def colors_in(uri):
+    picture = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
+    return {"#{:02x}{:02x}{:02x}".format(*color) for _, color in picture.getcolors(1 << 20)}
 
 
 def test_two_networks_are_compared_array_by_array(base, tmp_path):

@@ -150,8 +150,8 @@ STAND_INS = {
         CLASS_LAYER,
     ),
     "best_class_only": StandIn(
-        "a small Mask R-CNN that shows its 12 best results, whatever their scores",
-        {"box_score_thresh": 0.05, "box_detections_per_img": 12},
+        "a small Mask R-CNN with 12 proposals that shows all results, whatever their scores",
+        {"box_score_thresh": 0.05, "rpn_post_nms_top_n_test": 12},
         min_score=0.05,
     ),
     "mask_target_aligned": StandIn(
