@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from minimask.conventions import Convention
+from minimask.data.masks import ObjectMasks
 from minimask.tools.textbook.compare import scenes
 from minimask.tools.textbook.compare.fields import Switch, switches, value_of
 from minimask.tools.textbook.compare.flip import Base, Flipped, flip, open_base
@@ -20,6 +21,7 @@ SCENES = {
         scenes.crowded,
         "the same network on a scene of which some objects are annotated as crowds",
     ),
+    "mask_target": (scenes.outlined, "the same network on stars whose outlines are known"),
     "max_size": (scenes.wide, "the same network on a wide image, whose long side is limited"),
 }
 SHOWS = ("prediction", "training")
@@ -58,14 +60,21 @@ class Elsewhere:
     def show(self, switch: Switch) -> Flipped:
         """The switch on the given image, or where that shows nothing, where it shows something."""
         result = flip(self.base, switch)
-        if result.kind in SHOWS:
+        polygons = switch.field == "mask_target" and "polygon" in (switch.before, switch.after)
+        outlined = isinstance(self.base.target.masks, ObjectMasks)
+        if result.kind in SHOWS and (outlined or not polygons):
             return result
         why = why_nothing(self.base.model, switch)
+        lacking = why != SAME
         if result.kind == "stages":
             why = f"{result.begins} differs a little, and no object that is shown"
         elif result.kind == "problem":
             why = f"it cannot run so: {result.problem}"
-        for words, other in self._places(switch, lacks=result.kind == "nothing" and why != SAME):
+        elif polygons and why == SAME:
+            why = (
+                "its objects are known by their pixels alone, and polygons are drawn from outlines"
+            )
+        for words, other in self._places(switch, lacks=result.kind == "nothing" and lacking):
             shown = flip(other, switch)
             if shown.kind in SHOWS:
                 return dataclasses.replace(shown, instead=words, why=why)

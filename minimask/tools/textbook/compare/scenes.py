@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from minimask.data.keypoints import spread_keypoints
+from minimask.data.masks import ObjectMasks
 from minimask.data.registry import VALIDATION_SEED
 from minimask.data.sample import Target, boxes_of_masks
 from minimask.data.shapes import DEFAULT_CLASSES, Shapes
@@ -97,6 +98,27 @@ def _target(model: Any, boxes: Any, labels: Any, masks: Any) -> Target:
     if getattr(model, "skeleton", None) is not None:
         target.keypoints = spread_keypoints(target.boxes, len(model.skeleton))
     return target
+
+
+def outlined(model: Any) -> tuple[np.ndarray, Target]:
+    """Stars whose outlines are known, not only their pixels."""
+    from PIL import Image, ImageDraw
+
+    height, width = image_size(model)
+    image = np.full((height, width, 3), 90, np.uint8)
+    crops, outlines = [], []
+    for k, color in enumerate(((240, 200, 40), (40, 220, 120), (200, 60, 60), (60, 60, 200))):
+        turn = np.arange(10) * np.pi / 5 + 0.4 * k
+        reach = np.where(np.arange(10) % 2, 0.09, 0.22) * width
+        x = (0.25 + 0.5 * (k % 2)) * width + reach * np.cos(turn)
+        y = (0.3 + 0.4 * (k // 2)) * height + 0.6 * reach * np.sin(turn)
+        drawn = Image.new("1", (width, height))
+        ImageDraw.Draw(drawn).polygon(list(zip(x, y, strict=True)), fill=1)
+        crops.append(np.asarray(drawn))
+        outlines.append((np.stack([x, y], axis=1),))
+        image[crops[-1]] = color
+    masks = ObjectMasks(crops, [(0, 0)] * len(crops), height, width, outlines)
+    return image, _target(model, masks.boxes(), np.arange(len(crops)), masks)
 
 
 def half_a_pixel(model: Any) -> tuple[np.ndarray, Target]:

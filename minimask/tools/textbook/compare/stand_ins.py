@@ -5,7 +5,7 @@ They also show choices that only matter together with others, or only for an unt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,9 @@ from minimask.conventions import Convention
 from minimask.data.sample import Target
 from minimask.tools.textbook.compare import scenes
 
+SHRUNK = -10.0  # logarithm of the growth of boxes that become absurdly narrow
+# shifts in widths: of boxes at the border that nearly, and that wholly, leave the image
+NEARLY_OUT, OUT = -0.5 + 2e-5, -2.0
 OUTSIZE = 40.0  # times: the weights of layers that shall say something absurd
 
 NARROW: dict[str, Any] = {
@@ -46,6 +49,7 @@ class StandIn:
         words: what it is.
         options: of its factory.
         outsize: layers whose weights are made so large that its results are absurd.
+        shrunk: some of its boxes become absurdly narrow, or leave the image.
         of_keypoints: a Keypoint R-CNN; else a Mask R-CNN.
         by_level: the best proposals of every level are kept, so that they are of all sizes; else
             as the convention wants it.
@@ -56,6 +60,7 @@ class StandIn:
     words: str = "a small Mask R-CNN"
     options: Mapping[str, Any] = field(default_factory=dict)
     outsize: tuple[str, ...] = ()
+    shrunk: bool = False
     of_keypoints: bool = False
     by_level: bool = True
     min_score: float | None = None
@@ -77,7 +82,21 @@ class StandIn:
         for name in self.outsize:
             weight = modules[name].weight
             weight.data *= OUTSIZE / weight.data.std()
+        if self.shrunk:
+            for name, weights in zip(
+                BOX_LAYERS, (convention.rpn_box_weights, convention.box_weights), strict=True
+            ):
+                _shrink(modules[name], weights)
         return (model.eval(), *self.scene(model))
+
+
+def _shrink(layer: Any, weights: Sequence[float]) -> None:
+    """Let a box layer say the same everywhere: nearly out of the image, narrow, or out."""
+    layer.weight.data *= 0
+    corrections = layer.bias.data.reshape(-1, 4)
+    corrections[0::3, 0] = NEARLY_OUT * weights[0]
+    corrections[1::3, 2] = SHRUNK * weights[2]
+    corrections[2::3, 0] = OUT * weights[0]
 
 
 ANY = StandIn()
@@ -86,6 +105,15 @@ DILATED = StandIn(
     {"features": "dc5", "anchor_sizes": SIZES[1:4]},
 )
 ABSURD = StandIn("a small Mask R-CNN whose boxes are absurdly large and small", {}, BOX_LAYERS)
+NARROWED = StandIn(
+    "a small Mask R-CNN some of whose boxes have hardly any area, or none",
+    {
+        "rpn_pre_nms_top_n_train": 2000,
+        "rpn_pre_nms_top_n_test": 2000,
+        "anchor_sizes": (0.05, *SIZES[1:]),  # where boxes may only become 60 times narrower
+    },
+    shrunk=True,
+)
 KEYPOINTS = StandIn("a small Keypoint R-CNN", of_keypoints=True)
 ALIGNS = StandIn("a small Mask R-CNN with RoIAlign", {"roi_op": "align"})
 ALL = {"rpn_post_nms_top_n_train": 8000, "rpn_post_nms_top_n_test": 8000, "rpn_nms_thresh": 0.99}
@@ -105,8 +133,8 @@ STAND_INS = {
         {"size_divisor": 32},
     ),
     "delta_clamp": ABSURD,
-    "rpn_min_size": ABSURD,
-    "box_min_size": ABSURD,
+    "rpn_min_size": NARROWED,
+    "box_min_size": NARROWED,
     "rpn_loss_divisor": StandIn(
         "a small Mask R-CNN that asks for more anchors than there are",
         {"rpn_batch_size_per_image": 16384},
@@ -166,6 +194,9 @@ STAND_INS = {
 }
 
 
+MORE = {"rpn_min_size": ABSURD, "box_min_size": ABSURD}  # the second best
+
+
 def stand_ins(name: str, own: Mapping[str, Any]) -> list[StandIn]:
     """Small networks on which a choice may be seen, the best first.
 
@@ -175,5 +206,5 @@ def stand_ins(name: str, own: Mapping[str, Any]) -> list[StandIn]:
     """
     return [
         replace(one, options={**one.options, **own})
-        for one in dict.fromkeys((STAND_INS.get(name, ANY), ANY))
+        for one in dict.fromkeys((STAND_INS.get(name, ANY), MORE.get(name, ANY), ANY))
     ]

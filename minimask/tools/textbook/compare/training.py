@@ -110,8 +110,9 @@ class TrainingChange:
         return not (self.losses or moved or self.cells or pulled)
 
     def in_words(self) -> str:
-        """Such as "loss_mask 0.31 -> 0.29; 12 anchors positive of which 3 are new"."""
-        parts = [f"{name} {two(a, b)}" for name, (a, b) in self.losses.items()]
+        """Such as "loss mask 0.31 -> 0.29; 12 anchors positive of which 3 are new"."""
+        losses = self.losses.items()
+        parts = [f"loss {name.removeprefix('loss_')} {two(a, b)}" for name, (a, b) in losses]
         for what, (only_before, only_after, both) in (
             ("anchors", self.anchors),
             ("regions", self.regions),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minimask import models
+from minimask.conventions import get_convention
 from minimask.tools.textbook.compare.fields import field_names
 
 OUTPUTS = ("roi_heads.box_predictor.", "roi_heads.mask_predictor.")  # their rows count classes
@@ -19,6 +20,9 @@ def variant(model: Any, changes: Mapping[str, Any]) -> Any:
     names = set(field_names())
     config = {name: value for name, value in model.config.items() if name not in names}
     own = {name: value for name, value in model.config.items() if name == "norm_eps"}
+    # a network without a pyramid has `single_map_divisor` in its place
+    given = get_convention(model.config.get("convention", model.convention)).size_divisor
+    own["size_divisor"] = model.config.get("size_divisor", given)
     own |= {name: value for name, value in changes.items() if name in names}
     config["convention"] = dataclasses.asdict(dataclasses.replace(model.convention, **own))
     thresholds = {"box_score_thresh": getattr(model.selection, "score_thresh", None)}

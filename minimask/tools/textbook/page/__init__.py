@@ -83,8 +83,15 @@ def _reduced(image: Image.Image, colors: int, keep: Sequence[str]) -> Image.Imag
         return usual
     values = (usual.getpalette() or [])[: 3 * (colors - len(keep))]
     palette = Image.new("P", (1, 1))
-    palette.putpalette([*values, *(v for color in keep for v in ImageColor.getrgb(color)[:3])])
-    return image.quantize(palette=palette, dither=Image.Dither.NONE)
+    kept = [ImageColor.getrgb(color)[:3] for color in keep]
+    palette.putpalette([*values, *(v for color in kept for v in color)])
+    reduced = np.array(image.quantize(palette=palette, dither=Image.Dither.NONE))
+    pixels = np.asarray(image)
+    for k, color in enumerate(kept, len(values) // 3):  # near ones may have been taken for them
+        reduced[(pixels == np.array(color)).all(axis=2)] = k
+    made = Image.fromarray(reduced, "P")
+    made.putpalette(palette.getpalette() or [])
+    return made
 
 
 def data_uri(kind: str, content: bytes) -> str:
