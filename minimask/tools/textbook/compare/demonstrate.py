@@ -94,7 +94,7 @@ class Elsewhere:
         # as the network is before the switch
         own = {switch.field: switch.before} if switch.of_hyperparameter else {}
         for other in stand_ins(switch.field, own):
-            key = f"{other.words}, {own}"
+            key = f"{other.words}, {other.options}"
             words = f"{other.words}, with random weights"
             yield words, self._open(key, partial(_run, other, model.convention))
 

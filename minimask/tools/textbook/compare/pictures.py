@@ -106,7 +106,9 @@ def _objects(ax: Axes, found: Detections, chosen: list[int], color: str, style: 
         if found.keypoints is not None:
             x, y = found.keypoints[i, :, 0], found.keypoints[i, :, 1]
             marker = "o" if style == "-" else "x"
-            ax.scatter(x, y, 12, color, marker, linewidths=1.2, path_effects=_rim(color, 1.2))
+            ax.scatter(
+                x, y, 12, color, marker=marker, linewidths=1.2, path_effects=_rim(color, 1.2)
+            )
         if found.mask_probs is None:
             continue
         crop, corner = found.soft_crop(i)

@@ -105,13 +105,13 @@ DILATED = StandIn(
     {"features": "dc5", "anchor_sizes": SIZES[1:4]},
 )
 ABSURD = StandIn("a small Mask R-CNN whose boxes are absurdly large and small", {}, BOX_LAYERS)
-NARROWED = StandIn(
-    "a small Mask R-CNN some of whose boxes have hardly any area, or none",
-    {
-        "rpn_pre_nms_top_n_train": 2000,
-        "rpn_pre_nms_top_n_test": 2000,
-        "anchor_sizes": (0.05, *SIZES[1:]),  # where boxes may only become 60 times narrower
-    },
+HARDLY_ANY = "a small Mask R-CNN some of whose boxes have hardly any area, or none"
+NEARLY_ALL = {f"rpn_{n}_nms_top_n_{m}": 3000 for n in ("pre", "post") for m in ("train", "test")}
+# where boxes may only become 60 times narrower, the smallest anchors are small enough
+TINY = StandIn(HARDLY_ANY, {**NEARLY_ALL, "anchor_sizes": (0.05, *SIZES[1:])}, shrunk=True)
+UNROUNDED = StandIn(
+    HARDLY_ANY,
+    {**NEARLY_ALL, "detection_boxes": "exact", "best_class_only": False},
     shrunk=True,
 )
 KEYPOINTS = StandIn("a small Keypoint R-CNN", of_keypoints=True)
@@ -133,8 +133,8 @@ STAND_INS = {
         {"size_divisor": 32},
     ),
     "delta_clamp": ABSURD,
-    "rpn_min_size": NARROWED,
-    "box_min_size": NARROWED,
+    "rpn_min_size": TINY,
+    "box_min_size": UNROUNDED,
     "rpn_loss_divisor": StandIn(
         "a small Mask R-CNN that asks for more anchors than there are",
         {"rpn_batch_size_per_image": 16384},
