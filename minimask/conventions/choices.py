@@ -157,7 +157,7 @@ class Convention:
     keypoint_score: str = "logit"  # height of the heat map's peak; "probability": its share
 
     def __post_init__(self) -> None:
-        for choice, allowed in _CHOICES.items():
+        for choice, allowed in CHOICES.items():
             check_choice(choice, getattr(self, choice), allowed)
         unknown = sorted(set(self.hyperparameters) - set(HYPERPARAMETERS))
         unknown += sorted(set(self.sizes) - set(SIZES))
@@ -169,7 +169,7 @@ class Convention:
                 object.__setattr__(self, field.name, tuple(value))
 
 
-_CHOICES = {
+CHOICES = {
     "channels": ("rgb", "bgr"),
     "image_resize": ("float", "pillow", "opencv", "skimage"),
     "size_rounding": ("floor", "nearest", "even"),

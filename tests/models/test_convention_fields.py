@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from minimask.conventions import _CHOICES, TORCHVISION, Convention
+from minimask.conventions import CHOICES, TORCHVISION, Convention
 from minimask.data import Shapes
 from minimask.models import MODELS
 from minimask.models.factory import FAMILIES
@@ -91,8 +91,8 @@ def test_unread_fields_change_nothing(title):
 
 def another(field, value):
     """A value of the field that is not this one."""
-    if field in _CHOICES:
-        return next(choice for choice in _CHOICES[field] if choice != value)
+    if field in CHOICES:
+        return next(choice for choice in CHOICES[field] if choice != value)
     if isinstance(value, bool):
         return not value
     if value is None:

@@ -194,9 +194,7 @@ def ptxas() -> str | None:
     return shutil.which("ptxas", path=f"{home}/bin" if home else None) or shutil.which("ptxas")
 
 
-def compile_numba(
-    op: str, variant: str, targets: Sequence[int] | None = None
-) -> list[Compiled]:
+def compile_numba(op: str, variant: str, targets: Sequence[int] | None = None) -> list[Compiled]:
     """Every kernel of a Numba-CUDA rung, for the types of the arguments in its small cases.
 
     Runs in a process of its own: Numba asks the driver for a device, and is told of one there.

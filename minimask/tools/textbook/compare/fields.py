@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from minimask.conventions import _CHOICES, CONVENTIONS, HYPERPARAMETERS, Convention
+from minimask.conventions import CHOICES, CONVENTIONS, HYPERPARAMETERS, Convention
 from minimask.conventions.words import FIELD_WORDS
 from minimask.models.architecture import Architecture
 from minimask.models.roi_heads import RoIHeads
@@ -153,8 +153,8 @@ def _of(model: Any, field: str) -> list[Switch]:
 
 def _elsewhere(field: str, own: Any) -> list[Any]:
     """Other values of a field in which all named conventions agree."""
-    if field in _CHOICES:
-        return [value for value in _CHOICES[field] if value != own]
+    if field in CHOICES:
+        return [value for value in CHOICES[field] if value != own]
     if isinstance(own, bool):
         return [not own]
     return [AGREED[field]] if field in AGREED else []
