@@ -12,7 +12,13 @@ words      every field in a sentence, with the source of the systems' choices
 
 from __future__ import annotations
 
-from minimask.conventions.choices import HYPERPARAMETERS, SIZES, Convention, check_choice
+from minimask.conventions.choices import (
+    CHOICES,
+    HYPERPARAMETERS,
+    SIZES,
+    Convention,
+    check_choice,
+)
 from minimask.conventions.systems import (
     CONVENTIONS,
     DETECTRON2,
@@ -27,6 +33,13 @@ from minimask.conventions.systems import (
     get_convention,
 )
 
-__all__ = ["CONVENTIONS", "DETECTRON2", "DETECTRON2_3X3", "DETECTRON2_TORCHVISION", "EXACT"]
+__all__ = [
+    "CHOICES",
+    "CONVENTIONS",
+    "DETECTRON2",
+    "DETECTRON2_3X3",
+    "DETECTRON2_TORCHVISION",
+    "EXACT",
+]
 __all__ += ["HYPERPARAMETERS", "MATTERPORT", "MMDET", "MMDET_CAFFE", "PAPER", "SIZES"]
 __all__ += ["TORCHVISION", "Convention", "check_choice", "get_convention"]

@@ -94,7 +94,7 @@ def _ours(shapes: Shapes) -> Recognised:
             "network with --model and the choices with --option convention=detectron2 or mmdet"
         )
     config = config_of(shapes, seen)
-    words = f"recognised as {config['model']}"
+    words = f"torchvision's names, {config['model']}"
     if seen.outputs is not None:
         config["num_classes"] = seen.outputs
         words += f" with {seen.outputs} outputs"
@@ -103,8 +103,14 @@ def _ours(shapes: Shapes) -> Recognised:
     if config["model"] == "fasterrcnn_mobilenet_v3_large_fpn":
         words += " (fasterrcnn_mobilenet_v3_large_320_fpn has the same names)"
     if config["model"] in BY_SIZES:
-        words += "; anchor sizes and convention are not in it and taken as torchvision's"
-    return Recognised(config, words)
+        words += ", anchor sizes (which are not in it) torchvision's"
+    return Recognised(config, f"{words}, convention {_default_convention(config['model'])}")
+
+
+def _default_convention(model: str) -> str:
+    from minimask.models.factory import MODELS
+
+    return str(MODELS[model].defaults["convention"])  # type: ignore[attr-defined]
 
 
 def _of_system(shapes: Shapes, seen: Anatomy, translated: Translated) -> Recognised:

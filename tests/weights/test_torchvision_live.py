@@ -47,7 +47,7 @@ def source_of(make):
 @pytest.mark.parametrize("name", DETECTORS)
 def test_its_detectors_are_recognised(name):
     source = source_of(getattr(torchvision.models.detection, name))
-    assert f"recognised as {DETECTORS[name]}" in source.words
+    assert f"names, {DETECTORS[name]}" in source.words
     if "mobilenet" in name:
         shapes = {n: a.shape for n, a in models.build(source.config).state_dict().items()}
         assert explain(shapes, source.shapes) == ""

@@ -23,6 +23,8 @@ from typing import Any
 from minimask.kernels.launch import MOST_SHARED, Program
 
 ARCHITECTURES = (75, 80, 90, 100)  # Turing, Ampere, Hopper, Blackwell
+# such as "90" or "75,90": the others are left out, which is for tests that must be quick
+CHOSEN = "MINIMASK_ARCHITECTURES"
 MOST_REGISTERS = 128  # of a thread: two blocks of 256 then share a multiprocessor's 65536
 
 
@@ -59,6 +61,22 @@ _KERNEL = re.compile(
 )
 # arithmetic on float64; loads, moves and conversions to it always come with some
 _FLOAT64 = re.compile(r"\b(?!ld|st|mov|cvt)([a-z]\w*(?:\.\w+)*\.f64)\b")
+
+
+def architectures() -> tuple[int, ...]:
+    """Those that kernels are compiled for: all, unless MINIMASK_ARCHITECTURES names some.
+
+    Raises:
+        ValueError: it names another.
+    """
+    named = os.environ.get(CHOSEN)
+    if not named:
+        return ARCHITECTURES
+    known = {str(a): a for a in ARCHITECTURES}
+    unknown = [word for word in named.split(",") if word not in known]
+    if unknown:
+        raise ValueError(f"{CHOSEN}: {unknown[0]!r} is none of {', '.join(known)}")
+    return tuple(known[word] for word in named.split(","))
 
 
 def why_not() -> str | None:
@@ -176,9 +194,7 @@ def ptxas() -> str | None:
     return shutil.which("ptxas", path=f"{home}/bin" if home else None) or shutil.which("ptxas")
 
 
-def compile_numba(
-    op: str, variant: str, architectures: Sequence[int] = ARCHITECTURES
-) -> list[Compiled]:
+def compile_numba(op: str, variant: str, targets: Sequence[int] | None = None) -> list[Compiled]:
     """Every kernel of a Numba-CUDA rung, for the types of the arguments in its small cases.
 
     Runs in a process of its own: Numba asks the driver for a device, and is told of one there.
@@ -193,7 +209,7 @@ def compile_numba(
     command = [sys.executable, "-W", "ignore", "-m", "minimask.tools.kernel_lab.numba_ptx"]
     environment = {**os.environ, "NUMBA_ENABLE_CUDASIM": "0"}
     done = subprocess.run(
-        [*command, op, variant, *map(str, architectures)],
+        [*command, op, variant, *map(str, targets or architectures())],
         capture_output=True,
         text=True,
         env=environment,

@@ -176,7 +176,7 @@ def _compile_cuda(op: str, name: str) -> list[compile_gate.Compiled]:
     return [
         kernel
         for program in programs(op, name)
-        for architecture in compile_gate.ARCHITECTURES
+        for architecture in compile_gate.architectures()
         if program.oldest <= architecture
         for kernel in compile_gate.compile_cuda(program, architecture)
     ]

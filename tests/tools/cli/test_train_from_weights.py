@@ -113,11 +113,11 @@ def test_a_file_without_settings_is_recognised_everywhere(minimask, tmp_path, ol
     out = tmp_path / "new"
     code, _, error = minimask("--weights", plain, *SHORT, "--size", 64, "--out", out)
     assert code == 0, error
-    assert "recognised as maskrcnn_laptop with 4 outputs" in error
+    assert "names, maskrcnn_laptop with 4 outputs, convention exact" in error
     assert "4 -> 5 outputs: box and mask predictor start anew; all else taken" in error
     words = [plain, "--data", "shapes", "--classes", "circle", "--count", 1, "--size", 64]
     code, _, error = minimask(*words, "--quiet", command="evaluate")
-    assert "recognised as maskrcnn_laptop with 4 outputs" in error
+    assert "names, maskrcnn_laptop with 4 outputs, convention exact" in error
     code, _, again = minimask(*words, "--quiet", "--model", "maskrcnn_laptop", command="evaluate")
     assert "do not fit" not in again  # as many classes as there are in the file
 
