@@ -6,12 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-<<<<<<< HEAD
-from minimask.conventions import TORCHVISION, Convention
-from minimask.conventions.choices import CHOICES
-=======
 from minimask.conventions import CHOICES, TORCHVISION, Convention
->>>>>>> main
 from minimask.data import Shapes
 from minimask.models import MODELS
 from minimask.models.factory import FAMILIES

@@ -11,12 +11,7 @@ from typing import Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from minimask.conventions import CONVENTIONS, HYPERPARAMETERS, Convention
-from minimask.conventions.choices import CHOICES
-=======
 from minimask.conventions import CHOICES, CONVENTIONS, HYPERPARAMETERS, Convention
->>>>>>> main
 from minimask.conventions.words import FIELD_WORDS
 from minimask.models.architecture import Architecture
 from minimask.models.roi_heads import RoIHeads
