@@ -11,7 +11,8 @@ import typer
 
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import is_folder, is_positive
+from minimask.tools.cli.outputs import is_folder
+from minimask.tools.cli.sources import is_positive
 
 if TYPE_CHECKING:
     from minimask.tools.textbook.ablate.runner import Outcome, Plan

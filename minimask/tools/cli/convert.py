@@ -10,7 +10,7 @@ import typer
 
 from minimask.data import formats, writers
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import refuse_overwriting
+from minimask.tools.cli.outputs import refuse_overwriting
 
 if TYPE_CHECKING:
     from minimask.data.annotations import Annotations

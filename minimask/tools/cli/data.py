@@ -13,16 +13,14 @@ import typer
 from minimask.data import registry
 from minimask.data.augmentations import AUGMENTATIONS
 from minimask.tools.cli import WrongUse, convert
+from minimask.tools.cli.outputs import keep_existing, refuse_overwriting, refuse_pictures
 from minimask.tools.cli.sources import (
     PageOption,
     WhiteOption,
     check_data,
     is_positive,
-    keep_existing,
     open_dataset,
     reading,
-    refuse_overwriting,
-    refuse_pictures,
     remarks_said,
 )
 

@@ -14,22 +14,19 @@ from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.conventions import ConventionOption
 from minimask.tools.cli.evaluate_results import finish, measure
+from minimask.tools.cli.outputs import files_of, is_folder, keep_existing, refuse_overwriting
 from minimask.tools.cli.regions import FILE_HELP, use_proposals
 from minimask.tools.cli.sources import (
     Opened,
     PageOption,
     WhiteOption,
     check_data,
-    files_of,
-    is_folder,
     is_positive,
     is_semantic,
-    keep_existing,
     open_dataset,
     open_model,
     reading,
     refuse_options,
-    refuse_overwriting,
     remarks_said,
 )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import keep_existing
+from minimask.tools.cli.outputs import keep_existing
 
 if TYPE_CHECKING:
     from minimask.tools.textbook.explore import Scene

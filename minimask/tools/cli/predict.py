@@ -11,6 +11,7 @@ from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.conventions import ConventionOption
 from minimask.tools.cli.image_list import Ids, ImageList, find_images
+from minimask.tools.cli.outputs import files_of, is_folder, keep_existing, refuse_pictures
 from minimask.tools.cli.predict_labels import LabelWriter
 from minimask.tools.cli.predict_loop import Predict, predict_all
 from minimask.tools.cli.predict_writer import KEYPOINT_SCORE, Writer
@@ -18,15 +19,11 @@ from minimask.tools.cli.regions import FILE_HELP, use_proposals
 from minimask.tools.cli.sources import (
     PageOption,
     WhiteOption,
-    files_of,
-    is_folder,
     is_positive,
     is_semantic,
-    keep_existing,
     open_model,
     reading,
     refuse_options,
-    refuse_pictures,
     remarks_said,
 )
 

@@ -11,7 +11,8 @@ import typer
 
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import is_positive, keep_existing, open_model
+from minimask.tools.cli.outputs import keep_existing
+from minimask.tools.cli.sources import is_positive, open_model
 from minimask.train.recipes import RECIPES
 from minimask.train.settings import RunSettings
 

@@ -10,15 +10,13 @@ import typer
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
 from minimask.tools.cli.conventions import ConventionOption
+from minimask.tools.cli.outputs import files_of, keep_existing, refuse_overwriting
 from minimask.tools.cli.sources import (
     PageOption,
     WhiteOption,
-    files_of,
     is_positive,
-    keep_existing,
     open_model,
     reading,
-    refuse_overwriting,
     remarks_said,
 )
 

@@ -11,8 +11,9 @@ import typer
 
 from minimask.system import runtime
 from minimask.tools.cli import WrongUse
+from minimask.tools.cli.outputs import is_folder, keep_existing
 from minimask.tools.cli.profile import choose_settings, image_size, open_or_build, parse_size
-from minimask.tools.cli.sources import is_folder, is_positive, keep_existing
+from minimask.tools.cli.sources import is_positive
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,9 @@ import typer
 from minimask.data.augmentations import AUGMENTATIONS
 from minimask.system import runtime
 from minimask.tools.cli.conventions import CONVENTION
+from minimask.tools.cli.outputs import refuse_overwriting
 from minimask.tools.cli.regions import HELP, for_training, use_proposals
-from minimask.tools.cli.sources import PAGE, WHITE, look_at_images, refuse_overwriting
+from minimask.tools.cli.sources import PAGE, WHITE, look_at_images
 from minimask.tools.cli.train_checks import look_at, memory_needed
 from minimask.tools.cli.train_settings import choose_settings
 from minimask.tools.cli.train_words import Beginning, closing, opening

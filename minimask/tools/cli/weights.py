@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from minimask.tools.cli import WrongUse, weights_compare
-from minimask.tools.cli.sources import (
-    files_of,
-    keep_existing,
-    open_model,
-    refuse_overwriting,
-)
+from minimask.tools.cli.outputs import files_of, keep_existing, refuse_overwriting
+from minimask.tools.cli.sources import open_model
 
 if TYPE_CHECKING:
     from minimask.weights.published import Published

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from minimask.tools.cli import WrongUse
-from minimask.tools.cli.sources import files_of, keep_existing, open_model, refuse_overwriting
+from minimask.tools.cli.outputs import files_of, keep_existing, refuse_overwriting
+from minimask.tools.cli.sources import open_model
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from minimask.tools.cli.sources import refuse_overwriting
+from minimask.tools.cli.outputs import refuse_overwriting
 
 
 def test_an_output_that_is_read_is_refused_under_every_name(tmp_path) -> None:
