@@ -51,7 +51,10 @@ DEFAULTS = {
 }
 OTHERWISE = {
     "detectron2": {"rpn_post_nms_top_n_train": 1000},
+    "detectron2_3x3": {"rpn_post_nms_top_n_train": 1000},
+    "detectron2_torchvision": {"rpn_post_nms_top_n_train": 1000},
     "mmdet": {"rpn_post_nms_top_n_train": 1000},
+    "mmdet_caffe": {"rpn_post_nms_top_n_train": 1000},
     "matterport": {
         "rpn_pre_nms_top_n_train": 6000,
         "rpn_pre_nms_top_n_test": 6000,

@@ -158,7 +158,7 @@ def test_batch_norms_of_the_heads_learn_their_statistics():
         ({"box_head_norm": "batch"}, 'box_head_norm: .* box_head="conv"'),
         ({"box_head": "conv", "box_head_channels": ()}, "box_head_channels: .* at least one"),
         ({"mask_head_norm": "group", "mask_head": "mlp"}, 'mask_head_norm: .* mask_head="fcn"'),
-        ({"image_resize": "skimage"}, "image_resize: expected one of float, pillow, opencv"),
+        ({"image_resize": "scipy"}, "image_resize: expected one of float, pillow, opencv, skimage"),
     ],
 )
 def test_options_that_do_not_fit_are_named_in_one_sentence(options, message):

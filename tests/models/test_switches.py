@@ -225,7 +225,7 @@ def test_masks_on_proposals_lie_in_the_proposals():
         ({"mask_head": "rnn"}, "mask_head: expected one of fcn, mlp"),
         ({"mask_head": "mlp", "features": "c4"}, "leave mask_head out"),
         ({"mask_head": "mlp", "mask_mlp_widths": ()}, "at least one width"),
-        ({"roi_op": "crop"}, "roi_op: expected one of align, warp, pool"),
+        ({"roi_op": "cut"}, "roi_op: expected one of align, warp, pool, crop"),
         ({"mask_output": "tanh"}, "mask_output: expected one of"),
         ({"mask_on": "anchors"}, "mask_on: expected one of"),
     ],
