@@ -301,7 +301,7 @@ def test_every_door_refuses_them(tmp_path, door):
         "load": lambda: load_weights(model, path),
         "transfer": lambda: transfer_weights(model, path),
         "backbone": lambda: transfer_backbone(model, path),
-        "run": lambda: _filled(model.config, arrays, path),
+        "run": lambda: _filled(model.config, arrays, path, None),
     }
     with pytest.raises(ValueError, match=r"x\.safetensors: .*conv1\.weight holds int8 numbers"):
         doors[door]()

@@ -298,5 +298,5 @@ def test_saved_weights_come_back_bit_for_bit(tmp_path):
     load_weights(other, tmp_path / "weights.safetensors")
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(other.state_dict()[name], array)
-    with pytest.raises(ValueError, match=r"saved as \.safetensors, not '\.pth'"):
+    with pytest.raises(ValueError, match=r"saved as \.safetensors or \.npz, not '\.pth'"):
         save_weights(model, tmp_path / "weights.pth")

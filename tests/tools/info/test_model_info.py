@@ -336,7 +336,7 @@ def test_a_file_of_weights(tmp_path):
 
     path = tmp_path / "weights.safetensors"
     save_weights(models.fasterrcnn_laptop(["a"], stem_channels=8), path)
-    assert "faster_rcnn: " in run(path, "--size", 64, "--no-layers")
+    assert "fasterrcnn_laptop: " in run(path, "--size", 64, "--no-layers")
     assert "options are for a network that is named" in run(path, "norm=batch", code=2)
 
 
