@@ -148,7 +148,7 @@ def test_missing_and_broken_files(run, coco, tmp_path) -> None:
     refused(invoke("evaluate", damaged, *files), "damaged.safetensors", "damaged")
     other = tmp_path / "weights.npz"
     other.write_bytes(b"1234")
-    refused(invoke("evaluate", other, *files), "weights.npz: plain text; expected a file of weights")
+    refused(invoke("evaluate", other, *files), "weights.npz: plain text; expected a file")
     assert sorted(files_in(tmp_path)) == ["broken.json", "damaged.safetensors", "weights.npz"]
 
 
