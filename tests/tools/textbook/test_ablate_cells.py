@@ -193,13 +193,15 @@ def test_a_killed_process_loses_its_claim_but_no_cell(tmp_path) -> None:
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path) -> None:
-    process = start(tmp_path)
+    process = start(tmp_path, "--steps", 4 * STEPS)
     before = wait_for_first_cell(process, tmp_path)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
     assert errors.rstrip().endswith("the same command goes on from here")
-    assert finished(tmp_path) == before and not list((tmp_path / "cells").glob("*.lock"))
+    after = finished(tmp_path)  # on a busy machine the signal may come a cell later
+    assert before.items() <= after.items() and len(after) < 4
+    assert not list((tmp_path / "cells").glob("*.lock"))
 
 
 def test_two_processes_share_a_table(tmp_path) -> None:
