@@ -125,6 +125,12 @@ def test_what_all_names_begin_with_is_left_out(prefix):
     assert without_wrappers({"model.0.conv.weight": 1}) == {"model.0.conv.weight": 1}  # of a YOLO
 
 
+@pytest.mark.parametrize("name", [name for name in models.MODELS if name.endswith("_laptop")])
+def test_what_all_our_own_names_begin_with_belongs_to_them(name):
+    names = dict.fromkeys(models.MODELS[name](classes=["a", "b"]).state_dict(), 0)
+    assert without_wrappers(names) == names
+
+
 def test_names_of_four_systems_are_told_apart():
     for make, system in ((detectron2, "detectron2"), (mmdet, "mmdet"), (matterport, "matterport")):
         assert system_of(make(w=NARROW)) == system

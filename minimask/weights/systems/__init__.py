@@ -24,13 +24,13 @@ __all__ += ["without_wrappers"]
 _SYSTEMS = {
     module.SYSTEM: module for module in (matterport, caffe2, detectron2, mmdet)
 }  # fmt: skip
-# What networks are wrapped in, and their states kept under.
+# What networks are wrapped in, and their states kept under; not "network", which begins the names
+# of minimask's own semantic segmenters.
 _WRAPPERS = (
     "module",
     "model",
     "_orig_mod",
     "net",
-    "network",
     "detector",
     "state_dict",
     "ema_model",
