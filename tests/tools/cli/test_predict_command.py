@@ -163,7 +163,11 @@ def test_existing_output_is_kept_without_force(run, images, tmp_path) -> None:
         (("IMAGES/void",), 1, "no images in this folder"),
         (("IMAGES/color.png", "--weights", "IMAGES/void"), 1, "is no run"),
         (("IMAGES/color.png", "--weights", "IMAGES/nowhere"), 1, "no such run or weights"),
-        (("IMAGES/color.png", "--weights", "IMAGES/color.png"), 1, "a PNG image; expected a file of weights"),
+        (
+            ("IMAGES/color.png", "--weights", "IMAGES/color.png"),
+            1,
+            "a PNG image; expected a file of weights",
+        ),
         (("IMAGES/color.png", "--out", "IMAGES/color.png"), 1, "is a file"),
     ],
 )
