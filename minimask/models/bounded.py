@@ -50,13 +50,13 @@ def build_for(config: Mapping[str, Any], shapes: Shapes) -> Any:
                 f"its config says {_short(name)}={_short(value)}, which no network has; the file "
                 "is damaged, or made to do harm"
             )
-    there = sum(math.prod(shape) for shape in shapes.values())
+    numbers = sum(math.prod(shape) for shape in shapes.values())
     try:
-        with numbers_at_most(int(SHARE * there) + SPARE):
+        with numbers_at_most(int(SHARE * numbers) + SPARE):
             return build(config)
     except BudgetExceeded:
         raise ValueError(
-            f"its config describes a network of more numbers than the {there} in the file; the "
+            f"its config describes a network of more numbers than the {numbers} in the file; the "
             "file is damaged, or made to do harm"
         ) from None
     except ValueError as error:  # it may quote what the file says at length

@@ -56,8 +56,10 @@ def crop_levels(
             # pixel centers are at + 0.5 for RoIAlign
             around[mine, 1 + axis] = places[:, 0] - half + np.float32(0.5)
             around[mine, 3 + axis] = places[:, -1] + half + np.float32(0.5)
-            there = (places >= 0) & (places <= cells - 1)
-            inside[mine] *= there[:, None, None, :] if axis == 0 else there[:, None, :, None]
+            inside_map = (places >= 0) & (places <= cells - 1)
+            inside[mine] *= (
+                inside_map[:, None, None, :] if axis == 0 else inside_map[:, None, :, None]
+            )
     like = pyramid[0].data
     pooled = F.roi_align_levels(
         pyramid,

@@ -60,11 +60,11 @@ class FasterRCNN(RegionDetector):
         R-CNN, whose targets need masks, also loss_mask.
         """
         pyramid = self.backbone(Tensor(batch.images))
-        judged = self.rpn.judge(pyramid, batch)
-        proposals, rpn_losses = self.rpn.decide(judged, batch, targets, rng, samples)
+        rpn_output = self.rpn.judge(pyramid, batch)
+        proposals, rpn_losses = self.rpn.decide(rpn_output, batch, targets, rng, samples)
         origins = None
         if targets is not None and self.rpn.moving_targets:
-            origins = self.rpn.origins(judged, batch)
+            origins = self.rpn.origins(rpn_output, batch)
         instances, roi_losses = self.roi_heads(
             pyramid, proposals, batch, targets, rng, samples, origins
         )

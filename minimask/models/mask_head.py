@@ -188,8 +188,10 @@ def _drawn_targets(
     targets = array_module(like).zeros((len(boxes), size, size), np.float32)
     if drawn.any():
         outlines = [o for o in map(known.get, matched.tolist()) if o is not None]
-        made = polygon_targets(outlines, boxes[drawn], size)
-        targets[upload(np.flatnonzero(drawn), like, "RoIs")] = upload(made, like, "mask targets")
+        polygon_masks = polygon_targets(outlines, boxes[drawn], size)
+        targets[upload(np.flatnonzero(drawn), like, "RoIs")] = upload(
+            polygon_masks, like, "mask targets"
+        )
     if not drawn.all():
         rest = {"target": "hard", "aligned": aligned, "like": like}
         cut = mask_targets(masks, boxes[~drawn], matched[~drawn], size, **rest)

@@ -47,9 +47,11 @@ def mini_mask_targets(
         (R, M, M) float32.
     """
     used, place = np.unique(matched, return_inverse=True)
-    chosen = masks[used]
-    own = boxes_of_masks(chosen if isinstance(chosen, ObjectMasks) else chosen.astype(bool))
-    small = mini_masks(chosen, own)[place]
+    matched_masks = masks[used]
+    own = boxes_of_masks(
+        matched_masks if isinstance(matched_masks, ObjectMasks) else matched_masks.astype(bool)
+    )
+    small = mini_masks(matched_masks, own)[place]
     rois, own = from_edges(boxes.astype(np.float32), "pixels"), from_edges(own, "pixels")[place]
     corner = np.concatenate([own[:, :2]] * 2, axis=1)
     side = np.maximum(own[:, 2:] - own[:, :2], 1)  # an object of one pixel

@@ -32,7 +32,7 @@ from minimask.nn import Module, Sequential
 from minimask.system.device import upload
 
 # Of every level objectness logits (N, A, H, W) and deltas (N, 4 A, H, W); the anchors
-Judged = tuple[list[Tensor], list[Tensor], Anchors]
+RPNOutput = tuple[list[Tensor], list[Tensor], Anchors]
 
 
 class RPNHead(Module):
@@ -131,7 +131,7 @@ class RPN(Sealed):
 
     def decide(
         self,
-        judged: Judged,
+        rpn_output: RPNOutput,
         batch: Batch,
         targets: Sequence[Target] | None,
         rng: np.random.Generator | None,
@@ -139,7 +139,7 @@ class RPN(Sealed):
         training: bool = False,
     ) -> tuple[list[np.ndarray], dict[str, Tensor]]:
         """What `forward` gives, from what `judge` gave."""
-        objectness, deltas, anchors = judged
+        objectness, deltas, anchors = rpn_output
         losses = {}
         if targets is not None:
             losses = self.losses(objectness, deltas, anchors, targets, batch, rng, samples)
@@ -149,7 +149,7 @@ class RPN(Sealed):
         found = self.propose(objectness, deltas, anchors.levels, batch.transforms, training)
         return [boxes for boxes, _ in found], losses
 
-    def judge(self, pyramid: Sequence[Tensor], batch: Batch) -> Judged:
+    def judge(self, pyramid: Sequence[Tensor], batch: Batch) -> RPNOutput:
         """Of every level objectness logits (N, A, H, W) and deltas (N, 4 A, H, W); the anchors."""
         objectness, deltas = self.head(pyramid)
         for i, (level_logits, level_deltas) in enumerate(zip(objectness, deltas, strict=True)):
@@ -160,9 +160,9 @@ class RPN(Sealed):
         record("rpn/anchors", anchors.on_cpu)
         return objectness, deltas, anchors
 
-    def origins(self, judged: Judged, batch: Batch) -> list[Origins]:
+    def origins(self, rpn_output: RPNOutput, batch: Batch) -> list[Origins]:
         """Of each image what its proposals come from, for gradients that follow them."""
-        _, deltas, anchors = judged
+        _, deltas, anchors = rpn_output
         flat = flatten_levels(deltas, 4)
         how = self.box_weights, self.delta_clamp
         return [Origins(flat[n], anchors.on_cpu, t, *how) for n, t in enumerate(batch.transforms)]

@@ -24,8 +24,8 @@ def resize_floats(image: np.ndarray, height: int, width: int) -> np.ndarray:
         for right, by_column in ((0, 1 - share_right), (1, share_right)):
             rows, in_rows = _inside(upper + down, image.shape[0])
             columns, in_columns = _inside(left + right, image.shape[1])
-            there = in_rows.reshape(rows_first) & in_columns.reshape(columns_first)
-            neighbour = pixels[rows][:, columns] * there
+            inside = in_rows.reshape(rows_first) & in_columns.reshape(columns_first)
+            neighbour = pixels[rows][:, columns] * inside
             total += neighbour * by_row.reshape(rows_first) * by_column.reshape(columns_first)
     return total
 

@@ -264,11 +264,11 @@ def _in_the_boxes_of_masks(target: Target, corners: str) -> Target:
     """The target with the tight boxes of its masks, without objects of which no pixel is left."""
     masks = target.masks
     assert masks is not None
-    there = np.flatnonzero(masks.any(axis=(1, 2)))
-    if len(there) < len(masks):
-        keypoints = None if target.keypoints is None else target.keypoints[there]
-        masks = masks[there]
-        target = replace(target, labels=target.labels[there], masks=masks, keypoints=keypoints)
+    visible = np.flatnonzero(masks.any(axis=(1, 2)))
+    if len(visible) < len(masks):
+        keypoints = None if target.keypoints is None else target.keypoints[visible]
+        masks = masks[visible]
+        target = replace(target, labels=target.labels[visible], masks=masks, keypoints=keypoints)
     boxes = boxes_of_masks(masks.view(bool) if isinstance(masks, np.ndarray) else masks)
     return replace(target, boxes=from_edges(boxes, corners))
 

@@ -94,7 +94,7 @@ def test_pyramid(recording, pyramid):
         assert_stage(f"fpn/{i}", level, recorded.data)
 
 
-def judged(recording, pyramid):
+def rpn_output(recording, pyramid):
     """What was recorded of every anchor, as the head here gives it."""
     logits = recording.forward["rpn/class_logits"][0]
     objectness = by_level((logits[:, 1] - logits[:, 0])[:, None], pyramid)
@@ -106,7 +106,7 @@ def test_proposal_network(recording, pyramid):
     with no_grad():
         ours = recording.model.rpn.head(pyramid)
     for name, levels, theirs in zip(
-        ("objectness", "deltas"), ours, judged(recording, pyramid), strict=True
+        ("objectness", "deltas"), ours, rpn_output(recording, pyramid), strict=True
     ):
         for i, (level, recorded) in enumerate(zip(levels, theirs, strict=True)):
             assert_stage(f"rpn/{name}/{i}", level, recorded)
@@ -125,7 +125,7 @@ def test_anchors(recording, pyramid):
 
 def test_proposals(recording, pyramid):
     """All of them in the same places, those without area too."""
-    levels = [[Tensor(level) for level in kind] for kind in judged(recording, pyramid)]
+    levels = [[Tensor(level) for level in kind] for kind in rpn_output(recording, pyramid)]
     anchors = anchors_of(recording, pyramid).levels
     ((boxes, scores),) = recording.model.rpn.propose(*levels, anchors, [recording.transform()])
     theirs = recording.inner(recording.forward["rpn/rois"][0])

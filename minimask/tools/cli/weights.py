@@ -172,22 +172,22 @@ def list_files(
     from minimask.weights.published import choose, titles
 
     try:
-        chosen = choose(words or (), system)
+        entries = choose(words or (), system)
     except ValueError as error:
         raise WrongUse(str(error)) from None
     if as_json:
-        typer.echo(json.dumps([entry.as_json() for entry in chosen], indent=1))
+        typer.echo(json.dumps([entry.as_json() for entry in entries], indent=1))
         return
-    if not chosen:
+    if not entries:
         raise ValueError(f"no published file has {' and '.join(words or ())} in it")
     heads = titles()
     before = None
-    for entry in chosen:
+    for entry in entries:
         if entry.system != before:
             typer.echo(f"{'' if before is None else chr(10)}{heads[entry.system]}")
             before = entry.system
         typer.echo(f"  {entry.name}: {entry.what}\n    {entry.address}\n    {_known(entry)}")
-    typer.echo(f"\n{len(chosen)} files; fetch one with: minimask weights get {chosen[0].name}")
+    typer.echo(f"\n{len(entries)} files; fetch one with: minimask weights get {entries[0].name}")
 
 
 def _known(entry: Published) -> str:
