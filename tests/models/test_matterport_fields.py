@@ -271,12 +271,17 @@ def test_regions_taken_for_a_class_that_data_lacks_are_left_out():
 def test_samples_lie_on_the_sides_and_outside_is_zero():
     ramp = np.arange(5, dtype=np.float32) * 10 + np.arange(4, dtype=np.float32)[:, None]
     level = Tensor(ramp[None, None])
-    rois = np.array([[0, 0, 0, 1, 1], [0, 0.5, 0, 0.75, 1 / 3], [0, 0.5, 0, 1.5, 1]], np.float32)
-    cut = crop_levels([level], rois, np.zeros(3, int), 3).data[:, 0]
+    rois = np.array(
+        [[0, 0, 0, 1, 1], [0, 0.5, 0, 0.75, 1 / 3], [0, 0.5, 0, 1.5, 1], [0, 0.5, 0, 1.1, 1]],
+        np.float32,
+    )
+    cut = crop_levels([level], rois, np.zeros(4, int), 3).data[:, 0]
     np.testing.assert_allclose(cut[0], [[0, 20, 40], [1.5, 21.5, 41.5], [3, 23, 43]], rtol=1e-6)
     np.testing.assert_allclose(cut[1], [[20, 25, 30], [20.5, 25.5, 30.5], [21, 26, 31]], rtol=1e-6)
     np.testing.assert_allclose(cut[2, 0], [20, 40, 0], rtol=1e-6)
-    masks = crop_masks(np.repeat(ramp[None], 3, axis=0), rois[:, [1, 2, 3, 4]], 3)
+    # 0.4 of a cell beyond the last center is outside, too
+    np.testing.assert_allclose(cut[3, 0], [20, 32, 0], rtol=1e-6)
+    masks = crop_masks(np.repeat(ramp[None], 4, axis=0), rois[:, [1, 2, 3, 4]], 3)
     np.testing.assert_allclose(masks, cut, rtol=1e-5)
 
 
